@@ -1,0 +1,1 @@
+"""PyWatt: ordinary FastAPI, Flask and Starlette applications as supervised modules of one product."""

@@ -1,0 +1,106 @@
+"""Every exception PyWatt raises, grouped by who has to act.
+
+An exception's text is for a person: it names what is wrong, where, and the way out. It never contains a secret.
+"""
+
+from __future__ import annotations
+
+
+class PyWattError(Exception):
+    """Root of all PyWatt exceptions."""
+
+
+PyWattSDKError = PyWattError
+"""The name that the earlier SDK used."""
+
+
+class ConfigError(PyWattError):
+    """The operator must change the configuration; the text lists every problem found, each with its path and source."""
+
+
+class PluginError(PyWattError):
+    """A plugin broke its contract, or no plugin fits; the text names the distribution that has to change."""
+
+
+class ProtocolError(PyWattError):
+    """Somebody broke the wire protocol."""
+
+
+class LocalProtocolError(ProtocolError):
+    """Our side tried to send what may not be sent now: a bug of ours or of the caller's."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent what cannot be read or may not be sent; the text names the field."""
+
+
+class ChannelClosed(PyWattError):
+    """The link to the peer is gone.
+
+    `executed` says what is known of the request that was under way: ``"no"`` when not a byte of it left this process,
+    ``"unknown"`` when the peer may have received and executed it.
+    """
+
+    def __init__(self, message: str, *, executed: str = "unknown") -> None:
+        super().__init__(message)
+        self.executed = executed
+
+
+class RequestTimeout(PyWattError):
+    """The peer did not answer before the deadline; it may or may not have executed the request."""
+
+
+class RemoteError(PyWattError):
+    """The peer answered, and its answer is an error."""
+
+    def __init__(self, message: str, *, code: str = "error") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class BootstrapError(PyWattError):
+    """The module could not be brought up; the cause is kept as ``__cause__``."""
+
+
+class ServerError(PyWattError):
+    """The HTTP server could not be made, bound or started."""
+
+
+class StorageError(PyWattError):
+    """A database or cache failed; the backend's own exception is kept as ``__cause__``."""
+
+
+class NotFound(StorageError):
+    """What was asked for does not exist."""
+
+
+class Conflict(StorageError):
+    """The change collides with what is stored: a unique key, a foreign key, a lost race."""
+
+
+class Unavailable(StorageError):
+    """The backend cannot be reached now; trying again later may work."""
+
+
+class SecretError(PyWattError):
+    """A secret could not be read, parsed or stored; the text never contains its value."""
+
+
+class SecretNotFound(SecretError):
+    """No source knows the secret; the text names it and the sources that were asked."""
+
+
+class AuthError(PyWattError):
+    """The caller is not who it has to be, or may not do this."""
+
+
+class InvalidToken(AuthError):
+    """The token cannot be trusted."""
+
+
+class ExpiredToken(InvalidToken):
+    """The token was good once."""
+
+
+class Forbidden(AuthError):
+    """The caller is known and may not do this."""
