@@ -1,0 +1,273 @@
+"""What plugins provide: small Protocols, and `Provider`, the one idea a plugin author must learn.
+
+A plugin describes (`hookspecs`), an object acts (here). Nothing in this file does any work of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
+
+if TYPE_CHECKING:
+    from .protocol.messages import AnnouncedEndpoint, HttpRequest, HttpResponse, Message
+
+T = TypeVar("T")
+
+Params: TypeAlias = "Sequence[object] | Mapping[str, object]"
+"""Values for a statement: a sequence for ``?``, a mapping for ``:name``."""
+
+
+# ── providers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Where a provider is being opened, so that its messages and its relative paths make sense."""
+
+    module_id: str
+    section: str
+    """The configuration section, for example ``databases.main``."""
+    folder: Path = field(default_factory=lambda: Path(os.curdir))
+    """The folder that relative paths in options resolve against: the one that holds the configuration file."""
+
+
+@dataclass(frozen=True)
+class Provider(Generic[T]):
+    """A named way to open a *T*: configuration picks it by name with ``use = "name"``.
+
+    `options` is a frozen keyword-only dataclass: one field an option, its default and docstring are the documentation.
+    `open(options, context)` is an async context manager: entering connects, leaving closes. Import the backend's
+    library inside `open`, so that looking at what is installed imports none of them.
+    """
+
+    name: str
+    options: type[Any]
+    open: Callable[[Any, Context], AbstractAsyncContextManager[T]]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A sub-command of ``pywatt``, imported only when it is called. `target` is ``"package.module:click_command"``."""
+
+    name: str
+    help: str
+    target: str
+
+
+# ── storage ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Row(dict[str, Any]):
+    """One row: a mapping from column name to value, whose values are attributes too (``row["id"]``, ``row.id``)."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the row has no column {name!r}; it has {', '.join(self) or 'none'}") from None
+
+
+class Queries(Protocol):
+    """What a database and a transaction both offer. Parameters are never pasted into the text of a statement."""
+
+    async def execute(self, sql: str, params: Params = ()) -> int:
+        """Run one statement; return the number of rows it inserted, changed or deleted (0 for DDL)."""
+        ...
+
+    @overload
+    async def fetch_all(self, sql: str, params: Params = ()) -> list[Row]: ...
+    @overload
+    async def fetch_all(self, sql: str, params: Params = (), *, into: type[T]) -> list[T]: ...
+
+    @overload
+    async def fetch_one(self, sql: str, params: Params = ()) -> Row | None: ...
+    @overload
+    async def fetch_one(self, sql: str, params: Params = (), *, into: type[T]) -> T | None: ...
+
+    async def fetch_value(self, sql: str, params: Params = ()) -> Any:
+        """The first column of the first row, or None where there is no row."""
+        ...
+
+    def iterate(self, sql: str, params: Params = ()) -> AsyncIterator[Row]:
+        """Rows one after the other in bounded memory; closing the iterator early frees its connection."""
+        ...
+
+    def transaction(self, *, isolation: str | None = None, read_only: bool = False) -> AbstractAsyncContextManager[Queries]:
+        """A transaction, or inside one a savepoint: committed on leaving, rolled back by an exception or a cancellation."""
+        ...
+
+
+@runtime_checkable
+class Database(Queries, Protocol):
+    """A pool of connections to one database. Errors are `StorageError` and its kinds, the driver's own kept as cause."""
+
+    @property
+    def dialect(self) -> str:
+        """``"sqlite"``, ``"postgresql"`` or ``"mysql"``."""
+        ...
+
+    async def ping(self) -> None:
+        """Ask the server something small; raise `Unavailable` where it does not answer."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheStats:
+    """Counters since the cache was opened; None where the backend cannot tell."""
+
+    hits: int | None = None
+    misses: int | None = None
+    sets: int | None = None
+    deletes: int | None = None
+    item_count: int | None = None
+    memory_used_bytes: int | None = None
+
+
+@runtime_checkable
+class Cache(Protocol):
+    """Keys are text, values bytes; `ttl` is in seconds, None means the configured default, which may be none at all."""
+
+    async def get(self, key: str) -> bytes | None: ...
+    async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None: ...
+    async def delete(self, key: str) -> bool: ...
+    async def exists(self, key: str) -> bool: ...
+    async def ttl(self, key: str) -> float | None:
+        """Seconds that the key has left; None where it has no limit. Raises `NotFound` where there is no such key."""
+        ...
+
+    async def set_nx(self, key: str, value: bytes, *, ttl: float | None = None) -> bool:
+        """Store only where the key is absent, atomically; tell whether it was stored."""
+        ...
+
+    async def get_set(self, key: str, value: bytes) -> bytes | None:
+        """Replace atomically and return what was there."""
+        ...
+
+    async def increment(self, key: str, delta: int = 1) -> int:
+        """Add atomically to a decimal integer (0 where the key is absent) and return the sum."""
+        ...
+
+    async def decrement(self, key: str, delta: int = 1) -> int: ...
+    async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Only the keys that were found."""
+        ...
+
+    async def set_many(self, items: Mapping[str, bytes], *, ttl: float | None = None) -> None: ...
+    async def delete_many(self, keys: Sequence[str]) -> int: ...
+    async def clear(self, namespace: str | None = None) -> None:
+        """Drop everything, or the keys that begin with ``namespace + ":"``."""
+        ...
+
+    def lock(self, key: str, *, ttl: float = 30.0, wait: float | None = 10.0) -> AbstractAsyncContextManager[None]:
+        """Mutual exclusion among all users of the cache; `RequestTimeout` after `wait` seconds."""
+        ...
+
+    async def stats(self) -> CacheStats: ...
+
+
+# ── secrets, serializers, authenticators, channels ──────────────────────────────────────────────────────────────────
+
+
+@runtime_checkable
+class SecretSource(Protocol):
+    """One place that secrets come from; the chain of sources is asked in order."""
+
+    async def get(self, name: str) -> str | None:
+        """The secret's value, or None where this source does not know it. Failing to reach the source is a `SecretError`."""
+        ...
+
+
+@runtime_checkable
+class Serializer(Protocol):
+    """Values to bytes and back, for payloads and cache values."""
+
+    @property
+    def format(self) -> str:
+        """The name offered to peers, for example ``"json"``."""
+        ...
+
+    def encode(self, value: object) -> bytes: ...
+    def decode(self, data: bytes, type: type[T]) -> T:
+        """Raises `RemoteProtocolError` that names the field, never anything else, whatever the bytes are."""
+        ...
+
+
+@runtime_checkable
+class Authenticator(Protocol):
+    """Turns a bearer token into the claims it proves."""
+
+    async def authenticate(self, token: str) -> Mapping[str, Any]:
+        """The claims. Raises `InvalidToken`, `ExpiredToken` or `Forbidden`."""
+        ...
+
+
+@runtime_checkable
+class Channel(Protocol):
+    """A way to the orchestrator beside stdio."""
+
+    @property
+    def name(self) -> str: ...
+    async def send(self, message: Message) -> None: ...
+    async def request(self, message: Message, *, timeout: float) -> Message: ...
+    async def close(self) -> None: ...
+
+
+# ── servers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """What a server plugin is told about the application that it is asked to serve."""
+
+    state: Any
+    """The module's `AppState`; the plugin hands it to handlers in its framework's own way."""
+    prefix: str = ""
+    """A path such as ``/v1`` below which the user's routes live (the decorator's ``version=``); extra routes stay outside."""
+    behind_gateway: bool = False
+    """True only on the orchestrator's own socket: ``X-Forwarded-*`` headers are then believed."""
+    threads: int = 8
+    """Worker threads of a WSGI server."""
+
+
+PlainReply: TypeAlias = tuple[int, str, bytes]
+"""Status, content type, body."""
+
+
+@runtime_checkable
+class Server(Protocol):
+    """One framework's way to serve one application. Called by the life cycle in the order of the methods."""
+
+    def routes(self) -> list[AnnouncedEndpoint]:
+        """What the application's own router contains, `prefix` included: ``{name}`` is one segment, ``{*rest}`` the remainder."""
+        ...
+
+    def add_route(self, path: str, handler: Callable[[], PlainReply]) -> bool:
+        """Serve GET `path` from `handler` (called in any thread, quick). False, and nothing done, where the user has that path."""
+        ...
+
+    async def start(self, listener: socket.socket | None) -> None:
+        """Enter the framework's lifespan once, then accept from `listener`, bound and owned by the caller. None: no port at all."""
+        ...
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        """Answer one HTTP request that came over a link, through the real application."""
+        ...
+
+    async def drain(self, deadline: float) -> bool:
+        """Accept nothing new and let what runs finish, `deadline` seconds at most; False where something had to be cut short."""
+        ...
+
+    async def close(self) -> None:
+        """Leave the lifespan; no thread, task or socket of the server survives. May be called without `start`, and twice."""
+        ...
+
+
+Handler: TypeAlias = "Callable[[Any], Awaitable[Message | None]]"
+"""Acts on one message; what it returns is sent back on the link that the message came from."""
