@@ -1,0 +1,284 @@
+"""A `Link` marries one byte stream to one `Session`. It is the only read loop and the only writer, on both ends.
+
+Writes of one loop tick are coalesced: the first goes out at once (nothing waits while the line is idle), those that
+follow in the same tick leave together in one system call. Back-pressure works both ways: `send` waits while the peer
+does not read, and `pause_reading` makes the peer wait while we are behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+from ..errors import ChannelClosed, LocalProtocolError, RequestTimeout
+
+if TYPE_CHECKING:
+    from ..protocol.messages import Message, Metadata
+    from ..protocol.session import Session
+
+OnMessage = Callable[["Message", "Link"], None]
+OnClose = Callable[["Link", Exception | None], None]
+
+NO_DEADLINE = float("inf")
+
+
+def new_id() -> str:
+    """A random version 4 UUID, the identity of an envelope."""
+    return str(uuid.uuid4())
+
+
+class _Waiting:
+    """One request of ours that has no answer yet."""
+
+    __slots__ = ("deadline", "future", "key", "op")
+
+    def __init__(self, key: Hashable, future: asyncio.Future[Message], deadline: float, op: str) -> None:
+        self.key, self.future, self.deadline, self.op = key, future, deadline, op
+
+
+class Link(asyncio.Protocol):
+    """One end of a conversation over pipes or a socket.
+
+    `on_message` is called for every message that is not the answer to a request of ours; it must return at once.
+    `on_close` is called exactly once when the stream is gone, with the reason where there is one.
+    """
+
+    def __init__(self, session: Session, *, on_message: OnMessage, on_close: OnClose | None = None) -> None:
+        self.session = session
+        self.error: Exception | None = None
+        self._loop = asyncio.get_running_loop()
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self._on_message = on_message
+        self._on_close = on_close
+        self._reader: asyncio.ReadTransport | None = None
+        self._writer: asyncio.WriteTransport | None = None
+        self._waiting: dict[Hashable, list[_Waiting]] = {}
+        self._outgoing: list[bytes] = []
+        self._outgoing_keys: list[Hashable] = []
+        self._wrote_this_tick = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_at = NO_DEADLINE
+
+    # ── the caller's side ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def post(self, message: Message, *, metadata: Metadata | None = None) -> Hashable | None:
+        """Hand over a message without waiting; returns the key that its answer will carry, None where it expects none.
+
+        Raises `LocalProtocolError` where the message is illegal now and `ChannelClosed` where the link is gone.
+        """
+        if self._writer is None or self._writer.is_closing():
+            raise ChannelClosed(f"{message.op} was not sent: the link is closed", executed="no")
+        data, key = self.session.send(message, metadata=metadata)
+        if self._wrote_this_tick:
+            self._outgoing.append(data)
+            if key is not None:
+                self._outgoing_keys.append(key)
+        else:
+            self._wrote_this_tick = True
+            self._loop.call_soon(self._end_of_tick)
+            self._writer.write(data)
+        return key
+
+    async def send(self, message: Message, *, metadata: Metadata | None = None) -> None:
+        """Like `post`, then wait until the peer keeps up again."""
+        self.post(message, metadata=metadata)
+        if not self._writable.is_set():
+            await self._writable.wait()
+
+    async def request(self, message: Message, *, timeout: float, metadata: Metadata | None = None) -> Message:
+        """Send a message that expects an answer and return the answer.
+
+        `timeout` is in seconds and covers everything. Raises `RequestTimeout`; `ChannelClosed` whose ``executed`` says
+        what the peer may have done; `LocalProtocolError` where nothing answers this message.
+        """
+        key = self.post(message, metadata=metadata)
+        if key is None:
+            raise LocalProtocolError(f"nothing answers {message.op!r}: send it, do not request it")
+        deadline = self._loop.time() + timeout
+        waiting = _Waiting(key, self._loop.create_future(), deadline, message.op)
+        others = self._waiting.get(key)
+        if others is None:
+            self._waiting[key] = [waiting]
+        else:
+            others.append(waiting)
+        if deadline < self._sweep_at:
+            self._schedule_sweep(deadline)
+        try:
+            return await waiting.future
+        except asyncio.CancelledError:
+            self._give_up(waiting)
+            raise
+
+    def pause_reading(self) -> None:
+        """Stop reading: the peer's writes fill the pipe and then wait."""
+        if self._reader is not None and not self._reader.is_closing():
+            self._reader.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading after `pause_reading`."""
+        if self._reader is not None and not self._reader.is_closing():
+            self._reader.resume_reading()
+
+    async def close(self) -> None:
+        """Write what is still waiting to be written, then close both directions."""
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+        if self._reader is not None:
+            self._reader.close()
+        await asyncio.shield(self.closed)
+
+    def close_writing(self) -> None:
+        """Close our direction only: the peer sees the end of the stream, its answers still arrive."""
+        self._flush()
+        if self._writer is not None and self._writer is not self._reader:
+            self._writer.close()
+        elif self._writer is not None and self._writer.can_write_eof():
+            self._writer.write_eof()
+
+    # ── asyncio's side ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.ReadTransport) or hasattr(transport, "pause_reading"):
+            self._reader = transport  # type: ignore[assignment]
+        if self._writer is None and hasattr(transport, "write"):
+            self._writer = transport  # type: ignore[assignment]
+
+    def attach_writer(self, transport: asyncio.WriteTransport) -> None:
+        """Give a link over two pipes its outgoing one."""
+        self._writer = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for message, answers, _metadata in self.session.receive(data):
+                if answers is None:
+                    self._on_message(message, self)
+                else:
+                    self._resolve(answers, message)
+        except Exception as error:
+            self._fail(error)
+
+    def eof_received(self) -> bool:
+        try:
+            self.session.receive(b"")
+        except Exception as error:
+            self.error = self.error or error
+        return False
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Nothing arrives any more. Over two pipes the outgoing one stays open, so that running work can still be answered."""
+        if self.closed.done():
+            return
+        self.error = self.error or error
+        if not self.session.closed:
+            self.eof_received()
+        self._writable.set()
+        unsent = set(self._outgoing_keys)
+        self._outgoing, self._outgoing_keys = [], []
+        self.session.abandon()
+        waiting, self._waiting = self._waiting, {}
+        for one in (one for many in waiting.values() for one in many):
+            if not one.future.done():
+                executed = "no" if one.key in unsent else "unknown"
+                text = f"the link closed before {one.op!r} was answered" if executed == "unknown" else f"the link closed before {one.op!r} was sent"
+                one.future.set_exception(ChannelClosed(text, executed=executed))
+        if self._sweep is not None:
+            self._sweep.cancel()
+        if self._reader is not None:
+            self._reader.close()
+        if self._writer is self._reader:
+            self._writer = None
+        self.closed.set_result(None)
+        if self._on_close is not None:
+            self._on_close(self, self.error)
+
+    def writer_lost(self, error: Exception | None) -> None:
+        """The outgoing pipe of a link over two pipes is gone: closed by us, or broken because the peer is."""
+        broken = self._writer is not None and error is not None
+        self._writer = None
+        self._writable.set()
+        if broken and error is not None:
+            self._fail(error)
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _end_of_tick(self) -> None:
+        self._wrote_this_tick = False
+        if self._outgoing:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._outgoing and self._writer is not None:
+            self._writer.write(b"".join(self._outgoing))
+            self._outgoing.clear()
+            self._outgoing_keys.clear()
+
+    def _resolve(self, key: Hashable, message: Message) -> None:
+        for waiting in self._waiting.pop(key, ()):
+            if not waiting.future.done():
+                waiting.future.set_result(message)
+
+    def _give_up(self, waiting: _Waiting) -> None:
+        others = self._waiting.get(waiting.key)
+        if others is None or waiting not in others:
+            return
+        others.remove(waiting)
+        if not others:
+            del self._waiting[waiting.key]
+            self.session.forget(waiting.key)
+
+    def _schedule_sweep(self, when: float) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._sweep_at = when
+        self._sweep = self._loop.call_at(when, self._time_out)
+
+    def _time_out(self) -> None:
+        """One timer serves all requests: it fires at the earliest deadline and is set anew for the next."""
+        self._sweep, self._sweep_at = None, NO_DEADLINE
+        now = self._loop.time()
+        earliest = NO_DEADLINE
+        for waiting in [one for many in self._waiting.values() for one in many]:
+            if waiting.deadline <= now:
+                self._give_up(waiting)
+                if not waiting.future.done():
+                    waiting.future.set_exception(RequestTimeout(f"{waiting.op!r} was not answered in time; it may or may not have been executed"))
+            else:
+                earliest = min(earliest, waiting.deadline)
+        if earliest != NO_DEADLINE:
+            self._schedule_sweep(earliest)
+
+    def _fail(self, error: Exception) -> None:
+        """The stream cannot be trusted any more: close it; `on_close` carries the reason."""
+        self.error = self.error or error
+        if self._reader is not None:
+            self._reader.close()
+        if self._writer is not None and self._writer is not self._reader:
+            self._writer.close()
+        self._loop.call_soon(self.connection_lost, error)
+
+
+class WritePipe(asyncio.Protocol):
+    """The protocol of a link's outgoing pipe: passes flow control and loss on to the link."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def pause_writing(self) -> None:
+        self._link.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._link.resume_writing()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._link.writer_lost(error)
