@@ -20,10 +20,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 $(DEPENDENCIES): constraints.txt
-	@python=$$($(FIND_PYTHON)) && "$$python" tools/environment.py dependencies && touch $@
+	@python=$$($(FIND_PYTHON)) && "$$python" -m tools.environment dependencies && touch $@
 
 $(PACKAGES): $(DEPENDENCIES) pyproject.toml $(wildcard plugins/*/pyproject.toml)
-	@$(BIN)/python tools/environment.py packages && touch $@
+	@$(BIN)/python -m tools.environment packages && touch $@
 
 install: $(PACKAGES) ## make .venv and install everything into it; the targets below do that by themselves
 
@@ -31,7 +31,7 @@ run: $(PACKAGES) ## run examples/guestbook behind http://127.0.0.1:8000 until Ct
 	@exec $(BIN)/pywatt up --config examples/guestbook/pywatt.toml --port $(PORT)
 
 test: $(PACKAGES) ## run all tests, after fetching the servers that they need; TESTS=path for some of them
-	@$(BIN)/python tools/test_servers.py fetch
+	@$(BIN)/python -m tools.test_servers fetch
 	@$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
 check: $(PACKAGES) ## lint, format, types and the guards
@@ -41,17 +41,17 @@ check: $(PACKAGES) ## lint, format, types and the guards
 	$(BIN)/python -m pytest -q -m "not index" tests/guards
 
 bench: $(PACKAGES) ## run all benchmarks and print one table
-	@$(BIN)/python tools/test_servers.py fetch nginx wrk
+	@$(BIN)/python -m tools.test_servers fetch nginx wrk
 	@$(BIN)/python benchmarks/run.py
 
 wheels: $(PACKAGES) ## build the wheel and the sdist of every distribution into dist/
-	@$(BIN)/python tools/wheels.py dist
+	@$(BIN)/python -m tools.wheels dist
 
 docs: $(PACKAGES) ## render docs/ into site/ and check every link
-	@$(BIN)/python tools/docs.py site
+	@$(BIN)/python -m tools.docs site
 
 constraints: ## resolve constraints.txt anew; UPGRADE=1 for the newest versions
-	@python=$$($(FIND_PYTHON)) && "$$python" tools/lock.py $(if $(UPGRADE),--upgrade)
+	@python=$$($(FIND_PYTHON)) && "$$python" -m tools.lock $(if $(UPGRADE),--upgrade)
 
 clean: ## remove .venv and everything that was built
 	rm -rf $(VENV) dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis

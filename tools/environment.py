@@ -1,6 +1,6 @@
 """Make virtual environments and install into them: with uv where it is there, with pip where it is not.
 
-``python tools/environment.py dependencies`` makes ``.venv`` and installs constraints.txt, ``… packages`` installs the
+``python -m tools.environment dependencies`` makes ``.venv`` and installs constraints.txt, ``… packages`` installs the
 distributions of this repository into it, editable. The Makefile calls both; the tests of built wheels use the functions.
 Standard library alone: this runs before anything is installed.
 
@@ -42,9 +42,8 @@ def make_environment(folder: Path, python: str = sys.executable) -> None:
         return
     if subprocess.run([python, "-c", "import ensurepip"], capture_output=True, check=False).returncode:
         version = subprocess.check_output([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True).strip()
-        raise SetUpError(
-            f"{python} cannot make virtual environments, because its ensurepip is missing: run 'apt-get install python{version}-venv' as root"
-        )
+        mend = f"run 'apt-get install python{version}-venv' as root"
+        raise SetUpError(f"{python} cannot make virtual environments, because its ensurepip is missing: {mend}")
     run([python, "-m", "venv", str(folder)])
 
 

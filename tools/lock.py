@@ -2,7 +2,7 @@
 
 The requirements are read from the pyproject.toml files of the repository, with all their extras, the ``dev`` group and
 what building needs; uv resolves them for all platforms and every Python from 3.11 on. Where uv is not on PATH it is
-installed into a scratch environment. ``python tools/lock.py --upgrade`` takes the newest versions, otherwise those that
+installed into a scratch environment. ``python -m tools.lock --upgrade`` takes the newest versions, otherwise those that
 constraints.txt names are kept where they fit.
 """
 
@@ -16,7 +16,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from environment import CONSTRAINTS, distributions, find_uv, make_environment
+from tools.environment import CONSTRAINTS, distributions, find_uv, make_environment
 
 OLDEST = "3.11"
 HEADER = """\
