@@ -34,6 +34,9 @@ DEADLINE = 300
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where servers live that an ordinary user's PATH does not show."""
 
+LIBRARY_FOLDERS = ("lib", "lib/*-linux-*", "usr/lib", "usr/lib/*-linux-*")
+"""Where packages keep the libraries that the loader looks for."""
+
 
 class Missing(Exception):
     """A server is not on this machine and could not be fetched; the text says why and which variable to set."""
@@ -215,7 +218,7 @@ def put_in_place(name: str, unpacked: Path, cache: Path) -> Path:
     unpacked.rename(home)
     home.chmod(0o755)
     binary = sorted(home.glob(server.pattern))[-1]
-    folders = sorted({str(library.parent) for library in home.rglob("*.so*")})
+    folders = sorted({str(library.parent) for folder in LIBRARY_FOLDERS for library in home.glob(f"{folder}/*.so*")})
     wrapper = cache / "bin" / server.binary
     wrapper.parent.mkdir(exist_ok=True)
     draft = wrapper.with_suffix(".draft")
