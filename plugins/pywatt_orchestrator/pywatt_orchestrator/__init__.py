@@ -1,0 +1,25 @@
+"""Runs modules: `pywatt run`, `pywatt up`, a supervisor and one HTTP front door."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pywatt_core.hookspecs import hookimpl
+from pywatt_core.interfaces import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@hookimpl
+def pywatt_register_commands() -> Iterable[Command]:
+    """The commands that start modules and talk to a running orchestrator."""
+    commands = "pywatt_orchestrator.commands"
+    return [
+        Command("run", "Run one module: FILE.py or FILE.py:NAME, on a front door of its own.", f"{commands}:run"),
+        Command("up", "Run the modules of pywatt.toml behind one front door.", f"{commands}:up"),
+        Command("ps", "List running modules: pid, state, restarts, address.", f"{commands}:ps"),
+        Command("stop", "Stop one module, or the orchestrator and all of them.", f"{commands}:stop"),
+        Command("restart", "Restart a module; requests wait meanwhile instead of being refused.", f"{commands}:restart"),
+        Command("logs", "Show what a module has logged.", f"{commands}:logs"),
+    ]
