@@ -1,0 +1,155 @@
+"""Which module answers a path, and which methods are open there: mounts, announced paths, an immutable table."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from pywatt_core.errors import ConfigError
+
+from .paths import PLAIN, BadPath, canonical
+from .templates import ANY_METHOD, Methods, PathTree
+
+if TYPE_CHECKING:
+    from pywatt_core.protocol.messages import AnnouncedEndpoint
+
+    from .upstream import Instance
+
+logger = logging.getLogger("pywatt.gateway")
+
+MOUNT = re.compile(r"/|(?:/[A-Za-z0-9\-_~][A-Za-z0-9\-._~]*)+")
+RESERVED = "/_pywatt"
+"""The orchestrator's own corner of the name space; nothing is mounted there and nothing behind it is reachable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleRoutes:
+    """One module as the gateway sees it. A change is a new table: `Gateway.update(RouteTable([...]))`."""
+
+    name: str
+    mount: str
+    """``/`` or a path such as ``/users``, without a slash at its end; removed from the request line of every request."""
+    endpoints: Sequence[AnnouncedEndpoint] | None
+    """What the module announced; None until it did, and requests wait for it meanwhile."""
+    instances: Sequence[Instance] = ()
+    mount_all: bool = False
+    """Every path and method is open, announced or not; `health` and `metrics` are not."""
+    expose: Sequence[str] = ()
+    """``"health"``, ``"metrics"``, or their paths: those that are reachable from outside after all."""
+    health: str | None = "/health"
+    """The module's health path, for the orchestrator alone unless exposed."""
+    metrics: str | None = "/metrics"
+    """The module's metrics path, likewise."""
+
+    def inside(self) -> frozenset[bytes]:
+        """The paths that stay inside."""
+        exposed = set(self.expose)
+        paths = {"health": self.health, "metrics": self.metrics}
+        return frozenset(path.encode() for name, path in paths.items() if path and not exposed & {name, path})
+
+
+class Match(NamedTuple):
+    """What the table knows about one path."""
+
+    module: ModuleRoutes
+    inner: bytes
+    """The path that the module sees: without the mount, percent-encoded; empty for the mount itself without its slash."""
+    methods: Methods | None
+    """What is open there; None where nothing is."""
+
+
+class _Mount:
+    """One module with its paths compiled."""
+
+    __slots__ = ("inside", "length", "module", "prefix", "tree")
+
+    def __init__(self, module: ModuleRoutes) -> None:
+        self.module = module
+        self.prefix = b"" if module.mount == "/" else module.mount.encode()
+        self.length = len(self.prefix)
+        self.inside = module.inside()
+        self.tree = PathTree()
+        for endpoint in module.endpoints or ():
+            try:
+                self.tree.add(endpoint.path, endpoint.methods)
+            except ValueError as error:
+                logger.warning("module %s announced the path %r, which stays closed: %s", module.name, endpoint.path, error)
+
+    def methods(self, decoded: bytes) -> Methods | None:
+        """What is open at the percent-decoded path inside the mount."""
+        if decoded in self.inside:
+            return None
+        return ANY_METHOD if self.module.mount_all else self.tree.find(decoded)
+
+
+class RouteTable:
+    """All modules and their open paths, compiled once; looking up a literal path is one dictionary look-up.
+
+    Raises `ConfigError` for a mount that is malformed, reserved, or taken by another module.
+    """
+
+    def __init__(self, modules: Iterable[ModuleRoutes] = ()) -> None:
+        self.modules = tuple(modules)
+        self._mounts: dict[bytes, _Mount] = {}
+        for module in self.modules:
+            _check_mount(module.mount, module.name)
+            mount = _Mount(module)
+            other = self._mounts.setdefault(mount.prefix, mount)
+            if other is not mount:
+                raise ConfigError(
+                    f"modules {other.module.name} and {module.name} are both mounted at {module.mount}; give one another mount"
+                )
+        self._depths = sorted({prefix.count(b"/") for prefix in self._mounts}, reverse=True)
+        self._literal = {
+            path: match for mount in self._mounts.values() for path, match in _literal_matches(mount) if self._nearest(path) is mount
+        }
+
+    def resolve(self, path: bytes) -> Match | None:
+        """The module mounted at `path` (as sent, without the query) and what is open there; None where no module is.
+
+        Raises `BadPath` for a path that could be understood in two ways.
+        """
+        return self._literal.get(path) or self._search(path)
+
+    def _search(self, path: bytes) -> Match | None:
+        encoded, decoded = canonical(path)
+        mount = self._nearest(encoded)
+        if mount is None:
+            return None
+        inner = encoded[mount.length :]
+        return Match(mount.module, inner, mount.methods(decoded[mount.length :]) if inner else None)
+
+    def _nearest(self, path: bytes) -> _Mount | None:
+        """The mount with the most segments that `path` lies in. (A mount is never percent-encoded: `_check_mount`.)"""
+        segments = path.split(b"/", self._depths[0] + 1) if self._depths else []
+        if len(segments) > 1 and segments[1] == RESERVED[1:].encode():
+            return None
+        for depth in self._depths:
+            mount = self._mounts.get(b"/".join(segments[: depth + 1]))
+            if mount is not None:
+                return mount
+        return None
+
+
+def _check_mount(mount: str, name: str) -> None:
+    if MOUNT.fullmatch(mount) is None:
+        raise ConfigError(
+            f"module {name}: the mount {mount!r} must be / or a path such as /{name}: letters, digits, - . _ ~, no slash at the end"
+        )
+    if mount == RESERVED or mount.startswith(f"{RESERVED}/"):
+        raise ConfigError(f"module {name}: the mount {mount!r} is reserved for the orchestrator; choose another one, such as /{name}")
+
+
+def _literal_matches(mount: _Mount) -> Iterable[tuple[bytes, Match]]:
+    """The announced paths without parameters, by the path as it is sent, for the look-up that most requests need."""
+    for literal in mount.tree.literals:
+        try:
+            plain = PLAIN.fullmatch(literal) is not None and canonical(literal)[0] == literal
+        except BadPath as error:
+            logger.warning("module %s announced the path %r, which no request can have: %s", mount.module.name, literal.decode(), error)
+            continue
+        if plain:
+            yield mount.prefix + literal, Match(mount.module, literal, mount.methods(literal))
