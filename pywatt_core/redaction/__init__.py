@@ -1,0 +1,12 @@
+"""Secrets never show: values that were registered are found in text, in every usual form, and hidden.
+
+`register` and `redact` work on one `Redactor` that the whole process shares. `Secret` holds a value and registers it.
+"""
+
+from __future__ import annotations
+
+from .redactor import REPLACEMENT, Redactor, redact, redactor, register
+from .secret import Secret, TypedSecret, secret_hook
+from .stream import StreamRedactor
+
+__all__ = ["REPLACEMENT", "Redactor", "Secret", "StreamRedactor", "TypedSecret", "redact", "redactor", "register", "secret_hook"]

@@ -1,0 +1,163 @@
+"""The forms in which one secret value turns up in text: escaped, quoted, percent-encoded, as base64 or hexadecimal digits.
+
+A form is complete text: what is not listed here, for instance a secret cut in half or compressed, is not found.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from binascii import b2a_base64
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus, unquote
+
+from .redactor import REPLACEMENT, TOKEN_BELOW, Form
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ENCODED_FROM = 6
+"""Values with at least this many characters are also looked for percent-encoded, as base64 and as hexadecimal digits."""
+
+LINE_FROM = 8
+"""Each line of a multi-line value counts as a secret of its own if it has at least this many characters."""
+
+URL_SAFE = ("/", "", "!'()*", "!$&'()*+,;=", "!#$&'()*+,/:;=?@")
+"""What encoders leave as it is: Python's default, nothing, encodeURIComponent, RFC 3986 userinfo, encodeURI."""
+
+WRAPPED_AT = (64, 76)
+"""Line lengths at which base64 is broken (PEM, MIME)."""
+
+
+def forms_of(value: str | bytes) -> tuple[Form, ...]:
+    """Every form of `value`, without duplicates; none where the value is empty or blank, for a blank hides nothing."""
+    found: dict[Form, None] = {}
+    for text, data in _spellings(value):
+        if not text.strip() or text in REPLACEMENT:
+            continue
+        plain = dict.fromkeys(_escaped(text))
+        if len(text) < TOKEN_BELOW:
+            found.update(dict.fromkeys(map(Form, plain)))
+            continue
+        if len(text) >= ENCODED_FROM:
+            plain.update(dict.fromkeys(_percent_encoded(data)))
+            plain.update(dict.fromkeys((data.hex(), data.hex().upper())))
+            found.update(dict.fromkeys(_base64(data)))
+        for form in plain:
+            found.update(dict.fromkeys(map(Form, _as_logged(form))))
+    return tuple(found)
+
+
+def _spellings(value: str | bytes) -> Iterator[tuple[str, bytes]]:
+    """The value as text and as bytes, then what else of it is a secret: stripped, its long lines, a URL's password."""
+    if isinstance(value, bytes):
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            for codec, errors in (("latin-1", "strict"), ("utf-8", "backslashreplace"), ("utf-8", "replace"), ("utf-8", "surrogateescape")):
+                yield value.decode(codec, errors), value
+            return
+    else:
+        text = value
+    yield text, _encode(text)
+    stripped = text.strip()
+    if stripped != text:
+        yield stripped, _encode(stripped)
+    lines = [line.strip() for line in stripped.splitlines()]
+    if len(lines) > 1:
+        yield from ((line, _encode(line)) for line in lines if len(line) >= LINE_FROM and not line.startswith("-----"))
+    url = re.match(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*?:([^/?#]+)@", stripped)
+    if url:
+        yield url[1], _encode(url[1])
+        decoded = unquote(url[1])
+        if decoded != url[1]:
+            yield decoded, _encode(decoded)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _escaped(text: str) -> Iterator[str]:
+    """The value as program text, as JSON down to three levels, in SQL, in a shell's quotes, in HTML."""
+    yield text
+    level: Iterable[str] = (text,)
+    for _ in range(3):
+        level = dict.fromkeys(form for each in level for form in _json(each))
+        yield from level
+    both = repr(text + "\"'")[1:-4]
+    for form in (both, ascii(text + "\"'")[1:-4], repr(_encode(text) + b"\"'")[2:-4]):
+        yield form
+        yield form.replace("\\'", "'")
+        yield form.replace("\\'", "'").replace('"', '\\"')
+    yield text.replace("'", "''")
+    yield text.replace("'", "'\"'\"'")
+    yield text.replace("'", "'\\''")
+    page = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    yield page
+    yield page.replace('"', "&quot;").replace("'", "&#x27;")
+    yield page.replace('"', "&#34;").replace("'", "&#39;")
+
+
+def _json(text: str) -> Iterator[str]:
+    exact = json.dumps(text, ensure_ascii=False)[1:-1]
+    pure = json.dumps(text)[1:-1]
+    for form in (exact, pure, _upper_escapes(exact), _upper_escapes(pure)):
+        yield form
+        yield form.replace("/", "\\/")
+    for form in (exact, pure):
+        yield form.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("'", "\\u0027")
+
+
+def _upper_escapes(text: str) -> str:
+    return re.sub(r"\\u([0-9a-f]{4})", lambda found: "\\u" + found[1].upper(), text)
+
+
+def _percent_encoded(data: bytes) -> Iterator[str]:
+    for safe in URL_SAFE:
+        form = quote(data, safe=safe)
+        yield form
+        yield _lower_percent(form)
+        yield form.replace("%20", "+")
+    form = quote_plus(data)
+    yield form
+    yield _lower_percent(form)
+    yield quote(quote(data, safe=""), safe="")
+    everything = "".join(f"%{byte:02X}" for byte in data)
+    yield everything
+    yield everything.lower()
+
+
+def _lower_percent(text: str) -> str:
+    return re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), text)
+
+
+def _base64(data: bytes) -> Iterator[Form]:
+    """Standard and URL-safe, wherever in the encoded data the secret begins, padded or not, in one line or wrapped."""
+    for offset, start in ((0, 0), (1, 2), (2, 3)):
+        digits = _digits(bytes(offset) + data).rstrip("=")
+        partial = (offset + len(data)) % 3 != 0
+        core = digits[start : len(digits) - partial]
+        yield Form(core, before=offset > 0, after=partial)
+        yield Form(core.translate(_URL_ALPHABET), before=offset > 0, after=partial)
+    whole = _digits(data)
+    for digits in dict.fromkeys((whole, whole.translate(_URL_ALPHABET))):
+        yield Form(digits)
+        if len(digits) > min(WRAPPED_AT):
+            pieces = (digits[at : at + width] for width in WRAPPED_AT for at in range(0, len(digits), width))
+            yield from (Form(piece) for piece in pieces if len(piece) >= LINE_FROM)
+
+
+def _digits(data: bytes) -> str:
+    return b2a_base64(data, newline=False).decode()
+
+
+_URL_ALPHABET = str.maketrans("+/", "-_")
+
+
+def _as_logged(form: str) -> Iterator[str]:
+    """The form itself, as it looks inside a line of JSON, and both where UTF-8 was read as Latin-1."""
+    for text in (form, json.dumps(form, ensure_ascii=False)[1:-1], json.dumps(form)[1:-1]):
+        yield text
+        if not text.isascii():
+            yield _encode(text).decode("latin-1")

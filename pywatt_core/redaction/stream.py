@@ -1,0 +1,65 @@
+"""Redaction of output that arrives in pieces: a secret split over two writes is found as well."""
+
+from __future__ import annotations
+
+from .redactor import REPLACEMENT, Redactor, merge, redactor
+
+
+class StreamRedactor:
+    """Feeds of bytes in, redacted bytes out.
+
+    What might be the beginning of a secret is held back, at most the longest registered form, until more arrives, the
+    line ends, or `flush` is called; everything else is passed on at once. Joined together, the output is the same however
+    the input was cut, apart from forms that contain a line end themselves.
+    """
+
+    def __init__(self, source: Redactor = redactor) -> None:
+        self._redactor = source
+        self._seen = ""
+        """The character before `_held`, already passed on: short tokens must know their neighbour."""
+        self._held = ""
+        self._covered = 0
+        """How many characters of `_held` belong to a match whose replacement was already passed on."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take in `data`; return what can be passed on now, possibly nothing."""
+        text = self._held + data.decode("latin-1")
+        closed = text.rfind("\n") + 1
+        return self._pass_on(text, self._hold_from(text, closed))
+
+    def flush(self) -> bytes:
+        """Return what was held back: the writer has closed, or will write nothing more for a while."""
+        return self._pass_on(self._held, len(self._held))
+
+    def _hold_from(self, text: str, closed: int) -> int:
+        """Where the first stretch begins that later input could turn into a match."""
+        longest = self._redactor.longest
+        if not longest:
+            return len(text)
+        for start in range(max(closed, len(text) - longest), len(text)):
+            if self._redactor.begins(text[start:]):
+                return max(start - 1, closed)
+        return len(text)
+
+    def _pass_on(self, text: str, cut: int) -> bytes:
+        before = len(self._seen)
+        spans = [(start - before, end - before) for start, end in self._redactor.spans(self._seen + text)]
+        if self._covered:
+            spans.append((0, self._covered))
+        pieces = []
+        position = 0
+        covered = 0
+        for start, end in merge(iter(spans)):
+            if start >= cut:
+                break
+            pieces.append(text[position:start])
+            if not (start <= 0 and self._covered):
+                pieces.append(REPLACEMENT)
+            position = end
+            covered = max(0, end - cut)
+        pieces.append(text[position:cut])
+        if cut:
+            self._seen = text[cut - 1]
+        self._held = text[cut:]
+        self._covered = covered
+        return "".join(pieces).encode("latin-1")
