@@ -5,6 +5,8 @@ An exception's text is for a person: it names what is wrong, where, and the way 
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PyWattError(Exception):
     """Root of all PyWatt exceptions."""
@@ -15,7 +17,14 @@ PyWattSDKError = PyWattError
 
 
 class ConfigError(PyWattError):
-    """The operator must change the configuration; the text lists every problem found, each with its path and source."""
+    """The operator must change the configuration; the text lists every problem found, each with its path and source.
+
+    `problems` holds them one by one (``pywatt_core.config.Problem``) where more than a text is known.
+    """
+
+    def __init__(self, message: str, *, problems: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
 
 
 class PluginError(PyWattError):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Serializer,
         Server,
         ServerOptions,
+        TopSection,
     )
     from .protocol.messages import Message
 
@@ -42,8 +43,13 @@ def pywatt_register_commands() -> Iterable[Command]:  # type: ignore[empty-body]
 
 
 @hookspec
+def pywatt_register_sections() -> Iterable[TopSection]:  # type: ignore[empty-body]
+    """Top-level tables of the configuration file that this plugin reads itself, so that a typo in them is found too."""
+
+
+@hookspec
 def pywatt_register_secret_sources() -> Iterable[Provider[SecretSource]]:  # type: ignore[empty-body]
-    """Places that secrets come from, for ``[[secrets]]``."""
+    """Places that secrets come from, for ``[secrets.NAME]``; they are asked in the order of the file."""
 
 
 @hookspec

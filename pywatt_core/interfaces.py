@@ -59,6 +59,20 @@ class Command:
     target: str
 
 
+@dataclass(frozen=True)
+class TopSection:
+    """A top-level table of the configuration file that belongs to a plugin; it is checked and explained with all others."""
+
+    name: str
+    """``"gateway"`` for ``[gateway]``."""
+    options: type[Any]
+    """A frozen keyword-only dataclass, as for a `Provider`."""
+    named: bool = False
+    """True where the table holds entries, each with these options: ``[modules.NAME]``."""
+    overlays: bool = False
+    """True where an entry may also hold tables that are laid over the top-level ones: ``[modules.NAME.databases.main]``."""
+
+
 # ── storage ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -1,0 +1,110 @@
+"""Several sources become one mapping in which every value still knows where it came from.
+
+The rules, from the lowest source to the highest: tables merge key by key; anything else replaces what was there. One
+exception: where a source gives a named section (``[databases.main]``) another ``use`` than the sources below it, the
+section starts afresh, because the options of one provider mean nothing to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+Path: TypeAlias = "tuple[str, ...]"
+
+KINDS = ("databases", "caches", "channels", "auth", "secrets")
+"""Top-level tables whose entries are named sections, each opened by the provider that its ``use`` names."""
+
+
+class Text(str):
+    """A value from a place that knows only text, such as the environment: read as whatever type its option has."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source: its values, and a way to say where each of them stands."""
+
+    label: str
+    """For people: ``pywatt.toml``, ``decorator config=``, ``environment``."""
+    data: Mapping[str, Any] = field(repr=False)
+    locate: Callable[[Path], str | None] = field(default=lambda path: None, repr=False)
+    """The exact place of one value, for example ``pywatt.toml:12``; None where the label is all there is to say."""
+
+    def place(self, path: Path) -> str:
+        return self.locate(path) or self.label
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The outcome: `data` is a fresh nested dict, `sources` names for every table and value the layer that it came from."""
+
+    data: dict[str, Any] = field(repr=False)
+    sources: dict[Path, Layer] = field(repr=False)
+
+    def origin(self, path: Path) -> str:
+        """Where the value at `path` comes from; ``default`` where no source gives one. Elements of a list stand where it stands."""
+        layer = self.sources.get(path)
+        if layer is not None:
+            return layer.place(path)
+        for end in range(len(path) - 1, 0, -1):
+            layer = self.sources.get(path[:end])
+            if layer is not None:
+                return "default" if isinstance(at(self.data, path[:end]), Mapping) else layer.place(path[:end])
+        return "default"
+
+
+def at(data: Mapping[str, Any], path: Path) -> Any:
+    """The value at `path`, None where there is none."""
+    value: Any = data
+    for name in path:
+        if not isinstance(value, Mapping) or name not in value:
+            return None
+        value = value[name]
+    return value
+
+
+def split(path: str) -> Path:
+    return tuple(path.split(".")) if path else ()
+
+
+def merge(layers: Iterable[Layer]) -> Merged:
+    """Lay `layers` over each other, lowest first."""
+    merged = Merged({}, {})
+    for layer in layers:
+        _lay(merged, merged.data, layer.data, (), layer)
+    return merged
+
+
+def _lay(merged: Merged, below: dict[str, Any], above: Mapping[str, Any], path: Path, layer: Layer) -> None:
+    for key, value in above.items():
+        here = (*path, key)
+        old = below.get(key)
+        if not isinstance(value, Mapping):
+            _forget(merged, here)
+            below[key] = value
+        else:
+            if not isinstance(old, dict) or _other_provider(here, old, value):
+                _forget(merged, here)
+                old = below[key] = {}
+            _lay(merged, old, value, here, layer)
+        merged.sources[here] = layer
+
+
+def _other_provider(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    if len(path) != 2 or path[0] not in KINDS or "use" not in new:
+        return False
+    used = old.get("use", implied_use(*path))
+    return used is not None and used != new["use"]
+
+
+def implied_use(kind: str, name: str) -> str | None:
+    """The provider of a section that has no ``use``: ``[channels.tcp]`` and ``[secrets.env]`` are named after theirs."""
+    return name if kind in ("channels", "secrets") else None
+
+
+def _forget(merged: Merged, path: Path) -> None:
+    for known in [known for known in merged.sources if known[: len(path)] == path]:
+        del merged.sources[known]

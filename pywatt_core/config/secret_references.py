@@ -1,0 +1,96 @@
+"""``secret:NAME`` in place of a value: found, counted, and replaced by the value just before it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SecretNotFound
+from .merging import Text
+
+if TYPE_CHECKING:
+    from .settings import Section, Settings
+
+PREFIX = "secret:"
+
+
+def reference(value: object) -> str | None:
+    """The secret's name where `value` is a reference, else None."""
+    return value[len(PREFIX) :].strip() if isinstance(value, str) and value.startswith(PREFIX) else None
+
+
+def references(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every reference inside a value: its dotted path and the secret's name."""
+    name = reference(value)
+    if name is not None:
+        yield path, name
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from references(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from references(inner, f"{path}[{index}]")
+
+
+def settings_references(settings: Settings) -> dict[str, str]:
+    """All references of a configuration, by path."""
+    return dict(references(settings.merged.data))
+
+
+async def resolve(section: Section, get: Callable[[str], Awaitable[str | None]]) -> Section:
+    """The section with every reference replaced by what `get` answers; each value is registered for redaction first.
+
+    Raises `SecretNotFound` that names every secret nobody knows, and where it is wanted.
+    """
+    wanted = list(references(section.options))
+    if not wanted:
+        return section
+    values: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    for path, name in wanted:
+        if name in values or name in missing:
+            continue
+        value = await get(name)
+        if value is None:
+            missing[name] = f"{section.path}.{path} ({section.origin(path)})"
+        else:
+            hide(value, name)
+            values[name] = value
+    if missing:
+        raise SecretNotFound("; ".join(f"no secret source knows {name!r}, which {place} asks for" for name, place in missing.items()))
+    return replace(section, options=_filled(section.options, values))
+
+
+def _filled(value: Any, values: Mapping[str, str]) -> Any:
+    name = reference(value)
+    if name is not None:
+        return Text(values[name])
+    if isinstance(value, Mapping):
+        return {key: _filled(inner, values) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_filled(inner, values) for inner in value]
+    return value
+
+
+def hide(value: str, name: str) -> None:
+    """Register a secret value for redaction, and the password inside it where it is a URL."""
+    from ..redaction import register
+
+    register(value, name=name)
+    password = url_password(value)
+    if password:
+        from urllib.parse import unquote
+
+        register(password, name=name)
+        register(unquote(password), name=name)
+
+
+def url_password(text: str) -> str | None:
+    """The password as written in ``scheme://user:password@host``, None where there is none."""
+    scheme, separator, rest = text.partition("://")
+    if not separator or not scheme.replace("+", "").replace("-", "").replace(".", "").isalnum():
+        return None
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    password = user.partition(":")[2]
+    return password if at and password else None

@@ -1,0 +1,192 @@
+"""Raw tables against the options that a dataclass declares: one way for the core's sections and everybody else's.
+
+msgspec checks and builds on the fast path. Only where it refuses, or where a value is text from the environment that it
+cannot read, pydantic is imported: it reports every fault of a section at once.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar, Union
+
+from ..errors import PluginError
+from .merging import Text
+from .problems import Problem, suggestion
+from .secret_references import references
+
+T = TypeVar("T")
+
+Origin = Callable[[str], str]
+"""Says for a dotted path where its value comes from."""
+
+
+def check_section(
+    mapping: Mapping[str, Any], options: type[T], path: str, origin: Origin = lambda path: "", *, ignore: Collection[str] = ()
+) -> tuple[T | None, list[Problem]]:
+    """Check a raw table against a dataclass of options; return the instance, or None and every problem found.
+
+    `path` is the table's dotted place, `origin` gives the source of a dotted path (`Settings.origin`), `ignore` names
+    keys that belong to somebody else. A table whose values still hold ``secret:NAME`` references is checked as far as it
+    can be: no instance, and no problem if the rest is right. Raises `PluginError` where the dataclass itself is unusable.
+    """
+    declared = option_fields(options)
+    problems = [_unknown(key, declared, path, origin) for key in mapping if key not in declared and key not in ignore]
+    values, pending = {}, set()
+    for name in declared.keys() & mapping.keys():
+        values[name] = read_text(mapping[name], declared[name][1])
+        if next(references(mapping[name]), None) is not None:
+            pending.add(name)
+    for name, (one, _) in declared.items():
+        if name not in mapping and one.default is MISSING and one.default_factory is MISSING:
+            problems.append(Problem(path, f"the option {name!r} is missing", origin(path), f"Add {name} = … to [{path}]"))
+    if problems or pending:
+        problems += _each(values, pending, declared, path, origin)
+        return None, problems
+    return _build(values, options, declared, path, origin)
+
+
+@lru_cache(maxsize=256)
+def option_fields(options: type[Any]) -> dict[str, tuple[Field[Any], Any]]:
+    """Name to (field, resolved type) of a dataclass of options, private and computed fields left out."""
+    if not (isinstance(options, type) and is_dataclass(options)):
+        raise PluginError(f"options have to be a dataclass, not {options!r}")
+    try:
+        hints = typing.get_type_hints(options, include_extras=True)
+    except Exception as error:
+        raise PluginError(f"the types of {options.__module__}.{options.__qualname__} cannot be read: {error}") from error
+    return {one.name: (one, hints[one.name]) for one in fields(options) if one.init and not one.name.startswith("_")}
+
+
+def _unknown(key: str, declared: Mapping[str, Any], path: str, origin: Origin) -> Problem:
+    return Problem(f"{path}.{key}", "unknown option", origin(f"{path}.{key}"), suggestion(key, declared, "options"))
+
+
+def _build(
+    values: dict[str, Any], options: type[T], declared: Mapping[str, tuple[Field[Any], Any]], path: str, origin: Origin
+) -> tuple[T | None, list[Problem]]:
+    import msgspec
+
+    try:
+        return msgspec.convert(values, options, dec_hook=from_raw), []
+    except msgspec.ValidationError as error:
+        found = _each(values, (), declared, path, origin)
+        return None, found or [_problem(str(error), path, origin)]
+
+
+def _each(
+    values: Mapping[str, Any], pending: Collection[str], declared: Mapping[str, tuple[Field[Any], Any]], path: str, origin: Origin
+) -> list[Problem]:
+    """Check field by field, so that one fault does not hide the next; what waits for a secret is left out."""
+    import msgspec
+
+    wrong = {}
+    for name, value in values.items():
+        if name in pending:
+            continue
+        try:
+            msgspec.convert(value, declared[name][1], dec_hook=from_raw)
+        except msgspec.ValidationError as error:
+            wrong[name] = str(error)
+    if not wrong:
+        return []
+    from .reports import full_report
+
+    problems = []
+    for name, text in wrong.items():
+        here = f"{path}.{name}"
+        problems += full_report(values[name], declared[name][1], here, origin) or [_problem(text, here, origin)]
+    return problems
+
+
+def _problem(text: str, path: str, origin: Origin) -> Problem:
+    """A problem from what msgspec says, its ``- at `$.a[0]` `` moved into the path."""
+    from ..redaction import redact
+
+    message, separator, place = text.partition(" - at `$")
+    path += place.rstrip("`") if separator else ""
+    return Problem(path, redact(message[:1].lower() + message[1:]), origin(path))
+
+
+# ── values ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def from_raw(wanted: type[Any], value: object) -> Any:
+    """Types that options use and configuration files do not have: paths and secrets."""
+    from ..redaction import Secret
+
+    kind = typing.get_origin(wanted) or wanted
+    if kind is Secret:
+        if not isinstance(value, str):
+            raise TypeError(f"Expected text, got `{type(value).__name__}`")
+        return Secret(str(value))
+    if isinstance(kind, type) and issubclass(kind, Path):
+        if not isinstance(value, str):
+            raise TypeError(f"Expected a path, got `{type(value).__name__}`")
+        return Path(value)
+    raise NotImplementedError(f"options cannot be of type {wanted!r}")
+
+
+def read_text(value: Any, wanted: Any) -> Any:
+    """A `Text` as the type that its option has; everything else, and what cannot be read, stays as it is."""
+    if isinstance(value, Mapping):
+        return {key: read_text(inner, _inner(wanted, key)) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [read_text(inner, _inner(wanted, None)) for inner in value]
+    if not isinstance(value, Text) or accepts_text(wanted):
+        return str(value) if isinstance(value, Text) else value
+    import msgspec
+
+    try:
+        # The outcome is discarded where it is an object: what is built from raw values is built in one place.
+        read = msgspec.convert(str(value), wanted, strict=False, dec_hook=from_raw)
+        return read if isinstance(read, bool | int | float | type(None)) else str(value)
+    except (msgspec.ValidationError, NotImplementedError, TypeError):
+        from .reports import read_loosely
+
+        return read_loosely(str(value), wanted)
+
+
+def accepts_text(wanted: Any) -> bool:
+    """Whether an option of this type takes text as it stands, so that ``"5"`` is not to be read as a number."""
+    from ..redaction import Secret
+
+    if wanted is Any:
+        return False
+    return any(member is str or member is Secret or _is_path(member) for member in members(wanted))
+
+
+def members(wanted: Any) -> list[Any]:
+    """The members of a union, aliases and `Annotated` unwrapped; a type that is no union is its only member."""
+    if typing.get_origin(wanted) is typing.Annotated:
+        return members(typing.get_args(wanted)[0])
+    if typing.get_origin(wanted) in (Union, types.UnionType):
+        return [member for one in typing.get_args(wanted) for member in members(one)]
+    return [typing.get_origin(wanted) or wanted if not typing.get_args(wanted) else wanted]
+
+
+def is_secret_type(wanted: Any) -> bool:
+    """Whether values of this type are secret whatever their source."""
+    from ..redaction import Secret
+
+    return any((typing.get_origin(member) or member) is Secret for member in members(wanted))
+
+
+def _is_path(member: Any) -> bool:
+    return isinstance(member, type) and issubclass(member, Path)
+
+
+def _inner(wanted: Any, key: str | None) -> Any:
+    """The type of what stands inside a table or list of type `wanted`."""
+    for member in members(wanted):
+        if isinstance(member, type) and is_dataclass(member):
+            declared = option_fields(member)
+            return declared[key][1] if key in declared else Any
+        arguments = typing.get_args(member)
+        if arguments:
+            return arguments[-1] if key is not None or arguments[-1] is not Ellipsis else arguments[0]
+    return Any

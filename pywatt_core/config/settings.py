@@ -1,0 +1,149 @@
+"""What a loaded configuration is: frozen, typed where the core owns the section, raw where a plugin does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import ConfigError
+from .merging import Merged, split
+from .problems import Problem
+
+LogLevel = Literal["trace", "debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleOptions:
+    """``[module]``: one module's own settings. Times are in seconds."""
+
+    name: str | None = None
+    """The module's name when it runs stand-alone; under an orchestrator the init line names it."""
+    log_level: LogLevel = "info"
+    log_format: Literal["json", "text"] | None = None
+    """None: text where standard error is a terminal, JSON elsewhere."""
+    drain: float = 10.0
+    """How long running requests may take to finish at shutdown."""
+    handshake_timeout: float = 30.0
+    """How long to wait for the init line."""
+    secret_timeout: float = 5.0
+    """How long the orchestrator may take to answer one ``get_secret``."""
+    open_timeout: float = 30.0
+    """How long one database, cache or secret source may take to open."""
+    threads: int = 8
+    """Worker threads of a WSGI application."""
+
+    def __post_init__(self) -> None:
+        for name in ("drain", "handshake_timeout", "secret_timeout", "open_timeout"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is a number of seconds, not below 0")
+        if not 1 <= self.threads <= 1024:
+            raise ValueError("threads is between 1 and 1024")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginSelection:
+    """``[plugins]``: which entry points are loaded. Built-ins always are."""
+
+    allow: tuple[str, ...] | None = None
+    """Where present, the complete list of entry-point names that are loaded."""
+    disable: tuple[str, ...] = ()
+    """Names that are not loaded, whatever `allow` says."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One named section, such as ``[databases.main]``: a provider's name and the options for it, not yet checked."""
+
+    use: str
+    """The provider's name; empty where the section lacks it, which is one of the problems reported."""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Every other key, ``secret:NAME`` references still in place until `resolve` has been awaited."""
+    path: str = ""
+    """Where the section stands, for example ``databases.main``."""
+    offered: bool = False
+    """True for a default that nobody asked for: it is opened at first use, never at start."""
+    merged: Merged | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The last part of `path`: ``main``."""
+        return self.path.rpartition(".")[2]
+
+    def origin(self, key: str = "") -> str:
+        """Where the section, or the value of one dotted key below it, comes from."""
+        if self.merged is None:
+            return "default"
+        path = split(self.path)
+        return self.merged.origin((*path, *split(key)))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole configuration of one process. Values of options may be secret: print `redacted`, never this."""
+
+    module: ModuleOptions = field(default_factory=ModuleOptions)
+    plugins: PluginSelection = field(default_factory=PluginSelection)
+    databases: Mapping[str, Section] = field(default_factory=dict)
+    caches: Mapping[str, Section] = field(default_factory=dict)
+    channels: Mapping[str, Section] = field(default_factory=dict)
+    auth: Mapping[str, Section] = field(default_factory=dict)
+    secrets: Mapping[str, Section] = field(default_factory=dict)
+    """The chain of secret sources, in the order in which they are asked."""
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Top-level tables that the core does not know: those of installed plugins, and misspelt ones until the registry checks."""
+    folder: Path = field(default_factory=Path.cwd)
+    """Absolute; relative paths in options resolve against it."""
+    file: Path | None = None
+    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    """What is wrong with the core's own sections; only where `load` was told to defer them."""
+    merged: Merged = field(default_factory=lambda: Merged({}, {}), repr=False, compare=False)
+
+    def origin(self, path: str) -> str:
+        """Where the value at a dotted path comes from: ``pywatt.toml:12``, an environment variable, … or ``default``."""
+        return self.merged.origin(split(path))
+
+    def sections(self, kind: str) -> Mapping[str, Section]:
+        """All sections of one kind: ``databases``, ``caches``, ``channels``, ``auth`` or ``secrets``."""
+        found: Mapping[str, Section] = getattr(self, kind)
+        return found
+
+    def pick(self, kind: str, name: str | None = None) -> Section:
+        """The section behind ``state.database`` (no name: ``main``, or the only one) or ``state.databases["users"]``.
+
+        Raises `ConfigError` with the lines to add where the configuration does not name it.
+        """
+        known = self.sections(kind)
+        if name is not None and name in known:
+            return known[name]
+        if name is None and ("main" in known or len(known) == 1):
+            return known["main"] if "main" in known else next(iter(known.values()))
+        raise ConfigError(_missing_section(kind, name, sorted(known)))
+
+    def redacted(self, hidden: Mapping[str, bool] | None = None) -> dict[str, Any]:
+        """The effective values as nested dicts whose leaves are ``{"value": …, "source": …}``, with every secret hidden.
+
+        `hidden` tells for dotted paths whether they are secret (`Registry.secret_paths` knows the types of all options);
+        where it says nothing, names such as ``password`` or ``token`` and passwords inside URLs are hidden.
+        """
+        from .display import redacted
+
+        return redacted(self, hidden or {})
+
+
+EXAMPLES = {"databases": ("sqlite", 'path = "main.db"'), "caches": ("memory", "max_items = 10000"), "auth": ("jwt", 'key = "secret:JWT_KEY"')}
+SINGULAR = {"databases": "database", "caches": "cache", "channels": "channel", "auth": "auth", "secrets": "secret source"}
+
+
+def _missing_section(kind: str, name: str | None, known: list[str]) -> str:
+    asked = f"state.{SINGULAR[kind]}" if name is None else f"state.{kind}[{name!r}]"
+    if name is None and known:
+        return (
+            f"{asked} is [{kind}.main] or the only one configured, and there are {len(known)}: {', '.join(known)}. "
+            f'Call one of them main, or use state.{kind}["{known[0]}"]'
+        )
+    use, option = EXAMPLES.get(kind, ("…", ""))
+    has = f"the configuration names only {', '.join(known)}" if known else f"the configuration names no {SINGULAR[kind]}"
+    return f'{asked}: {has}. Add to pywatt.toml:\n\n[{kind}.{name or "main"}]\nuse = "{use}"\n{option}'
