@@ -1,1 +1,84 @@
-"""PyWatt: ordinary FastAPI, Flask and Starlette applications as supervised modules of one product."""
+"""PyWatt: ordinary FastAPI, Flask and Starlette applications as supervised modules of one product.
+
+Names are imported when they are first used, so that ``import pywatt_core`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .bootstrap import BootstrapResult, Handshake, bootstrap_module, process_ipc_messages, read_init, send_announce
+    from .build_info import BuildInfo, get_build_info
+    from .errors import (
+        AuthError,
+        BootstrapError,
+        ChannelClosed,
+        ConfigError,
+        Conflict,
+        ExpiredToken,
+        Forbidden,
+        InvalidToken,
+        LocalProtocolError,
+        NotFound,
+        PluginError,
+        ProtocolError,
+        PyWattError,
+        PyWattSDKError,
+        RemoteError,
+        RemoteProtocolError,
+        RequestTimeout,
+        Result,
+        SecretError,
+        SecretNotFound,
+        ServerError,
+        StorageError,
+        Unavailable,
+    )
+    from .hookspecs import hookimpl
+    from .interfaces import Cache, Command, Context, Database, Provider, Row, Server, ServerOptions
+    from .module import Module, ServeOptions, pywatt_module, serve_module, serve_module_full, serve_module_with_lifecycle, serve_with_options
+    from .protocol.messages import AnnouncedEndpoint
+    from .redaction import Secret
+    from .services.ports import get_pre_allocated_port, negotiate_port, set_pre_allocated_port
+    from .services.secrets import SecretMode, Secrets
+    from .state import AppState
+
+_HOMES = {
+    "bootstrap": "BootstrapResult Handshake bootstrap_module process_ipc_messages read_init send_announce",
+    "build_info": "BuildInfo get_build_info",
+    "errors": (
+        "AuthError BootstrapError ChannelClosed ConfigError Conflict ExpiredToken Forbidden InvalidToken LocalProtocolError NotFound PluginError "
+        "ProtocolError PyWattError PyWattSDKError RemoteError RemoteProtocolError RequestTimeout Result SecretError SecretNotFound ServerError "
+        "StorageError Unavailable"
+    ),
+    "hookspecs": "hookimpl",
+    "interfaces": "Cache Command Context Database Provider Row Server ServerOptions",
+    "module": "Module ServeOptions pywatt_module serve_module serve_module_full serve_module_with_lifecycle serve_with_options",
+    "protocol.messages": "AnnouncedEndpoint",
+    "redaction": "Secret",
+    "services.ports": "get_pre_allocated_port negotiate_port set_pre_allocated_port",
+    "services.secrets": "SecretMode Secrets",
+    "state": "AppState",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__version__ = "0.1.0"
+__all__ = [  # noqa: PLE0604 - the table above is the one list of public names
+    *sorted(_HOME_OF),
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -1,0 +1,275 @@
+"""One module's life, from the init line to exit: `live` reads top to bottom.
+
+    init line ─► config ─► plugins ─► state ─► server ─► announce ─► serve ─► drain ─► stop
+
+Whatever is entered on the way is left in reverse by one exit stack. A failure ends the life with the exit code of the
+step that it happened in (`EXIT_CODES`); a stop that arrives while the module is still starting ends the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from . import telemetry
+from .definition import Definition, outcome
+from .errors import BootstrapError, ServerError
+from .interfaces import ServerOptions
+from .listening import Listening, listen
+from .protocol.messages import Announce, AnnouncedEndpoint, Extension, Init
+from .protocol.session import Role, Session
+from .redaction import register
+from .serving import Inbox, plain_routes
+from .services.secrets import Secrets, fetch_from, fetch_over
+from .state import AppState, open_storage
+from .transports.link import Link, new_id
+from .transports.stdio import Wire, open_pipes
+
+if TYPE_CHECKING:
+    from .config import Settings
+    from .interfaces import Server
+    from .registry import Registry
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_TIMEOUT = 30.0
+"""Seconds to wait for the init line (settled: protocol 2.1 has no limit of its own)."""
+
+DRAIN_UNCONFIGURED = 10.0
+"""Seconds for the drain of a life that ends before its configuration is known."""
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds that closing everything may take once the drain is over."""
+
+
+class Step(enum.Enum):
+    """Where in its life a module is."""
+
+    INIT = "init"
+    CONFIG = "config"
+    PLUGINS = "plugins"
+    STATE = "state"
+    APPLICATION = "application"
+    SERVER = "server"
+    SERVE = "serve"
+    DRAIN = "drain"
+
+
+EXIT_CODES: Mapping[Step, int] = {
+    Step.INIT: 3,
+    Step.CONFIG: 2,
+    Step.PLUGINS: 4,
+    Step.STATE: 5,
+    Step.APPLICATION: 1,
+    Step.SERVER: 4,
+    Step.SERVE: 1,
+    Step.DRAIN: 6,
+}
+"""What the process ends with when a step fails; 0 is a life that was lived to its end, 6 one whose drain was cut short."""
+
+
+class Stop:
+    """The one wish to end: who asked first, and how long running work may take."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.reason = ""
+        self.drain: float | None = None
+        """Seconds for the drain; None takes the configured ones."""
+        self.starting: asyncio.Task[Any] | None = None
+
+    def ask(self, reason: str, drain: float | None = None) -> None:
+        """Ask for the end; the first reason stands, a later shorter drain counts."""
+        if drain is not None:
+            self.drain = drain if self.drain is None else min(drain, self.drain)
+        if self.asked.is_set():
+            return
+        self.reason = reason
+        self.asked.set()
+        if self.starting is not None:
+            self.starting.cancel()
+
+
+class Life:
+    """The state of one life that outlasts its steps: where it is, and whether it was asked to end."""
+
+    def __init__(self, definition: Definition, wire: Wire | None, environ: Mapping[str, str]) -> None:
+        self.definition = definition
+        self.wire = wire
+        self.environ = environ
+        self.step = Step.INIT
+        self.drain_limit = DRAIN_UNCONFIGURED
+        self.stop = Stop()
+        self.inbox = Inbox(on_stop=self.stop.ask)
+        self.cut_short = False
+
+
+async def live(life: Life) -> None:
+    """Live one life. Raises whatever ended it early; returns when it was asked to stop and has stopped."""
+    definition, stop = life.definition, life.stop
+    async with AsyncExitStack() as stack:
+        link, init = await open_orchestrator(life, stack) if life.wire is not None else (None, None)
+
+        life.step = Step.CONFIG
+        settings = read_settings(definition, init, life.environ)
+        life.drain_limit = settings.module.drain
+        module_id = init.module_id if init is not None else definition.name
+        telemetry.configure(module_id, level=_log_level(settings, init), format="json" if init is not None else "auto")
+
+        life.step = Step.PLUGINS
+        registry = open_registry(settings)
+
+        life.step = Step.STATE
+        state = await open_state(stack, definition, settings, registry, module_id, link, init)
+
+        life.step = Step.APPLICATION
+        application = await outcome(definition.build(state))
+
+        life.step = Step.SERVER
+        server, address = await open_server(stack, life, registry, state, application, init)
+        life.inbox.open(registry.handlers(state), server)
+
+        life.step = Step.SERVE
+        for lifespan in registry.lifespans(state):
+            await stack.enter_async_context(lifespan)
+        if link is not None and init is not None:
+            await link.send(announcement(definition, server, address, init))
+        stop.starting = None
+        log.info("serving", extra={"address": address, "module_version": definition.version})
+        await stop.asked.wait()
+
+        life.step = Step.DRAIN
+        log.info("stopping", extra={"reason": stop.reason})
+        life.cut_short = not await drain(life, server, settings)
+
+
+# ── the steps ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def open_orchestrator(life: Life, stack: AsyncExitStack) -> tuple[Link, Init]:
+    """Open the wire and wait for the init line (protocol 2.1)."""
+    assert life.wire is not None
+    session = Session(Role.MODULE, new_id=new_id, on_problem=life.inbox.problem)
+    link = await open_pipes(session, *life.wire, on_message=life.inbox.take, on_close=life.inbox.closed)
+    stack.push_async_callback(link.close)
+    try:
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+            init = await life.inbox.init
+    except TimeoutError:
+        raise BootstrapError(
+            f"no init line arrived within {HANDSHAKE_TIMEOUT:g} s: an orchestrator writes it to standard input; "
+            "set PYWATT_STANDALONE=1 to run this module without one"
+        ) from None
+    session.module_id = init.module_id
+    if init.auth_token:
+        register(init.auth_token, name="auth_token")
+    return link, init
+
+
+def read_settings(definition: Definition, init: Init | None, environ: Mapping[str, str]) -> Settings:
+    """The effective configuration; an orchestrator of ours has read the file for us."""
+    from . import config
+
+    delivered = init.pywatt.config if init is not None and init.pywatt is not None else None
+    return config.load(decorator=definition.config, init=delivered, environ=environ)
+
+
+def open_registry(settings: Settings) -> Registry:
+    """Discover the plugins and check the options of every provider that the configuration names."""
+    from .registry import Registry
+
+    return Registry.discover(settings)
+
+
+async def open_state(
+    stack: AsyncExitStack, definition: Definition, settings: Settings, registry: Registry, module_id: str, link: Link | None, init: Init | None
+) -> AppState[Any]:
+    """Secrets, then databases and caches in order, then the user's own state."""
+    if link is not None:
+        secrets = Secrets(fetch_over(link))
+    else:
+        secrets = Secrets(fetch_from(await registry.open_secret_sources(stack, settings, module_id)))
+    state: AppState[Any] = AppState(module_id=module_id, config=settings, secrets=secrets, init=init)
+    stack.push_async_callback(state.close)
+    declared = await asyncio.gather(*(secrets.get(name) for name in definition.secrets))
+    if definition.rotate:
+        secrets.subscribe(definition.secrets, lambda name, _secret: log.info("secret rotated", extra={"secret_name": name}))
+    sections = await resolve_sections(settings, secrets)
+    await open_storage(state, registry, sections, late=settings.module.open_late)
+    if definition.state_builder is not None:
+        state.user_state = await outcome(definition.state_builder(init, list(declared)))
+    return state
+
+
+async def resolve_sections(settings: Settings, secrets: Secrets) -> dict[str, dict[str, Any]]:
+    """The storage sections with each ``secret:NAME`` replaced by its value, which is registered for redaction first."""
+    from . import config
+
+    async def value(name: str) -> str:
+        return (await secrets.get(name)).expose_secret()
+
+    return {
+        kind: {name: await config.resolve(section, value) for name, section in sections.items()}
+        for kind, sections in (("databases", settings.databases), ("caches", settings.caches))
+    }
+
+
+async def open_server(
+    stack: AsyncExitStack, life: Life, registry: Registry, state: AppState[Any], application: object, init: Init | None
+) -> tuple[Server, str]:
+    """Make the server, bind, start. The application is served on a socket that is bound before it is announced."""
+    definition = life.definition
+    place: Listening = listen(definition, init, life.environ, state.config) if definition.bind_http else Listening(None, init.listen if init else "", False)
+    options = ServerOptions(state=state, prefix=definition.prefix, behind_gateway=place.inherited, threads=state.config.module.threads)
+    if place.socket is not None:
+        stack.callback(place.close)
+    server = registry.make_server(application, options, framework=definition.framework)
+    stack.push_async_callback(server.close)
+    for path, handler in plain_routes(definition):
+        server.add_route(path, handler)
+    try:
+        await server.start(place.socket)
+    except SystemExit as error:
+        raise ServerError(f"the server ended the process while it started (exit status {error.code})") from error
+    return server, place.address
+
+
+def announcement(definition: Definition, server: Server, address: str, init: Init) -> Announce:
+    """What is told to the orchestrator once everything is bound and open (protocol 2.3)."""
+    if definition.endpoints is None:
+        endpoints: Sequence[AnnouncedEndpoint] = server.routes()
+    else:
+        endpoints = [
+            endpoint if endpoint.path in (definition.health, definition.metrics_path) else _below(definition.prefix, endpoint) for endpoint in definition.endpoints
+        ]
+    by_path: dict[str, AnnouncedEndpoint] = {}
+    for endpoint in endpoints:
+        known = by_path.get(endpoint.path)
+        methods = [*known.methods, *(method for method in endpoint.methods if method not in known.methods)] if known else endpoint.methods
+        by_path[endpoint.path] = AnnouncedEndpoint(path=endpoint.path, methods=methods, auth=endpoint.auth)
+    for path, _handler in plain_routes(definition):
+        by_path.setdefault(path, AnnouncedEndpoint(path=path, methods=["GET"]))
+    offer = None
+    if init.pywatt is not None:
+        features = ("heartbeat",) if definition.bind_http else ("heartbeat", "http_ipc_only")
+        offer = Extension(features=features)
+    return Announce(listen=address, endpoints=list(by_path.values()), pywatt=offer)
+
+
+async def drain(life: Life, server: Server, settings: Settings) -> bool:
+    """Take no new work and let what runs finish; False where something had to be cut short."""
+    seconds = life.stop.drain if life.stop.drain is not None else settings.module.drain
+    served, answered = await asyncio.gather(server.drain(seconds), life.inbox.drain(seconds))
+    return served and answered
+
+
+def _below(prefix: str, endpoint: AnnouncedEndpoint) -> AnnouncedEndpoint:
+    return AnnouncedEndpoint(path=prefix + endpoint.path, methods=endpoint.methods, auth=endpoint.auth)
+
+
+def _log_level(settings: Settings, init: Init | None) -> str:
+    return settings.module.log_level or (init.log_level if init is not None and init.log_level else "info")

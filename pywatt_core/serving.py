@@ -1,0 +1,152 @@
+"""What arrives over a module's links while it serves: messages become calls of handlers, requests calls of the application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import telemetry
+from .definition import Definition
+from .errors import BootstrapError, ChannelClosed, PyWattError
+from .interfaces import Handler, PlainReply, Server
+from .protocol.messages import HttpRequest, HttpResponse, Init, Shutdown
+
+if TYPE_CHECKING:
+    from .protocol.messages import Message
+    from .protocol.session import Problem
+    from .transports.link import Link
+
+log = logging.getLogger(__name__)
+
+CONCURRENT_REQUESTS = 100
+"""HTTP requests over links that run at once; more wait their turn (protocol 6.3)."""
+
+DRAIN_AT_EOF = 0.5
+"""Seconds that running work gets when the orchestrator vanished without a word."""
+
+
+class Inbox:
+    """Takes every message of every link. Nothing is lost while the module still starts; one failing call ends nothing else."""
+
+    def __init__(self, *, on_stop: Callable[[str, float | None], None]) -> None:
+        self.init: asyncio.Future[Init] = asyncio.get_running_loop().create_future()
+        self._on_stop = on_stop
+        self._early: list[tuple[Message, Link]] = []
+        self._handlers: Mapping[type[Message], Handler] | None = None
+        self._server: Server | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
+        self._draining = False
+        self._told_to_stop = False
+
+    def open(self, handlers: Mapping[type[Message], Handler], server: Server) -> None:
+        """From now on messages are acted on; those that arrived before come first, in their order."""
+        self._handlers, self._server = handlers, server
+        early, self._early = self._early, []
+        for message, link in early:
+            self.take(message, link)
+
+    def take(self, message: Message, link: Link) -> None:
+        """A link's `on_message`."""
+        kind = type(message)
+        if kind is HttpRequest and self._server is not None:
+            self._start(self._answer(message, link, self._server))  # type: ignore[arg-type]
+        elif kind is Shutdown:
+            self._told_to_stop = True
+            self._on_stop("the orchestrator asked for it", None)
+        elif kind is Init:
+            if not self.init.done():
+                self.init.set_result(message)  # type: ignore[arg-type]
+        elif self._handlers is None:
+            self._early.append((message, link))
+        else:
+            handler = self._handlers.get(kind)
+            if handler is None:
+                log.debug("nothing handles this message", extra={"op": message.op})
+            else:
+                self._start(self._act(handler, message, link))
+
+    def closed(self, _link: Link, error: Exception | None) -> None:
+        """The wire's `on_close`: the orchestrator is gone."""
+        if not self.init.done():
+            self.init.set_exception(error or BootstrapError("the orchestrator closed standard input before it sent the init line"))
+            self.init.exception()
+        if error is not None:
+            log.error("the wire to the orchestrator failed", extra={"reason": str(error)})
+        if not self._told_to_stop:
+            self._on_stop("the orchestrator is gone", DRAIN_AT_EOF)
+
+    def problem(self, problem: Problem) -> None:
+        """A session's `on_problem`: something arrived that cannot be acted on."""
+        level = logging.DEBUG if problem.kind == "unknown" else logging.ERROR
+        log.log(level, "a message was dropped", extra={"kind": problem.kind, "detail": problem.detail})
+
+    async def drain(self, seconds: float) -> bool:
+        """Let what runs finish; False where something was still running after `seconds` and was cancelled."""
+        self._draining = True
+        if not self._running:
+            return True
+        _done, late = await asyncio.wait(self._running, timeout=seconds)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1.0)
+        return not late
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _answer(self, request: HttpRequest, link: Link, server: Server) -> None:
+        if self._draining:
+            busy = HttpResponse(request_id=request.request_id, status_code=503, headers={"retry-after": "1"}, body=b"stopping")
+            await self._reply(busy, link)
+            return
+        async with self._slots:
+            try:
+                response = await server.handle(request)
+            except Exception:
+                log.exception("answering a request over the link failed", extra={"http_request_id": request.request_id})
+                response = HttpResponse(request_id=request.request_id, status_code=500, headers={}, body=b"")
+        await self._reply(response, link)
+
+    async def _act(self, handler: Handler, message: Message, link: Link) -> None:
+        try:
+            reply = await handler(message)
+        except Exception:
+            log.exception("handling a message failed", extra={"op": message.op})
+            return
+        if reply is not None:
+            await self._reply(reply, link)
+
+    async def _reply(self, reply: Message, link: Link) -> None:
+        try:
+            await link.send(reply)
+        except ChannelClosed:
+            log.warning("an answer could not be delivered: the link is closed", extra={"op": reply.op})
+        except PyWattError as error:
+            log.error("an answer could not be sent", extra={"op": reply.op, "reason": str(error)})
+
+
+def plain_routes(definition: Definition) -> list[tuple[str, Callable[[], PlainReply]]]:
+    """The routes that PyWatt adds beside the user's own."""
+    routes: list[tuple[str, Callable[[], PlainReply]]] = []
+    if definition.health is not None:
+        routes.append((definition.health, health))
+    if definition.metrics_path is not None:
+        routes.append((definition.metrics_path, metrics))
+    return routes
+
+
+def health() -> PlainReply:
+    """The module is up (protocol 16.2)."""
+    return 200, "application/json", b'{"status":"OK","timestamp":%d}' % time.time()
+
+
+def metrics() -> PlainReply:
+    """Prometheus text, format 0.0.4."""
+    return 200, "text/plain; version=0.0.4; charset=utf-8", telemetry.metrics.render().encode()

@@ -1,0 +1,147 @@
+"""`AppState`: what the application is handed. Databases, caches, secrets and configuration, opened from names."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .errors import StorageError
+from .held import Blocking, Deferred, Held
+from .interfaces import Cache, Context, Database, Params, Row
+
+if TYPE_CHECKING:
+    from .config import Section, Settings
+    from .protocol.messages import Init
+    from .redaction import Secret
+    from .registry import Registry
+    from .services.secrets import Secrets
+
+T = TypeVar("T")
+
+BLOCKING_TIMEOUT = 30.0
+"""Seconds that one call through ``state.sync`` may take."""
+
+
+class AppState(Generic[T]):
+    """Everything the application may use, for the whole life of the module.
+
+    `user_state` is what ``state_builder`` made (None without one). `init` is the orchestrator's init message, None
+    stand-alone. Nothing is opened that the configuration does not name.
+    """
+
+    def __init__(
+        self,
+        *,
+        module_id: str,
+        config: Settings,
+        secrets: Secrets,
+        init: Init | None = None,
+        databases: Mapping[str, Database] | None = None,
+        caches: Mapping[str, Cache] | None = None,
+    ) -> None:
+        self.module_id = module_id
+        self.config = config
+        self.secrets = secrets
+        self.init = init
+        self.databases: dict[str, Database] = dict(databases or {})
+        self.caches: dict[str, Cache] = dict(caches or {})
+        self.user_state: T = None  # type: ignore[assignment]
+        self._stack = AsyncExitStack()
+        self._blocking = Blocking(self, asyncio.get_running_loop(), threading.get_ident(), BLOCKING_TIMEOUT)
+
+    @property
+    def database(self) -> Database:
+        """``[databases.main]``, or the only one. Raises `ConfigError` with the lines to add where none is configured."""
+        return _the_one(self.databases, self.config, "databases")
+
+    @property
+    def cache(self) -> Cache:
+        """``[caches.main]``, or the only one. Raises `ConfigError` with the lines to add where none is configured."""
+        return _the_one(self.caches, self.config, "caches")
+
+    @property
+    def sync(self) -> Blocking:
+        """Every method of this state, its databases and caches in blocking form, for threads: ``state.sync.database.fetch_all(…)``.
+
+        Each call has a deadline of 30 s (``state.sync.within(5)`` sets another) and raises `RuntimeError` on the loop's
+        own thread.
+        """
+        return self._blocking
+
+    async def get_secret(self, name: str) -> Secret:
+        """The secret; ask for its value with ``.expose_secret()``. Raises `SecretNotFound` or `SecretError`."""
+        return await self.secrets.get(name)
+
+    async def set_secret(self, name: str, value: str) -> None:
+        """Set a secret for this process alone; it is redacted from now on. The orchestrator's copy does not change."""
+        self.secrets.put(name, value)
+
+    async def execute_query(self, sql: str, params: Params = ()) -> list[Row]:
+        """Run a statement on the main database and return its rows, none for a statement that yields none."""
+        return await self.database.fetch_all(sql, params)
+
+    async def cache_get(self, key: str, type: type[Any] = object) -> Any:
+        """The value under `key` in the main cache, as `cache_set` stored it, or None; `type` checks and converts it."""
+        import msgspec
+
+        stored = await self.cache.get(key)
+        if stored is None:
+            return None
+        try:
+            return msgspec.json.decode(stored, type=Any if type is object else type)
+        except msgspec.MsgspecError as error:
+            raise StorageError(f"the value cached under {key!r} cannot be read: {error}") from error
+
+    async def cache_set(self, key: str, value: object, ttl: float | None = None) -> None:
+        """Store a value (anything JSON can hold, dataclasses and Structs too) for `ttl` seconds, or the cache's default."""
+        import msgspec
+
+        try:
+            data = msgspec.json.encode(value)
+        except TypeError as error:
+            raise StorageError(f"the value for {key!r} cannot be cached: {error}") from error
+        await self.cache.set(key, data, ttl=ttl)
+
+    async def close(self) -> None:
+        """Close what the state opened, in reverse. The life cycle calls it; calling it again does nothing."""
+        await self._stack.aclose()
+
+    def __repr__(self) -> str:
+        return f"AppState({self.module_id!r}, databases={sorted(self.databases)}, caches={sorted(self.caches)})"
+
+
+def _the_one(opened: Mapping[str, Any], config: Settings, kind: str) -> Any:
+    from .config import name_of_main
+
+    return opened[name_of_main(config, kind, opened)]
+
+
+async def open_storage(state: AppState[Any], registry: Registry, sections: Mapping[str, Mapping[str, Section]], *, late: bool) -> None:
+    """Open `sections` (``{"databases": …, "caches": …}``) into the state, in order; with `late` each opens itself at first use.
+
+    What fails to open raises the backend's own error; what was opened before is closed when the state is.
+    """
+    interfaces: dict[str, tuple[type, dict[str, Any]]] = {"databases": (Database, state.databases), "caches": (Cache, state.caches)}
+    for kind, named in sections.items():
+        interface, opened = interfaces[kind]
+        for name, section in named.items():
+            context = Context(module_id=state.module_id, section=f"{kind}.{name}", folder=state.config.folder)
+            held: Held[Any] = Held(_opening(registry, kind, section, context), context.section)
+            state._stack.push_async_callback(held.close)
+            opened[name] = Deferred(held, interface) if late else await held.value()
+
+
+def _opening(registry: Registry, kind: str, section: Section, context: Context) -> Any:
+    return lambda: registry.open(kind, section, context)
+
+
+@asynccontextmanager
+async def closing(state: AppState[T]) -> AsyncIterator[AppState[T]]:
+    """Close the state on leaving."""
+    try:
+        yield state
+    finally:
+        await state.close()
