@@ -1,0 +1,42 @@
+"""What all tests share: a word for what this machine lacks, and the servers that tests run against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from tools import test_servers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def pytest_report_header() -> str | None:
+    return "PYWATT_TEST_REQUIRE=1: what this machine lacks is a failure" if test_servers.required() else None
+
+
+@pytest.fixture(scope="session")
+def lacking() -> Callable[[str], NoReturn]:
+    """Call it with what the machine lacks and the way out: skips the test, or fails it where PYWATT_TEST_REQUIRE=1."""
+
+    def lack(reason: str) -> NoReturn:
+        if test_servers.required():
+            pytest.fail(f"{reason} (PYWATT_TEST_REQUIRE=1)", pytrace=False)
+        pytest.skip(reason)
+
+    return lack
+
+
+@pytest.fixture(scope="session")
+def server_binary(lacking: Callable[[str], NoReturn]) -> Callable[[str], Path]:
+    """Call it with a server's name, such as ``"nginx"``: its binary, fetched where need be, or the test is skipped."""
+
+    def binary(name: str) -> Path:
+        try:
+            return test_servers.obtain(name)
+        except test_servers.Missing as error:
+            lacking(str(error))
+
+    return binary

@@ -1,0 +1,75 @@
+"""Public names are what they say: ``__all__`` is true, lazy names resolve, and names keep to the rules."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tools.environment import ROOT
+from tools.sources import core_sources, plugin_sources
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VAGUE = re.compile(r"(?:^|_)(?:manager|helper|helpers|util|utils|common|base|advanced|enhanced|phase)(?:_|$)", re.IGNORECASE)
+"""Words that say nothing about a thing."""
+
+PROMISED: set[str] = set()
+"""Vague names that the public API promises all the same."""
+
+
+def module_name(path: Path) -> str:
+    top = ROOT / "plugins" / path.relative_to(ROOT).parts[1] if path.is_relative_to(ROOT / "plugins") else ROOT
+    parts = path.relative_to(top).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = [path for path in (*core_sources(), *plugin_sources()) if path.name != "__main__.py"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_all_is_true(path: Path) -> None:
+    if "__all__" not in path.read_text(encoding="utf-8"):
+        return
+    module = importlib.import_module(module_name(path))
+    names = module.__all__
+    assert len(names) == len(set(names)), "a name stands in __all__ twice"
+    missing = [name for name in names if not hasattr(module, name)]
+    assert not missing, f"{module.__name__}.__all__ names what is not there: {missing}"
+
+
+def test_the_package_lists_every_lazy_name() -> None:
+    import pywatt_core
+
+    assert set(pywatt_core.__all__) <= set(dir(pywatt_core))
+    assert {"pywatt_module", "AppState", "Module", "errors"} - set(dir(pywatt_core)) <= {"errors"}
+
+
+def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
+    import pywatt_core
+
+    with pytest.raises(AttributeError, match="no_such_name"):
+        pywatt_core.no_such_name  # noqa: B018
+
+
+def test_importing_the_package_imports_no_room_of_it() -> None:
+    program = "import sys, pywatt_core; print([name for name in sys.modules if name.startswith('pywatt_core.')])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_names_say_what_a_thing_is(path: Path) -> None:
+    names = [path.stem, path.parent.name]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef):
+            names.append(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", node.name))
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names.append(node.name)
+    vague = [name for name in names if VAGUE.search(name) and name not in PROMISED]
+    assert not vague, f"names that say nothing: {vague}"
