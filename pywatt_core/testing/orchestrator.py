@@ -1,0 +1,129 @@
+"""`FakeOrchestrator`: the orchestrator's end of a link, driven by a test. The Session and the Link are the real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from ..errors import ChannelClosed
+from ..protocol.messages import Announce, Extension, GetSecret, HttpRequest, HttpResponse, Init, Message, PortRequest, PortResponse, Rotated, RotationAck, Secret, Shutdown
+from ..protocol.session import Problem, Role, Session
+from ..transports.link import Link, new_id
+from ..transports.stdio import open_pipes
+from .client import Response, of_message
+
+M = TypeVar("M", bound=Message)
+
+DEADLINE = 30.0
+"""Seconds that a test waits for what has to come."""
+
+
+class FakeOrchestrator:
+    """Sends init, answers `get_secret` from `secrets`, keeps everything else that arrives in `received`, in order.
+
+    `problems` holds what the module wrote that is no message. With `config` the module is told that its orchestrator is
+    a PyWatt one, which has read the configuration for it.
+    """
+
+    def __init__(self, *, secrets: Mapping[str, str] | None = None, answer_secrets: bool = True) -> None:
+        self.secrets = dict(secrets or {})
+        self.answer_secrets = answer_secrets
+        self.received: list[Message] = []
+        self.problems: list[Problem] = []
+        self.link: Link | None = None
+        self._arrived = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def attach(self, incoming: int, outgoing: int) -> None:
+        """Speak over two descriptors, which now belong to the link."""
+        session = Session(Role.ORCHESTRATOR, new_id=new_id, on_problem=self.problems.append)
+        self.link = await open_pipes(session, incoming, outgoing, on_message=self._take, on_close=self._closed)
+
+    async def start(
+        self,
+        *,
+        module_id: str = "test_module",
+        listen: str = "127.0.0.1:0",
+        env: Mapping[str, str] | None = None,
+        config: Mapping[str, Any] | None = None,
+        pywatt: bool = True,
+    ) -> None:
+        """Send the init line."""
+        extension = Extension(features=("heartbeat",), config=dict(config or {})) if pywatt else None
+        await self.send(Init(orchestrator_api="http://127.0.0.1:9900", module_id=module_id, env=dict(env or {}), listen=listen, pywatt=extension))
+
+    async def send(self, message: Message) -> None:
+        """Send any message that is legal now."""
+        await self._open().send(message)
+
+    async def expect(self, kind: type[M], *, deadline: float = DEADLINE) -> M:
+        """The first message of `kind` that has not been taken yet; waits for it. Raises `ChannelClosed` or `TimeoutError`."""
+        async with asyncio.timeout(deadline), self._arrived:
+            while True:
+                for index, message in enumerate(self.received):
+                    if isinstance(message, kind):
+                        del self.received[index]
+                        return message
+                if self.link is not None and self.link.closed.done():
+                    raise ChannelClosed(f"the module is gone and never sent {kind.__name__}; it sent {[type(m).__name__ for m in self.received]}")
+                await self._arrived.wait()
+
+    async def announced(self) -> Announce:
+        """The module's announce."""
+        return await self.expect(Announce)
+
+    async def http(self, method: str, uri: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None, deadline: float = DEADLINE) -> Response:
+        """One HTTP request over the link."""
+        request = HttpRequest(request_id=str(uuid.uuid4()), method=method, uri=uri, headers=dict(headers or {}), body=body)
+        answer = await self._open().request(request, timeout=deadline)
+        assert isinstance(answer, HttpResponse)
+        return of_message(answer)
+
+    async def rotate(self, values: Mapping[str, str], rotation_id: str | None = None, *, deadline: float = DEADLINE) -> RotationAck:
+        """Change secrets and wait for the module's acknowledgement."""
+        self.secrets.update(values)
+        answer = await self._open().request(Rotated(keys=list(values), rotation_id=rotation_id or new_id()), timeout=deadline)
+        assert isinstance(answer, RotationAck)
+        return answer
+
+    async def shutdown(self) -> None:
+        """Ask the module to end."""
+        await self.send(Shutdown())
+
+    def hang_up(self) -> None:
+        """Close the module's standard input, as an orchestrator that died would."""
+        self._open().close_writing()
+
+    async def close(self) -> None:
+        """Close both pipes."""
+        if self.link is not None:
+            await self.link.close()
+
+    def _open(self) -> Link:
+        if self.link is None:
+            raise RuntimeError("attach() first")
+        return self.link
+
+    def _take(self, message: Message, link: Link) -> None:
+        if isinstance(message, GetSecret) and self.answer_secrets:
+            value = self.secrets.get(message.name)
+            error = None if value is not None else "unknown secret"
+            link.post(Secret(name=message.name, value=value, error=error))
+        elif isinstance(message, PortRequest):
+            link.post(PortResponse(request_id=message.request_id, success=False, port=0, error_message="no ports in a test"))
+        self.received.append(message)
+        self._notify()
+
+    def _closed(self, _link: Link, _error: Exception | None) -> None:
+        self._notify()
+
+    def _notify(self) -> None:
+        async def notify() -> None:
+            async with self._arrived:
+                self._arrived.notify_all()
+
+        task = asyncio.get_running_loop().create_task(notify())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
