@@ -1,0 +1,143 @@
+"""Connections shared by tasks: one user at a time, first come first served; nobody waits for ever, or for themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from pywatt_core.errors import StorageError, Unavailable
+
+from .connection import CLOSED, Connection, finished
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Pool:
+    """At most `size` connections, each opened when it is first needed."""
+
+    def __init__(self, use: str, size: int, make: Callable[[], Connection], *, timeout: float) -> None:
+        self._use = use
+        self._size = size
+        self._make = make
+        self._timeout = timeout
+        self._opening = 0
+        self._connections: set[Connection] = set()
+        self._free: list[Connection] = []
+        self._users: dict[Connection, asyncio.Task[Any] | None] = {}
+        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+        self._all_back: asyncio.Event | None = None
+        self._closed = False
+
+    async def acquire(self) -> Connection:
+        """A connection for the calling task alone, to be given back to `release`.
+
+        Raises `Unavailable` where none becomes free in time, and `StorageError` where the pool is closed, or where the
+        task itself holds what it would wait for.
+        """
+        connection: Connection | None = None
+        while connection is None:
+            if self._closed:
+                raise StorageError(CLOSED)
+            if self._free:
+                connection = self._free.pop()
+            elif len(self._connections) + self._opening < self._size:
+                await finished(self._grow())
+            else:
+                connection = await self._turn()
+        self._users[connection] = asyncio.current_task()
+        return connection
+
+    def leaving(self, connection: Connection) -> None:
+        """The connection is about to be released, whatever its user does meanwhile."""
+        self._users[connection] = None
+
+    def release(self, connection: Connection) -> None:
+        """Give a connection back, with nothing running on it and no transaction open."""
+        self._users.pop(connection, None)
+        if connection.lost:
+            self._connections.discard(connection)
+            connection.abandon()
+            self._hand_over(None)
+        else:
+            self._hand_over(connection)
+
+    async def close(self, patience: float) -> None:
+        """Wait for users for `patience` seconds, interrupt those that remain, close every connection."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(StorageError(CLOSED))
+        self._all_back = asyncio.Event()
+        self._check_back()
+        try:
+            async with asyncio.timeout(patience):
+                await self._all_back.wait()
+        except TimeoutError:
+            pass  # closing interrupts them
+        await asyncio.gather(*[connection.close() for connection in self._connections])
+        self._free.clear()
+
+    async def _grow(self) -> None:
+        self._opening += 1
+        connection = self._make()
+        try:
+            await connection.open()
+        except BaseException:
+            self._opening -= 1
+            self._hand_over(None)
+            raise
+        self._opening -= 1
+        self._connections.add(connection)
+        self._hand_over(connection)
+
+    async def _turn(self) -> Connection | None:
+        turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self._timeout):
+                for _ in range(2):  # an iteration that was left a moment ago gets to say that it is leaving
+                    await asyncio.sleep(0)
+                if not turn.done():
+                    self._refuse_to_wait_for_oneself()
+                return await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._hand_over(turn.result())  # it came together with the cancellation: the next one gets it
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise Unavailable(
+                    f"no connection for {self._use} became free within {self._timeout:g} s: shorten the transactions and "
+                    "iterations that hold them, or raise acquire_timeout"
+                ) from error
+            raise
+
+    def _refuse_to_wait_for_oneself(self) -> None:
+        task = asyncio.current_task()
+        if len(self._users) == len(self._connections) and all(user is task for user in self._users.values()):
+            raise StorageError(
+                f"this task itself holds every connection for {self._use} and would wait for ever: inside a transaction use the "
+                "object that it gave you; end an iteration, or take fetch_all, before the next statement"
+            )
+
+    def _hand_over(self, connection: Connection | None) -> None:
+        """To the first that waits, else to the free ones; None tells it that there is room for a new connection."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(connection)
+                return
+        if connection is not None:
+            self._free.append(connection)
+        self._check_back()
+
+    def _check_back(self) -> None:
+        if self._all_back is not None and not self._opening:
+            task = asyncio.current_task()
+            if all(user is task for user in self._users.values()) and len(self._free) + len(self._users) == len(self._connections):
+                self._all_back.set()

@@ -1,0 +1,149 @@
+"""A transaction on one connection, and savepoints inside it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pywatt_core.errors import StorageError, Unavailable
+
+from .connection import Connection, finished
+from .queries import SqliteQueries, run
+from .rows import Job, Reading
+from .statements import Statement, read
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from pywatt_core.interfaces import Params, Row
+
+T = TypeVar("T")
+
+
+class Turn:
+    """Tasks that share a transaction take turns, because SQLite nests savepoints but does not tell callers apart."""
+
+    def __init__(self, timeout: float) -> None:
+        self._lock = asyncio.Lock()
+        self._timeout = timeout
+        self._user: asyncio.Task[Any] | None = None
+
+    async def __aenter__(self) -> None:
+        if self._lock.locked() and self._user is asyncio.current_task():
+            raise StorageError("a transaction inside this one is open in the same task: use the object that it gave you")
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._lock.acquire()
+        except TimeoutError as error:
+            raise Unavailable(f"other tasks used the transaction for longer than {self._timeout:g} s") from error
+        self._user = asyncio.current_task()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._user = None
+        self._lock.release()
+
+
+class Transaction(SqliteQueries):
+    """Statements inside a transaction. Of no use after its ``async with`` block, and says so."""
+
+    def __init__(self, connection: Connection, *, timeout: float, depth: int = 0) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._depth = depth
+        self._turn = Turn(timeout)
+        self._readings: set[Reading] = set()
+        self._over = False
+
+    async def begin(self, statement: str) -> None:
+        await run(self._connection, lambda connection: connection.execute(statement), statement)
+
+    async def end(self, statement: str) -> None:
+        """Commit, or release the savepoint: to its end, whatever happens to the caller meanwhile."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            self._close_readings()
+            alive(connection)
+            connection.execute(statement)
+
+        async with self._turn:
+            self._over = True
+            await finished(run(self._connection, job, statement))
+
+    async def undo(self, savepoint: str | None = None) -> None:
+        """Roll back to the savepoint, or altogether; what SQLite has rolled back by itself needs no more."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            self._close_readings()
+            if savepoint is not None and connection.in_transaction:
+                try:
+                    connection.execute(f"ROLLBACK TO {savepoint}")
+                    connection.execute(f"RELEASE {savepoint}")
+                    return
+                except sqlite3.Error:
+                    pass  # then the whole transaction goes, and the outer one says so at its next statement
+            connection.rollback()
+
+        self._over = True
+        await finished(self._connection.clean(job))
+
+    def _close_readings(self) -> None:
+        for reading in self._readings:
+            reading.close()
+
+    async def _run(self, job: Job[T], statement: Statement, *, changes: bool, retry: bool = True) -> T:
+        def guarded(connection: sqlite3.Connection) -> T:
+            alive(connection)
+            return job(connection)
+
+        async with self._turn:
+            if self._over:
+                raise StorageError("the transaction is over: its block has been left")
+            return await run(self._connection, guarded, statement.sql, retry=retry)
+
+    async def iterate(self, sql: str, params: Params = ()) -> AsyncGenerator[Row, None]:
+        """Rows one after the other; other statements of the transaction may run meanwhile."""
+        statement = read(sql)
+        values = statement.bind(params)
+        reading = await self._run(lambda connection: Reading(connection, statement, values), statement, changes=False)
+        self._readings.add(reading)
+        try:
+            while rows := await self._run(reading.chunk, statement, changes=False, retry=False):
+                for row in rows:
+                    yield row
+        finally:
+            self._readings.discard(reading)
+            if not self._over:
+                await finished(self._close(reading))
+
+    async def _close(self, reading: Reading) -> None:
+        async with self._turn:
+            await self._connection.clean(lambda _: reading.close())
+
+    @asynccontextmanager
+    async def transaction(self, *, isolation: str | None = None, read_only: bool = False) -> AsyncIterator[Transaction]:
+        """A savepoint. It takes the isolation of the transaction that it is in."""
+        if isolation is not None or read_only:
+            raise StorageError("a transaction inside another takes its isolation and read_only from that one")
+        savepoint = f"pywatt_{self._depth + 1}"
+        async with self._turn:
+            if self._over:
+                raise StorageError("the transaction is over: its block has been left")
+            inner = Transaction(self._connection, timeout=self._timeout, depth=self._depth + 1)
+            try:
+                await inner.begin(f"SAVEPOINT {savepoint}")
+                yield inner
+                await inner.end(f"RELEASE {savepoint}")
+            except BaseException:
+                await inner.undo(savepoint)
+                raise
+
+
+def alive(connection: sqlite3.Connection) -> None:
+    """Never let a statement of a transaction that is gone run, and stay, outside one."""
+    if not connection.in_transaction:
+        raise StorageError(
+            "SQLite has rolled the transaction back (after an interrupted statement, a full disk or ON CONFLICT ROLLBACK): "
+            "nothing of it was kept; run it again"
+        )
