@@ -111,6 +111,11 @@ class Redactor:
         """Characters of the longest form, 0 where nothing is registered."""
         return self._current().longest
 
+    @property
+    def has_tokens(self) -> bool:
+        """True where values are registered that count only as a whole word."""
+        return self._current().tokens is not None
+
     def redact(self, text: str) -> str:
         """`text` with every stretch that belongs to a registered value, in whatever form, replaced by ``[REDACTED]``."""
         state = self._state if self._state.version == self._version else self._refresh()
