@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pywatt_core.hookspecs import hookimpl
-from pywatt_core.interfaces import Command
+from pywatt_core.interfaces import Command, TopSection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,3 +23,12 @@ def pywatt_register_commands() -> Iterable[Command]:
         Command("restart", "Restart a module; requests wait meanwhile instead of being refused.", f"{commands}:restart"),
         Command("logs", "Show what a module has logged.", f"{commands}:logs"),
     ]
+
+
+@hookimpl
+def pywatt_register_sections() -> Iterable[TopSection]:
+    """``[gateway]`` and ``[modules.NAME]``, the latter with tables of its own that are laid over the top-level ones."""
+    from .gateway.options import GatewayOptions
+    from .settings import ModuleSettings
+
+    return [TopSection("gateway", GatewayOptions), TopSection("modules", ModuleSettings, named=True, overlays=True)]

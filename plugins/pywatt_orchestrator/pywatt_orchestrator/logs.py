@@ -1,0 +1,168 @@
+"""One readable stream of what all modules print, and the last lines of each for `pywatt logs` and for saying why."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+
+import msgspec
+
+from pywatt_core.redaction import redact
+
+from .lines import Budget, LineSplitter, Record, Tail, clean, parse, shorten
+
+OURSELVES = "pywatt"
+"""The name under which the orchestrator's own events appear."""
+
+Follower = Callable[[Record], None]
+
+
+def timestamp(seconds: float | None = None) -> str:
+    """RFC 3339 in UTC with milliseconds; now where no Unix time is given."""
+    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+class Journal:
+    """Every record of every module, in the order of arrival: printed, kept for a while, passed to those who follow."""
+
+    def __init__(self, show: Callable[[Record], None] = lambda record: None) -> None:
+        self._show = show
+        self._tails: dict[str, Tail] = {}
+        self._followers: set[Follower] = set()
+        self._number = 0
+
+    def write(self, record: Record) -> None:
+        """Take in one record, already clean and redacted."""
+        self._number += 1
+        self._tails.setdefault(record.module, Tail()).add(self._number, record)
+        self._show(record)
+        for follower in tuple(self._followers):
+            follower(record)
+
+    def say(self, message: str, *, module: str = OURSELVES, level: str = "info", **fields: object) -> None:
+        """An event of the orchestrator's own, about itself or about a module."""
+        plain = {key: value if isinstance(value, int | float) else clean(redact(str(value))) for key, value in fields.items()}
+        self.write(Record(timestamp=timestamp(), module=module, level=level, message=clean(redact(message)), fields=plain))
+
+    def last(self, modules: Collection[str], count: int) -> list[Record]:
+        """The last `count` records of `modules` together, oldest first."""
+        found = [entry for name in modules if name in self._tails for entry in self._tails[name].numbered()]
+        found.sort(key=lambda entry: entry[0])
+        return [record for _, record in found][-count:] if count > 0 else []
+
+    def follow(self, follower: Follower) -> Callable[[], None]:
+        """Pass on every record from now on, until the function that is returned is called."""
+        self._followers.add(follower)
+        return lambda: self._followers.discard(follower)
+
+    def forward_logging(self) -> logging.Handler:
+        """A handler that brings the orchestrator's own `logging` into the stream."""
+        return _Forward(self)
+
+
+class _Forward(logging.Handler):
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(logging.INFO)
+        self._journal = journal
+        self._loop = asyncio.get_running_loop()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = clean(shorten(redact(record.getMessage())))
+            trace = redact(logging.Formatter().formatException(record.exc_info)) if record.exc_info and record.exc_info[0] else ""
+            level = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical", "DEBUG": "debug"}.get(record.levelname, "info")
+            entry = Record(
+                timestamp=timestamp(record.created),
+                module=OURSELVES,
+                level=level,
+                message=message,
+                fields={} if record.name.startswith("pywatt") else {"logger": record.name},
+                trace="\n".join(clean(line) for line in trace.split("\n")),
+            )
+            try:
+                inside = asyncio.get_running_loop() is self._loop
+            except RuntimeError:
+                inside = False
+            if inside:
+                self._journal.write(entry)
+            else:
+                self._loop.call_soon_threadsafe(self._journal.write, entry)
+        except Exception:
+            self.handleError(record)
+
+
+class Source:
+    """What one instance prints, on standard error or astray on standard output, within one budget."""
+
+    def __init__(self, journal: Journal, module: str) -> None:
+        self._journal, self._module = journal, module
+        self._budget = Budget()
+        self._lines = LineSplitter()
+        self._loop = asyncio.get_running_loop()
+        self._summary: asyncio.TimerHandle | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from standard error."""
+        if not self._budget.refill(self._loop.time()):
+            self._budget.lose(self._lines.skip(data), len(data))
+        else:
+            for line in self._lines.feed(data):
+                self._take(line.removesuffix(b"\r"), "stderr")
+        self._plan_summary()
+
+    def stray(self, text: str) -> None:
+        """One line that stood on standard output and was no message."""
+        self._budget.refill(self._loop.time())
+        self._take(text.encode("utf-8", "backslashreplace").strip(), "stdout")
+        self._plan_summary()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        for line in self._lines.rest():
+            self._take(line, "stderr")
+        if self._summary is not None:
+            self._summary.cancel()
+        self._summarise()
+
+    def _take(self, line: bytes, stream: str) -> None:
+        if not line or not self._budget.spend(len(line)):
+            return
+        text = redact(line.decode("utf-8", "backslashreplace"))
+        if not text.isprintable():
+            text = redact(clean(text)) if not text.startswith("{") else text
+        record = parse(text, module=self._module, stream=stream, now=timestamp())
+        self._journal.write(_redacted(record) if "\\" in text else record)
+
+    def _plan_summary(self) -> None:
+        if self._summary is None and self._budget.lost_bytes:
+            self._summary = self._loop.call_later(1.0, self._summarise)
+
+    def _summarise(self) -> None:
+        self._summary = None
+        if (text := self._budget.summary()) is not None:
+            self._journal.say(text, module=self._module, level="warning")
+
+
+def _redacted(record: Record) -> Record:
+    """Once more, now that the JSON escapes of the line are undone."""
+    fields = {key: redact(value) if isinstance(value, str) else value for key, value in record.fields.items()}
+    return msgspec.structs.replace(record, message=redact(record.message), trace=redact(record.trace), fields=fields)
+
+
+class Pump(asyncio.Protocol):
+    """Reads standard error of one process to its end."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self._source.feed(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._source.end()
+        if not self.ended.done():
+            self.ended.set_result(None)

@@ -1,0 +1,174 @@
+"""What the orchestrator makes of a configuration file, and what it says about a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pywatt_core.config import load, override
+from pywatt_core.errors import ConfigError
+from pywatt_orchestrator.project import Project, cycles, read_project
+
+
+@pytest.fixture
+def project_of(tmp_path: Path):
+    """Write pywatt.toml beside two module files and read it."""
+
+    def read(text: str, **options: object) -> Project:
+        (tmp_path / "users.py").touch()
+        (tmp_path / "orders.py").touch()
+        (tmp_path / "pywatt.toml").write_text(text)
+        return read_project(load(start=tmp_path, environ={}, defer=True), **options)
+
+    return read
+
+
+def problems_of(project_of, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        project_of(text)
+    return str(caught.value)
+
+
+def test_a_module_is_mounted_at_its_name_and_runs_in_the_folder_of_the_file(project_of, tmp_path: Path) -> None:
+    plan = project_of('[modules.users]\nrun = "users.py"').modules["users"]
+    assert (plan.mount, plan.cwd, plan.unix, plan.rust) == ("/users", tmp_path, True, False)
+    assert plan.command_line("python3") == ["python3", "-X", "faulthandler", "-m", "pywatt_core.launch", "users.py"]
+    assert plan.module_ids() == ["users"]
+
+
+def test_a_command_gets_a_tcp_address_and_counts_as_built_on_the_rust_sdk(project_of) -> None:
+    plan = project_of('[modules.billing]\ncommand = ["./billing", "--fast"]\nargs = ["-v"]').modules["billing"]
+    assert (plan.unix, plan.rust) == (False, True)
+    assert plan.command_line("python3") == ["./billing", "--fast", "-v"]
+
+
+def test_several_instances_are_numbered(project_of) -> None:
+    assert project_of('[modules.users]\nrun = "users.py"\ninstances = 3').module_ids() == ["users.1", "users.2", "users.3"]
+
+
+def test_every_problem_is_reported_at_once_with_its_path_its_line_and_the_way_out(project_of) -> None:
+    text = problems_of(
+        project_of,
+        """[gateway]
+prot = 8000
+[modules.Users]
+run = "users.py"
+[modules.orders]
+run = "order.py"
+depends_on = ["user"]
+restart = "sometimes"
+[modules.billing]
+mount = "/_pywatt/x"
+""",
+    )
+    assert "gateway.prot (pywatt.toml:2): unknown option. Did you mean 'port'?" in text
+    assert "modules.Users (pywatt.toml:3): is not a module's name" in text
+    assert "modules.orders.restart (pywatt.toml:8)" in text
+    assert "modules.billing (pywatt.toml:9): does not say what to start" in text
+    assert "modules.billing.mount (pywatt.toml:10): /_pywatt is reserved" in text
+
+
+def test_a_missing_file_is_named_with_the_nearest_one(project_of) -> None:
+    assert "there is no file" in (text := problems_of(project_of, '[modules.orders]\nrun = "order.py"'))
+    assert "Did you mean 'orders.py'?" in text
+
+
+def test_an_unknown_dependency_is_named_with_the_nearest_module(project_of) -> None:
+    text = problems_of(project_of, '[modules.users]\nrun = "users.py"\n[modules.orders]\nrun = "orders.py"\ndepends_on = ["user"]')
+    assert "modules.orders.depends_on (pywatt.toml:5): there is no module 'user'. Did you mean 'users'?" in text
+
+
+def test_modules_that_wait_for_one_another_are_shown_as_a_ring(project_of) -> None:
+    text = problems_of(
+        project_of, '[modules.users]\nrun = "users.py"\ndepends_on = ["orders"]\n[modules.orders]\nrun = "orders.py"\ndepends_on = ["users"]'
+    )
+    assert "each waits for the next for ever: orders → users → orders" in text
+
+
+def test_two_modules_on_one_mount_are_refused_by_name(project_of) -> None:
+    text = problems_of(project_of, '[modules.users]\nrun = "users.py"\n[modules.orders]\nrun = "orders.py"\nmount = "/users"')
+    assert "modules.orders.mount (pywatt.toml:5): /users is where modules.users is mounted already" in text
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('env = { DATABASE_URL = "secret:DATABASE_URL" }', "a secret cannot be put into the environment"),
+        ('secrets = ["API_KEY"]\nenv = { API_KEY = "abc" }', "is declared a secret of this module"),
+        ('env = { PYWATT_STANDALONE = "1" }', "belongs to the orchestrator"),
+        ('listen = "unix"\nrust = true', "cannot serve on a Unix socket"),
+        ('command = ["x"]', "has both run and command"),
+        ("instances = 0", "It is between 1 and 256"),
+        ("stop_timeout = 0", "a number of seconds above 0"),
+        ('cwd = "nowhere"', "there is no folder"),
+        ('expose = ["healthy"]', 'It takes "health", "metrics" or their paths'),
+        ('mount = "users/"', "It is / or a path such as /users"),
+        ('health = "up"', "a path that begins with /"),
+        ('databses = { main = { use = "sqlite" } }', "Did you mean 'databases'?"),
+        ('mount = "secret:X"', "cannot be a secret"),
+    ],
+)
+def test_a_mistake_in_one_module_is_explained(project_of, lines: str, words: str) -> None:
+    text = problems_of(project_of, f'[modules.users]\nrun = "users.py"\n{lines}')
+    assert words in text
+    assert "modules.users" in text
+
+
+def test_a_file_without_modules_says_which_lines_to_add(project_of) -> None:
+    assert '[modules.users]\nrun = "users.py"' in problems_of(project_of, "[gateway]\nport = 1")
+
+
+def test_a_module_is_sent_the_top_level_tables_with_its_own_laid_over_them(project_of, tmp_path: Path) -> None:
+    plan = project_of(
+        """[module]
+drain = 3.0
+[databases.main]
+use = "sqlite"
+path = "all.db"
+[modules.users]
+run = "users.py"
+log_level = "debug"
+[modules.users.databases.main]
+path = "users.db"
+"""
+    ).modules["users"]
+    assert plan.config == {
+        "module": {"drain": 3.0, "log_level": "debug"},
+        "databases": {"main": {"use": "sqlite", "path": "users.db"}},
+        "folder": str(tmp_path),
+    }
+
+
+def test_a_module_may_ask_for_the_listed_secrets_and_those_its_configuration_refers_to(project_of) -> None:
+    text = '[databases.main]\nuse = "postgres"\ndsn = "secret:DATABASE_URL"\n[modules.users]\nrun = "users.py"\n'
+    assert project_of(text).modules["users"].secret_names is None
+    assert project_of(text + 'secrets = ["API_KEY"]').modules["users"].secret_names == {"API_KEY", "DATABASE_URL"}
+
+
+def test_some_modules_can_be_chosen_and_bring_what_they_depend_on(project_of) -> None:
+    project = project_of(
+        '[modules.users]\nrun = "users.py"\n[modules.orders]\nrun = "orders.py"\ndepends_on = ["users"]\n[modules.billing]\ncommand = ["x"]'
+    )
+    assert list(project.with_dependencies(["orders"]).modules) == ["users", "orders"]
+    with pytest.raises(ConfigError, match="there is no module 'order'. Did you mean 'orders'"):
+        project.with_dependencies(["order"])
+
+
+def test_one_module_alone_is_checked_alone(project_of) -> None:
+    project = project_of('[modules.users]\nrun = "users.py"\n[modules.orders]\nrun = "gone.py"', only="users")
+    assert list(project.modules) == ["users"]
+
+
+def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "users.py").touch()
+    (tmp_path / "pywatt.toml").write_text('[gateway]\nport = 1\n[modules.users]\nrun = "users.py"')
+    settings = load(start=tmp_path, environ={}, defer=True, overrides=override(["gateway.port=9000", "modules.users.instances=2"]))
+    project = read_project(settings)
+    assert project.gateway.port == 9000
+    assert project.module_ids() == ["users.1", "users.2"]
+
+
+def test_each_ring_is_found_once() -> None:
+    assert cycles({"a": ["b"], "b": ["a"], "c": ["a"], "d": ["d"]}) == [("a", "b"), ("d",)]
+    assert cycles({"a": ["b", "c"], "b": ["c"], "c": []}) == []
