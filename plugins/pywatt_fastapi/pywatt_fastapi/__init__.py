@@ -1,0 +1,39 @@
+"""FastAPI and every other Starlette application as PyWatt modules, served by uvicorn.
+
+`state` is the module's `AppState` inside a request: ``Depends(pywatt_fastapi.state)`` in FastAPI,
+``pywatt_fastapi.state(request)`` with any Starlette request or WebSocket.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pywatt_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from pywatt_core.interfaces import Server, ServerOptions
+
+    from .dependency import state as state
+
+__all__ = ["state"]
+
+
+@hookimpl
+def pywatt_make_server(app: object, options: ServerOptions) -> Server | None:
+    """A server for FastAPI, APIRouter, Starlette, Router and Mount, also inside ASGI middleware; None for anything else."""
+    from .applications import recognise
+
+    application = recognise(app)
+    if application is None:
+        return None
+    from .server import StarletteServer
+
+    return StarletteServer(application, options)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "state":  # imported late: it needs Starlette, and looking at what is installed must not
+        from .dependency import state
+
+        return state
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

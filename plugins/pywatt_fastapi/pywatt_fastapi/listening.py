@@ -1,0 +1,130 @@
+"""uvicorn on a socket that somebody else has bound, without its signals, its ticks and its way out of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from pywatt_core.errors import ServerError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+    from pywatt_core.http.asgi import AsgiApp
+
+CUT_PATIENCE = 1.0
+"""Seconds that cancelled requests get to end."""
+
+POLL = 0.005
+"""Seconds between two looks at the open connections while draining."""
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn's server; the events say what its polling would find out a tenth of a second later."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+        self.over = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # signals belong to the module's life cycle
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def main_loop(self) -> None:
+        while not self.over.is_set():
+            await self.on_tick(0)  # the date header, once a second
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.over.wait(), 1.0)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Nothing: `Listener.drain` has done it."""
+
+
+class Listener:
+    """Serves one ASGI application on one socket, from `open` until `drain`."""
+
+    def __init__(self, app: AsgiApp) -> None:
+        config = uvicorn.Config(
+            app,
+            lifespan="off",  # entered once by the server, for modules without a port too
+            log_config=None,  # uvicorn's loggers propagate into ours
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,  # believed or not in the front
+            server_header=False,
+            interface="asgi3",
+        )
+        self._uvicorn = _Uvicorn(config)
+        self._task: asyncio.Task[None] | None = None
+        self._socket: socket.socket | None = None
+
+    async def open(self, listener: socket.socket) -> None:
+        """Accept from `listener`, which is closed again by `drain`. Raises `ServerError` where uvicorn cannot start."""
+        self._socket = listener
+        self._task = asyncio.create_task(self._serve(listener), name="uvicorn")
+        ready = asyncio.create_task(self._uvicorn.ready.wait())
+        try:
+            await asyncio.wait([ready, self._task], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        if self._task.done():
+            self._task.result()
+            raise ServerError("uvicorn ended before it began to serve")
+
+    async def _serve(self, listener: socket.socket) -> None:
+        try:
+            await self._uvicorn.serve(sockets=[listener])
+        except SystemExit as exc:  # uvicorn's way to say that it cannot start; in a task it would end the event loop
+            raise ServerError(f"uvicorn could not start (exit code {exc.code})") from exc
+
+    @property
+    def connections(self) -> set[Any]:
+        return self._uvicorn.server_state.connections
+
+    @property
+    def requests(self) -> set[asyncio.Task[None]]:
+        return self._uvicorn.server_state.tasks
+
+    async def stop_accepting(self) -> None:
+        """Close the socket; requests whose bytes have arrived are still read; idle connections close, the others after their response."""
+        await asyncio.sleep(0)  # connections that the kernel has completed are taken: they cannot be refused any more
+        for server in getattr(self._uvicorn, "servers", []):
+            server.close()
+        if self._socket is not None:
+            self._socket.close()
+        for _ in range(3):  # what the kernel holds for us becomes requests, instead of being thrown away by the close
+            await asyncio.sleep(0)
+        for connection in list(self.connections):
+            connection.shutdown()
+
+    async def idle(self) -> None:
+        """Return once no connection and no request is left."""
+        while self.connections or self.requests:  # noqa: ASYNC110  uvicorn has no event for it
+            await asyncio.sleep(POLL)
+
+    async def cut(self) -> None:
+        """End what is left: requests are cancelled, connections dropped."""
+        running = list(self.requests)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=CUT_PATIENCE)
+        for connection in list(self.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        for _ in range(2):  # the transports' last callbacks
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        self._uvicorn.over.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])

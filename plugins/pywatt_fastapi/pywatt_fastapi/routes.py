@@ -1,0 +1,133 @@
+"""What an application's router contains, as it is announced (protocol 2.3)."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from starlette.endpoints import HTTPEndpoint
+from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
+
+from pywatt_core.http import AUTH_MARK, literal_path, under
+from pywatt_core.protocol.messages import AnnouncedEndpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+ALL_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+PARAMETER = re.compile(r"{([a-zA-Z_][a-zA-Z0-9_]*)(?::[a-zA-Z_][a-zA-Z0-9_]*)?}")
+TOKEN_SCHEMES = ("HTTPBearer", "OAuth2", "OpenIdConnect")
+"""FastAPI's security classes that expect a bearer token, announced as ``"jwt"``."""
+
+
+def announced(routes: Sequence[Any], prefix: str) -> list[AnnouncedEndpoint]:
+    """Every route below `prefix`, in the order of the router, each path and method once: the first route that has it wins."""
+    methods_of: dict[tuple[str, str | None], list[str]] = {}
+    seen: set[tuple[str, str]] = set()
+    for path, methods, auth in _walk(routes):
+        whole = under(prefix, path)
+        fresh = [method for method in methods if (whole, method) not in seen]
+        seen.update((whole, method) for method in fresh)
+        if fresh:
+            methods_of.setdefault((whole, auth), []).extend(fresh)
+    return [AnnouncedEndpoint(path=path, methods=methods, auth=auth) for (path, auth), methods in methods_of.items()]
+
+
+def has_literal(routes: Sequence[Any], path: str) -> bool:
+    """Whether the user has `path`: a route of exactly this path, or something mounted at or above it with a path of its own."""
+    wanted = literal_path(path)
+    for route in _effective(routes):
+        own = getattr(route, "path", None)
+        if isinstance(route, Host):
+            if has_literal(route.routes, path):
+                return True
+        elif isinstance(route, Mount) and (own == "" or path == own or path.startswith(f"{own}/")):
+            if route.routes:
+                if has_literal(route.routes, path.removeprefix(own) or "/"):
+                    return True
+            elif own:
+                return True
+        elif own is not None and literal_path(own) == wanted:
+            return True
+    return False
+
+
+def _effective(routes: Iterable[Any]) -> Iterator[Any]:
+    """Routes with what their routers add to them (FastAPI keeps included routers as they are, and merges when asked)."""
+    fastapi_routing = sys.modules.get("fastapi.routing")
+    if fastapi_routing is None:
+        yield from routes
+        return
+    for context in fastapi_routing.iter_route_contexts(list(routes)):
+        plain = isinstance(context.original_route, (Mount, Host, WebSocketRoute))
+        yield context._effective_route if plain else context
+
+
+def _walk(routes: Iterable[Any]) -> Iterator[tuple[str, Sequence[str], str | None]]:
+    for route in _effective(routes):
+        original = getattr(route, "original_route", route)
+        if isinstance(route, Host):
+            yield from _walk(route.routes) if isinstance(route.app, Router) or route.routes else [("/{*rest}", ALL_METHODS, None)]
+        elif isinstance(route, Mount):
+            yield template(route.path, route.param_convertors) + "/{*rest}", ALL_METHODS, None
+        elif isinstance(route, WebSocketRoute):
+            yield template(route.path, route.param_convertors), ("GET",), _auth(route)
+        elif isinstance(original, Route):
+            yield template(route.path or "", route.param_convertors), _methods(route), _auth(route)
+
+
+def _methods(route: Any) -> Sequence[str]:
+    """Upper case; without HEAD where GET opens it, without OPTIONS where anything else is there."""
+    methods = route.methods
+    if methods is None:
+        endpoint = route.endpoint
+        if not (isinstance(endpoint, type) and issubclass(endpoint, HTTPEndpoint)):
+            return ALL_METHODS
+        methods = {name.upper() for name in ("get", "head", "post", "put", "patch", "delete", "options") if hasattr(endpoint, name)}
+    order = (*ALL_METHODS, *sorted(set(methods).difference(ALL_METHODS)))
+    kept = [method for method in order if method in methods and not (method == "HEAD" and "GET" in methods)]
+    return [method for method in kept if method != "OPTIONS"] or kept
+
+
+def template(path: str, convertors: dict[str, Any]) -> str:
+    """Starlette's path as it is announced: ``{name}`` is one whole segment, ``{*name}`` all that is left.
+
+    A segment that is only partly a parameter becomes one whole, and what stands behind a remainder is part of it: the
+    announced path then admits more than the application's own router, never less.
+    """
+    segments: list[str] = []
+    for segment in path.split("/"):
+        names = PARAMETER.findall(segment)
+        remainder = [name for name in names if re.fullmatch(convertors[name].regex, "a/b")]
+        if remainder:
+            return "/".join([*segments, f"{{*{remainder[0]}}}"])
+        segments.append(f"{{{'_'.join(names)}}}" if names else segment)
+    return "/".join(segments)
+
+
+def _auth(route: Any) -> str | None:
+    endpoint = getattr(route, "endpoint", None)
+    mark = getattr(endpoint, AUTH_MARK, None)
+    if isinstance(mark, str):
+        return mark
+    return _auth_of_dependant(getattr(route, "dependant", None))
+
+
+def _auth_of_dependant(dependant: Any) -> str | None:
+    """What guards a route: the first of its dependencies, theirs included, that demands credentials."""
+    if dependant is None:
+        return None
+    call = dependant.call
+    mark = getattr(call, AUTH_MARK, None)
+    if isinstance(mark, str):
+        return mark
+    classes = [cls.__name__ for cls in type(call).__mro__]
+    if "SecurityBase" in classes and getattr(call, "auto_error", True):
+        if any(name in TOKEN_SCHEMES for name in classes):
+            return "jwt"
+        return {"HTTPBasic": "basic", "HTTPDigest": "digest"}.get(classes[0], "api_key")
+    for dependency in dependant.dependencies:
+        if found := _auth_of_dependant(dependency):
+            return found
+    return None

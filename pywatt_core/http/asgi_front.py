@@ -1,0 +1,181 @@
+"""An ASGI application as a server runs it: prefix, extra routes, forwarded headers, request ids, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from .arrival import NOTHING_SAID, Arrival, ExtraRoutes, arrival, below, clean_prefix, figures, named
+
+if TYPE_CHECKING:
+    from ..interfaces import ServerOptions
+    from .asgi import AsgiApp, Event, Receive, Scope, Send
+
+STATE_KEY = "pywatt.state"
+"""Where the module's `AppState` is found in the scope of every request, whatever is mounted where."""
+
+BASIC = frozenset({b"x-request-id", b"traceparent"})
+FORWARDED = BASIC | {b"x-forwarded-prefix", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
+
+
+class AsgiFront:
+    """The application that a server is given in place of the user's own.
+
+    * `options.prefix`: the user's routes live below it and see it as part of their ``root_path``; anything else is 404.
+    * `options.behind_gateway`: ``X-Forwarded-Prefix``, ``-For``, ``-Proto`` and ``-Host`` are believed, otherwise never.
+    * `lifespan_state` is what each request's ``scope["state"]`` begins with.
+    * `end_streams()` tells event streams that the client should come again, and they end cleanly.
+    * `cut()` says that whatever is cancelled from now on had no time left: it is answered 503 where it had not begun.
+    """
+
+    def __init__(self, app: AsgiApp, options: ServerOptions) -> None:
+        self.extra = ExtraRoutes()
+        self.lifespan_state: dict[str, Any] = {}
+        self.cutting = False
+        self.ending = False
+        self.calls: set[Call] = set()
+        self._app = app
+        self._state = options.state
+        self._prefix = clean_prefix(options.prefix)
+        self._believing = options.behind_gateway
+        self._wanted = FORWARDED if self._believing else BASIC
+
+    def end_streams(self) -> None:
+        """Tell every event stream, and those that still begin, that its client is gone."""
+        self.ending = True
+        for call in list(self.calls):
+            call.end_if_stream()
+
+    def cut(self) -> None:
+        self.cutting = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        said = {name: value.decode("latin-1") for name, value in scope["headers"] if name in self._wanted}
+        path = scope["path"]
+        with named(said.get(b"x-request-id"), said.get(b"traceparent")):
+            if scope["type"] == "http" and path in self.extra:
+                await self._answer(scope, send)
+            elif (rest := below(self._prefix, path)) is None:
+                await _refuse(scope, send)
+            else:
+                self._place(scope, rest, said)
+                call = Call(self, scope, receive, send)
+                self.calls.add(call)
+                began = perf_counter()
+                try:
+                    await call.run(self._app)
+                finally:
+                    self.calls.discard(call)
+                    if scope["type"] == "http":
+                        figures.count(scope["method"], call.status or 500, perf_counter() - began)
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
+        status, headers, body = self.extra.answer(scope["path"], scope["method"])
+        await _reply(send, status, headers, body)
+
+    def _place(self, scope: Scope, rest: str, said: dict[bytes, str]) -> None:
+        """Say in the scope where the application stands: `path` contains `root_path`, as the specification has it."""
+        told = arrival({name.decode(): value for name, value in said.items()}) if self._believing else NOTHING_SAID
+        root = told.prefix + self._prefix
+        if root:
+            raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
+            if rest == "/" and not raw_path.endswith(b"/"):
+                raw_path += b"/"
+            scope["raw_path"] = told.prefix.encode() + raw_path
+            scope["root_path"] = root
+            scope["path"] = root + rest
+        _believe(scope, told)
+        scope["state"] = {**scope.get("state", {}), **self.lifespan_state}
+        scope[STATE_KEY] = self._state
+
+
+def _believe(scope: Scope, told: Arrival) -> None:
+    if told.client:
+        scope["client"] = (told.client, 0)
+    if told.scheme:
+        secure = told.scheme == "https"
+        scope["scheme"] = ("wss" if secure else "ws") if scope["type"] == "websocket" else told.scheme
+    if told.host:
+        host = told.host.encode("latin-1")
+        scope["headers"] = [(b"host", host), *((name, value) for name, value in scope["headers"] if name != b"host")]
+
+
+async def _refuse(scope: Scope, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1000})
+    else:
+        await _reply(send, 404, [("content-type", "text/plain; charset=utf-8"), ("content-length", "9")], b"Not Found")
+
+
+async def _reply(send: Send, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Call:
+    """One request under way: what was sent of its response, and whether it is a stream that somebody must end."""
+
+    __slots__ = ("_body_read", "_complete", "_front", "_receive", "_scope", "_send", "_told", "status", "stream")
+
+    def __init__(self, front: AsgiFront, scope: Scope, receive: Receive, send: Send) -> None:
+        self.status = 0
+        self.stream = False
+        self._front = front
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._body_read = False
+        self._complete = False
+        self._told: asyncio.Future[None] | None = None
+
+    async def run(self, app: AsgiApp) -> None:
+        try:
+            await app(self._scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            if not self._front.cutting or self._scope["type"] != "http" or self.status:
+                raise
+            own = [("content-type", "text/plain; charset=utf-8"), ("content-length", "19"), ("retry-after", "1"), ("connection", "close")]
+            await _reply(self.send, 503, own, b"Service Unavailable")
+        if self._told is not None and self._told.done() and self.status and not self._complete:
+            await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def end_if_stream(self) -> None:
+        if self.stream and self._told is not None and not self._told.done():
+            self._told.set_result(None)
+
+    async def receive(self) -> Event:
+        if not self._body_read:
+            event = await self._receive()
+            self._body_read = event["type"] == "http.request" and not event.get("more_body", False)
+            return event
+        return await self._disconnect()
+
+    async def _disconnect(self) -> Event:
+        """The next event of a request that was read to its end: the client has gone, or is as good as gone."""
+        if self._told is None:
+            self._told = asyncio.get_running_loop().create_future()
+            if self._front.ending:
+                self.end_if_stream()
+        event = asyncio.ensure_future(self._receive())
+        told: asyncio.Future[Any] = self._told
+        try:
+            await asyncio.wait([event, told], return_when=asyncio.FIRST_COMPLETED)
+            return event.result() if event.done() else {"type": "http.disconnect"}
+        finally:
+            event.cancel()
+
+    async def send(self, event: Event) -> None:
+        kind = event["type"]
+        if kind == "http.response.start":
+            self.status = event["status"]
+            self.stream = any(
+                name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in event.get("headers", ())
+            )
+            if self.stream and self._front.ending:
+                self.end_if_stream()
+        elif kind == "http.response.body" and not event.get("more_body", False):
+            self._complete = True
+        await self._send(event)

@@ -1,0 +1,126 @@
+"""A WSGI application as a server runs it: prefix, extra routes, forwarded headers, request ids."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from .arrival import Arrival, ExtraRoutes, arrival, below, clean_prefix, figures, named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ..interfaces import ServerOptions
+    from .wsgi import Environ, WsgiApp
+
+STATE_KEY = "pywatt.state"
+"""Where the module's `AppState` is found in the environ of every request."""
+
+FORWARDED = {
+    "HTTP_X_FORWARDED_PREFIX": "x-forwarded-prefix",
+    "HTTP_X_FORWARDED_FOR": "x-forwarded-for",
+    "HTTP_X_FORWARDED_PROTO": "x-forwarded-proto",
+    "HTTP_X_FORWARDED_HOST": "x-forwarded-host",
+}
+
+
+class WsgiFront:
+    """The application that a server is given in place of the user's own.
+
+    * `options.prefix`: the user's routes live below it and see it as part of ``SCRIPT_NAME``; anything else is 404.
+    * `options.behind_gateway`: ``X-Forwarded-Prefix``, ``-For``, ``-Proto`` and ``-Host`` are believed, otherwise never.
+    """
+
+    def __init__(self, app: WsgiApp, options: ServerOptions) -> None:
+        self.extra = ExtraRoutes()
+        self._app = app
+        self._state = options.state
+        self._prefix = clean_prefix(options.prefix)
+        self._believing = options.behind_gateway
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path in self.extra:
+            status, headers, body = self.extra.answer(path, environ["REQUEST_METHOD"])
+            return _reply(start_response, status, headers, body)
+        rest = below(self._prefix, path)
+        if rest is None:
+            own = [("content-type", "text/plain; charset=utf-8"), ("content-length", "9")]
+            return _reply(start_response, 404, own, b"Not Found")
+        self._place(environ, rest)
+        call = _Call(environ, start_response)
+        try:
+            pieces = self._app(environ, call.start_response)
+        except BaseException:
+            call.end()
+            raise
+        wrapper = environ.get("wsgi.file_wrapper")
+        if isinstance(pieces, (list, tuple, wrapper) if isinstance(wrapper, type) else (list, tuple)):
+            call.end()  # nothing of the application runs any more, and the server looks for a length or a file
+            return pieces
+        return _Pieces(pieces, call)
+
+    def _place(self, environ: Environ, rest: str) -> None:
+        """Say in the environ where the application stands: SCRIPT_NAME is what PATH_INFO no longer has."""
+        told = Arrival()
+        if self._believing:
+            told = arrival({name: environ[key] for key, name in FORWARDED.items() if key in environ})
+        environ["SCRIPT_NAME"] = told.prefix + self._prefix
+        environ["PATH_INFO"] = rest
+        environ[STATE_KEY] = self._state
+        if told.client:
+            environ["REMOTE_ADDR"] = environ["REMOTE_HOST"] = told.client
+            environ.pop("REMOTE_PORT", None)
+        if told.scheme:
+            environ["wsgi.url_scheme"] = told.scheme
+        if told.host:
+            environ["HTTP_HOST"] = told.host
+
+
+def _reply(start_response: Callable[..., Any], status: int, headers: list[tuple[str, str]], body: bytes) -> list[bytes]:
+    start_response(f"{status} {HTTPStatus(status).phrase}", headers)
+    return [body]
+
+
+class _Call:
+    """One request under way: its ids are bound, in this thread, until `end`."""
+
+    __slots__ = ("_began", "_binding", "_method", "_start_response", "_status")
+
+    def __init__(self, environ: Environ, start_response: Callable[..., Any]) -> None:
+        self._method = environ["REQUEST_METHOD"]
+        self._start_response = start_response
+        self._status = 500
+        self._began = perf_counter()
+        self._binding = named(environ.get("HTTP_X_REQUEST_ID"), environ.get("HTTP_TRACEPARENT"))
+        self._binding.__enter__()
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        self._status = int(status[:3])
+        return self._start_response(status, headers) if exc_info is None else self._start_response(status, headers, exc_info)
+
+    def end(self) -> None:
+        self._binding.__exit__(None, None, None)
+        figures.count(self._method, self._status, perf_counter() - self._began)
+
+
+class _Pieces:
+    """The application's pieces of body; the call ends with the last of them."""
+
+    def __init__(self, pieces: Iterable[bytes], call: _Call) -> None:
+        self._pieces = pieces
+        self._call: _Call | None = call
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+    def close(self) -> None:
+        try:
+            close = getattr(self._pieces, "close", None)
+            if close is not None:
+                close()
+        finally:
+            call, self._call = self._call, None
+            if call is not None:
+                call.end()
