@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import typing
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Union
@@ -57,18 +56,11 @@ def read_loosely(text: str, wanted: Any) -> Any:
 
 
 def pydantic_type(wanted: Any) -> Any:
-    """`wanted` with the types that pydantic does not know replaced by what a configuration file holds for them."""
+    """`wanted` with paths as what a configuration file holds for them: text. Secrets know pydantic themselves."""
     from pydantic import Field, StringConstraints
 
-    from ..redaction import Secret
-
-    origin = typing.get_origin(wanted)
-    if (origin or wanted) is Secret:
-        return Annotated[str, StringConstraints(strict=True), Field(json_schema_extra={"format": "password", "writeOnly": True})]
     if isinstance(wanted, type) and issubclass(wanted, Path):
         return Annotated[str, StringConstraints(strict=True), Field(json_schema_extra={"format": "path"})]
-    if origin is Annotated:
-        return Annotated[(pydantic_type(typing.get_args(wanted)[0]), *typing.get_args(wanted)[1:])]  # type: ignore[return-value]
     if len(members(wanted)) > 1:
         return Union[tuple(pydantic_type(member) for member in members(wanted))]  # noqa: UP007 - built from a tuple
     return wanted

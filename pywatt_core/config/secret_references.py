@@ -41,25 +41,27 @@ def settings_references(settings: Settings) -> dict[str, str]:
 async def resolve(section: Section, get: Callable[[str], Awaitable[str | None]]) -> Section:
     """The section with every reference replaced by what `get` answers; each value is registered for redaction first.
 
-    Raises `SecretNotFound` that names every secret nobody knows, and where it is wanted.
+    `get` answers None, or raises `SecretNotFound`, where there is no such secret. Raises `SecretNotFound` that names
+    every secret nobody knows and where it is wanted; other errors of `get` pass.
     """
-    wanted = list(references(section.options))
-    if not wanted:
-        return section
     values: dict[str, str] = {}
     missing: dict[str, str] = {}
-    for path, name in wanted:
+    for path, name in references(section.options):
         if name in values or name in missing:
             continue
-        value = await get(name)
+        try:
+            value = await get(name)
+            reason = f"no secret source knows {name!r}"
+        except SecretNotFound as error:
+            value, reason = None, str(error)
         if value is None:
-            missing[name] = f"{section.path}.{path} ({section.origin(path)})"
+            missing[name] = f"{section.path}.{path} ({section.origin(path)}): {reason}"
         else:
             hide(value, name)
             values[name] = value
     if missing:
-        raise SecretNotFound("; ".join(f"no secret source knows {name!r}, which {place} asks for" for name, place in missing.items()))
-    return replace(section, options=_filled(section.options, values))
+        raise SecretNotFound("; ".join(missing.values()))
+    return replace(section, options=_filled(section.options, values)) if values else section
 
 
 def _filled(value: Any, values: Mapping[str, str]) -> Any:

@@ -23,6 +23,8 @@ class ModuleOptions:
     log_level: LogLevel = "info"
     log_format: Literal["json", "text"] | None = None
     """None: text where standard error is a terminal, JSON elsewhere."""
+    listen: str | None = None
+    """Where a module that runs stand-alone listens: ``host:port``, or a Unix socket's path. Under an orchestrator that decides."""
     drain: float = 10.0
     """How long running requests may take to finish at shutdown."""
     handshake_timeout: float = 30.0
@@ -73,10 +75,11 @@ class Section:
 
     def origin(self, key: str = "") -> str:
         """Where the section, or the value of one dotted key below it, comes from."""
-        if self.merged is None:
-            return "default"
-        path = split(self.path)
-        return self.merged.origin((*path, *split(key)))
+        return self.origin_of(f"{self.path}.{key}" if key else self.path)
+
+    def origin_of(self, path: str) -> str:
+        """The same for a dotted path from the top, as `check_section` wants it."""
+        return "default" if self.merged is None else self.merged.origin(split(path))
 
 
 @dataclass(frozen=True)

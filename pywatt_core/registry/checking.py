@@ -1,0 +1,138 @@
+"""A whole configuration against the plugins that are installed: every problem in one report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..config import CORE, Problem, Section, Settings, check_section, for_module, is_secret_type, load, option_fields, raise_problems, reference, suggestion
+from ..config.problems import report
+from ..config.secret_references import hide, url_password
+from ..errors import PluginError
+from ..interfaces import TopSection
+from .kinds import KINDS
+
+if TYPE_CHECKING:
+    from .registry import Registry
+
+ELSEWHERE = {"modules": "pywatt-orchestrator", "gateway": "pywatt-orchestrator"}
+"""Sections that only an orchestrator reads: a module that runs alone beside them leaves them in peace."""
+
+
+@dataclass
+class Findings:
+    problems: list[Problem] = field(default_factory=list)
+    faults: list[Problem] = field(default_factory=list)
+    """What only the author or installer of a plugin can mend."""
+    warnings: list[str] = field(default_factory=list)
+
+
+def check(registry: Registry, settings: Settings) -> list[str]:
+    """What `Registry.check` promises."""
+    found = examine(registry, settings)
+    if found.problems:
+        raise_problems([*found.problems, *found.faults])
+    if found.faults:
+        raise PluginError(report(found.faults))
+    return found.warnings
+
+
+def examine(registry: Registry, settings: Settings, *, whole: bool = False) -> Findings:
+    """Everything that is wrong with `settings`, and what is only unwise; `whole` adds what only an orchestrator reads."""
+    found = Findings(problems=list(settings.problems), warnings=[*settings.warnings, *registry.warnings])
+    for kind, known in KINDS.items():
+        if known.section:
+            for section in settings.sections(known.section).values():
+                _examine_section(registry, kind, section, found)
+    tops = registry.sections()
+    for name, table in settings.extra.items():
+        if name in ELSEWHERE and not whole:
+            continue
+        if name in tops:
+            _examine_top(registry, settings, tops, tops[name], table, found)
+        elif name not in ELSEWHERE:
+            known_names = [*CORE, *tops, *ELSEWHERE]
+            found.problems.append(Problem(name, "unknown section", settings.origin(name), suggestion(name, known_names, "sections")))
+    return found
+
+
+def _examine_section(registry: Registry, kind: str, section: Section, found: Findings) -> None:
+    if not section.use:
+        return  # the configuration step has said so
+    try:
+        _, provider = registry.claim(kind, section.use)
+        _, problems = check_section(section.options, provider.options, section.path, section.origin_of)
+    except PluginError as error:
+        unknown = str(error).startswith("unknown ")
+        (found.problems if unknown else found.faults).append(Problem(f"{section.path}.use", str(error), section.origin("use")))
+        return
+    found.problems += problems
+    _warn_of_literals(section.options, provider.options, section.path, section.origin_of, found)
+
+
+def _examine_top(
+    registry: Registry, settings: Settings, tops: Mapping[str, TopSection], top: TopSection, table: Mapping[str, Any], found: Findings
+) -> None:
+    """A plugin's own section; entries that may overlay others are checked as the effective configuration they make."""
+    overlays = {*CORE, *tops} - {"secrets"} if top.overlays else set()
+    entries = [(top.name, table)] if not top.named else [(f"{top.name}.{name}", entry) for name, entry in table.items()]
+    for path, entry in entries:
+        if not isinstance(entry, Mapping):
+            found.problems.append(Problem(path, "is a table", settings.origin(path), f"Write [{top.name}.NAME]"))
+            continue
+        own = option_fields(top.options)
+        over = {key for key, value in entry.items() if key in overlays and key not in own and isinstance(value, Mapping)}
+        _, problems = check_section(entry, top.options, path, settings.origin, ignore=over)
+        found.problems += problems
+        _warn_of_literals(entry, top.options, path, settings.origin, found)
+        if over:
+            _examine_overlay(registry, settings, path, own, over, found)
+
+
+def _examine_overlay(registry: Registry, settings: Settings, path: str, own: Iterable[str], over: set[str], found: Findings) -> None:
+    """What one module would be sent, checked; only problems below the overlay are new, and they are told where they stand."""
+    effective = load(init=for_module(settings, path.partition(".")[2], own=own), defer=True)
+    below = examine(registry, effective)
+    for problems, target in ((below.problems, found.problems), (below.faults, found.faults)):
+        for one in problems:
+            there = f"{path}.{one.path}"
+            if one.path.partition(".")[0] in over and settings.origin(there) != "default":
+                target.append(Problem(there, one.message, settings.origin(there), one.remedy))
+
+
+def _warn_of_literals(
+    values: Mapping[str, Any], options: type[Any], path: str, origin: Callable[[str], str], found: Findings
+) -> None:
+    """Secrets that stand in the configuration itself are hidden from now on, and the operator is told."""
+    for name, (_, wanted) in option_fields(options).items():
+        value = values.get(name)
+        if not isinstance(value, str) or not value or reference(value) is not None:
+            continue
+        secret = is_secret_type(wanted)
+        if secret or url_password(value):
+            hide(value, f"{path}.{name}")
+            where = origin(f"{path}.{name}")
+            if not where.startswith("environment"):
+                what = "is a secret in plain text" if secret else "holds a password in plain text"
+                found.warnings.append(f'{path}.{name} ({where}) {what}; better: {name} = "secret:NAME", with NAME in the environment or in .env')
+
+
+def secret_paths(registry: Registry, settings: Settings) -> dict[str, bool]:
+    """What `Registry.secret_paths` promises."""
+    paths: dict[str, bool] = {}
+
+    def add(options: type[Any], path: str) -> None:
+        for name, (_, wanted) in option_fields(options).items():
+            paths[f"{path}.{name}"] = is_secret_type(wanted)
+
+    for kind, known in KINDS.items():
+        providers = registry.providers(kind)
+        for section in settings.sections(known.section).values() if known.section else ():
+            if section.use in providers:
+                add(providers[section.use].options, section.path)
+    for top in registry.sections().values():
+        table = settings.extra.get(top.name, {})
+        for path in [f"{top.name}.{name}" for name in table] if top.named else [top.name]:
+            add(top.options, path)
+    return paths

@@ -1,0 +1,89 @@
+"""From a section to an open resource: secrets in, options checked, provider entered within a deadline, contract looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from ..config import Section, Settings, check_section, raise_problems, resolve
+from ..errors import ConfigError, PluginError, SecretError, SecretNotFound, Unavailable
+from ..interfaces import Context, SecretSource
+from .budget import said
+from .kinds import KINDS, missing_methods
+
+if TYPE_CHECKING:
+    from .plugins import Plugin
+    from .registry import GetSecret, Registry
+
+
+@asynccontextmanager
+async def open_provider(
+    registry: Registry, kind: str, section: Section, context: Context | None, secrets: GetSecret | None, timeout: float
+) -> AsyncIterator[Any]:
+    """What `Registry.open` promises."""
+    plugin, provider = registry.claim(kind, section.use)
+    if secrets is not None:
+        section = await resolve(section, secrets)
+    options, problems = check_section(section.options, provider.options, section.path, section.origin_of)
+    raise_problems(problems)
+    if options is None:
+        raise ConfigError(f"{section.path}: its secrets have to be resolved before it is opened")
+    where = context or Context(module_id="", section=section.path)
+    async with AsyncExitStack() as stack:
+        manager = _manager(plugin, provider.open, options, where)
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                value = await stack.enter_async_context(manager)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Unavailable(f"{section.path}: the provider {section.use!r} of {plugin.distribution} did not open within {timeout:g} s") from error
+        except ModuleNotFoundError as error:
+            raise PluginError(f"{plugin.label} cannot open {section.path}: {said(error)}. Its dependencies are not all installed") from error
+        lacking = missing_methods(value, KINDS[kind].interface)
+        if lacking:
+            raise PluginError(f"{plugin.label} opened a {type(value).__name__} for {section.path} that lacks {', '.join(lacking)}")
+        yield value
+
+
+def _manager(plugin: Plugin, open_: Any, options: object, context: Context) -> AbstractAsyncContextManager[Any]:
+    manager = open_(options, context)
+    if hasattr(type(manager), "__aenter__") and hasattr(type(manager), "__aexit__"):
+        return cast("AbstractAsyncContextManager[Any]", manager)
+    close = getattr(manager, "close", None)
+    if asyncio.iscoroutine(manager) and close is not None:
+        close()  # a coroutine that nobody awaits would warn, long after the message that explains it
+    raise PluginError(f"{plugin.label}: open for {context.section} returned a {type(manager).__name__}; decorate it with contextlib.asynccontextmanager")
+
+
+async def open_secret_sources(registry: Registry, stack: AsyncExitStack, settings: Settings, module_id: str) -> list[tuple[str, SecretSource]]:
+    """What `Registry.open_secret_sources` promises."""
+    chain: list[tuple[str, SecretSource]] = []
+
+    async def get(name: str) -> str | None:
+        return await ask(chain, name)
+
+    for name, section in settings.secrets.items():
+        context = Context(module_id=module_id, section=section.path, folder=settings.folder)
+        try:
+            opened = registry.open("secrets", section, context, secrets=get, timeout=settings.module.open_timeout)
+            source = await stack.enter_async_context(opened)
+        except SecretNotFound as error:
+            before = ", ".join(label for label, _ in chain) or "none"
+            raise SecretNotFound(f"{error} (sources before it: {before})") from error
+        chain.append((name, source))
+    return chain
+
+
+async def ask(chain: list[tuple[str, SecretSource]], name: str) -> str | None:
+    """The first source's answer that is one; a source that fails is named."""
+    for label, source in chain:
+        try:
+            value = await source.get(name)
+        except SecretError as error:
+            raise type(error)(f"[secrets.{label}]: {error}") from error
+        if value is not None:
+            return value
+    return None
