@@ -14,7 +14,7 @@ FIND_PYTHON = PYTHON="$(PYTHON)" sh tools/find-python
 CHECKED := pywatt_core $(wildcard plugins/*/pywatt_*) tools benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check guards bench wheels docs constraints clean
+.PHONY: help install run test check lint types guards bench wheels docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,10 +34,16 @@ test: $(PACKAGES) ## run all tests, after fetching the servers that they need; T
 	@$(BIN)/python -m tools.test_servers fetch
 	@$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
-check: $(PACKAGES) ## lint, format, types and the guards
+check: lint types guards ## lint, format, types and the guards
+
+lint: $(PACKAGES)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(PACKAGES)
 	$(BIN)/mypy $(CHECKED)
+
+guards: $(PACKAGES)
 	$(BIN)/python -m pytest -q -m "not index" tests/guards
 
 bench: $(PACKAGES) ## run all benchmarks and print one table

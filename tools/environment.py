@@ -1,7 +1,8 @@
 """Make virtual environments and install into them: with uv where it is there, with pip where it is not.
 
 ``python -m tools.environment dependencies`` makes ``.venv`` and installs constraints.txt, ``… packages`` installs the
-distributions of this repository into it, editable. The Makefile calls both; the tests of built wheels use the functions.
+distributions of this repository into it, editable, ``… wheels`` those built into ``dist`` instead. The Makefile and
+``.ci`` call them; the tests of built wheels use the functions.
 Standard library alone: this runs before anything is installed.
 
 ``UV`` names the uv to use; set to nothing it means pip.
@@ -80,7 +81,14 @@ def install_packages() -> None:
     install(VENV, "--no-deps", "--no-build-isolation", *editables)
 
 
-STEPS = {"dependencies": install_dependencies, "packages": install_packages}
+def install_wheels() -> None:
+    """Install the wheels in ``dist``, with nothing fetched."""
+    wheels = sorted(str(path) for path in (ROOT / "dist").glob("pywatt_*.whl"))
+    print("installing " + ", ".join(Path(path).name for path in wheels), flush=True)
+    install(VENV, "--no-deps", *wheels)
+
+
+STEPS = {"dependencies": install_dependencies, "packages": install_packages, "wheels": install_wheels}
 
 
 def main(arguments: list[str]) -> int:
