@@ -1,0 +1,423 @@
+"""Every message of both directions: one frozen Struct per `op`, fields in the order in which they are emitted (protocol 3.2, 3.3).
+
+A class's name is its wire tag in CamelCase. An absent optional is left out where the class has ``omit_defaults``, and is
+null otherwise, field by field as the reference does it.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from functools import reduce
+from operator import or_
+from typing import Any, ClassVar, Literal
+
+from msgspec import field, structs
+
+from .values import (
+    U16,
+    AnnouncedEndpoint,
+    Body,
+    Discreet,
+    EncodedMessage,
+    Extension,
+    IpcChannel,
+    Metadata,
+    Octets,
+    ProviderInfo,
+    ServiceType,
+    TcpAddress,
+    TcpChannel,
+    UnixAddress,
+    canonical_uuid,
+    listen_address,
+)
+
+__all__ = [  # noqa: RUF022  parts first, then messages in the order of the protocol's tables
+    "AnnouncedEndpoint",
+    "EncodedMessage",
+    "Extension",
+    "IpcChannel",
+    "Metadata",
+    "Octets",
+    "ProviderInfo",
+    "ServiceType",
+    "TcpAddress",
+    "TcpChannel",
+    "UnixAddress",
+    "canonical_uuid",
+    "listen_address",
+    "Message",
+    "ModuleMessage",
+    "OrchestratorMessage",
+    "Role",
+    "Identify",
+    "Announce",
+    "GetSecret",
+    "RotationAck",
+    "RegisterServiceProvider",
+    "DiscoverServiceProviders",
+    "ServiceRequest",
+    "ServiceOperation",
+    "HttpResponse",
+    "PortRequest",
+    "RouteToModule",
+    "HeartbeatAck",
+    "Init",
+    "Secret",
+    "Rotated",
+    "Shutdown",
+    "RegisterServiceProviderResponse",
+    "DiscoverServiceProvidersResponse",
+    "ServiceResponse",
+    "ServiceOperationResult",
+    "HttpRequest",
+    "PortResponse",
+    "RoutedModuleMessage",
+    "RoutedModuleResponse",
+    "Heartbeat",
+    "MESSAGES",
+    "RESPONSE_ENDPOINT",
+]
+
+RESPONSE_ENDPOINT = "__response__"
+"""`RouteToModule.target_endpoint` of a reply to a `RoutedModuleMessage` (protocol 12.4)."""
+
+
+class Role(enum.Enum):
+    """Who speaks."""
+
+    MODULE = "module"
+    ORCHESTRATOR = "orchestrator"
+
+    @property
+    def other(self) -> Role:
+        return Role.ORCHESTRATOR if self is Role.MODULE else Role.MODULE
+
+
+def _tag(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+class Message(Discreet, frozen=True, tag_field="op", tag=_tag):
+    """What travels. `op` is the wire tag, `sender` the role that may send it."""
+
+    op: ClassVar[str] = ""
+    sender: ClassVar[Role]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.op = _tag(cls.__name__)
+
+
+class ModuleMessage(Message, frozen=True):
+    """What a module sends."""
+
+    sender = Role.MODULE
+
+
+class OrchestratorMessage(Message, frozen=True):
+    """What the orchestrator sends."""
+
+    sender = Role.ORCHESTRATOR
+
+
+def _octets(message: HttpRequest | HttpResponse) -> None:
+    if message.body is not None and type(message.body) is not Octets:
+        structs.force_setattr(message, "body", Octets(message.body))
+
+
+def _service_type(message: Message) -> None:
+    kind = message.service_type  # type: ignore[attr-defined]  # every caller below has one
+    if type(kind) is not ServiceType:
+        structs.force_setattr(message, "service_type", ServiceType.parse(kind))
+
+
+# ── module to orchestrator ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Identify(ModuleMessage, frozen=True, omit_defaults=True):
+    """Who is at the other end of a channel, in one of two spellings; off by default, the reference has none (protocol 3.6)."""
+
+    module_id: str | None = None
+    identify: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.module_id is None and self.identify is None:
+            raise ValueError("Object missing required field `module_id`")
+
+    @property
+    def claimed(self) -> str:
+        """The module id, whichever way it was spelt. A claim, not a proof."""
+        return self.module_id if self.module_id is not None else self.identify or ""
+
+
+class Announce(ModuleMessage, frozen=True, omit_defaults=True):
+    """The module is ready: the address really bound, and what it serves there."""
+
+    listen: str
+    endpoints: list[AnnouncedEndpoint]
+    pywatt: Extension | None = None
+
+
+class GetSecret(ModuleMessage, frozen=True):
+    """Ask for a secret by name."""
+
+    name: str
+
+
+class RotationAck(ModuleMessage, frozen=True, omit_defaults=True):
+    """A rotation has been dealt with. `status` is ``"success"`` or ``"error"``, `message` says why."""
+
+    rotation_id: str
+    status: str
+    message: str | None = None
+
+
+class RegisterServiceProvider(ModuleMessage, frozen=True, kw_only=True):
+    """Offer a service to other modules. `address` is free text."""
+
+    service_type: ServiceType
+    name: str
+    version: str | None = None
+    address: str
+    metadata: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        _service_type(self)
+
+
+class DiscoverServiceProviders(ModuleMessage, frozen=True):
+    """Ask who offers a service: all of them, or the first."""
+
+    service_type: ServiceType
+    all_providers: bool | None = None
+
+    def __post_init__(self) -> None:
+        _service_type(self)
+
+
+class ServiceRequest(ModuleMessage, frozen=True):
+    """Open a connection to a service that the orchestrator hosts."""
+
+    hidden = frozenset({"config"})
+
+    id: str
+    service_type: ServiceType
+    config: Any = None
+
+    def __post_init__(self) -> None:
+        _service_type(self)
+
+
+class ServiceOperation(ModuleMessage, frozen=True, omit_defaults=True):
+    """One operation on such a connection. `params` must be given, null is a value.
+
+    `request_id` is PyWatt's own: with it, several operations of one connection may be in flight.
+    """
+
+    hidden = frozenset({"params"})
+
+    connection_id: str
+    service_type: ServiceType
+    operation: str
+    params: Any
+    request_id: str | None = None
+
+    def __post_init__(self) -> None:
+        _service_type(self)
+
+
+class HttpResponse(ModuleMessage, frozen=True):
+    """The answer to an `HttpRequest`. `body` is bytes or None."""
+
+    hidden = frozenset({"headers", "body"})
+
+    request_id: str
+    status_code: U16
+    headers: dict[str, str]
+    body: Body | None = None
+
+    def __post_init__(self) -> None:
+        _octets(self)
+
+
+class PortRequest(ModuleMessage, frozen=True):
+    """Ask for a port, any or a certain one."""
+
+    request_id: str
+    specific_port: U16 | None = None
+
+
+class RouteToModule(ModuleMessage, frozen=True):
+    """A message for another module. `request_id` is a UUID."""
+
+    target_module_id: str
+    target_endpoint: str
+    request_id: str
+    payload: EncodedMessage
+
+    def __post_init__(self) -> None:
+        structs.force_setattr(self, "request_id", canonical_uuid(self.request_id))
+
+
+class HeartbeatAck(ModuleMessage, frozen=True):
+    """Alive."""
+
+
+# ── orchestrator to module ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Init(OrchestratorMessage, frozen=True, omit_defaults=True):
+    """The first line. `listen` is the address to serve at, as text (see `listen_address`); `env` is data, never exported.
+
+    `debug_mode` and `log_level` are the earlier SDK's: honoured where present, not sent.
+    """
+
+    hidden = frozenset({"env", "auth_token"})
+
+    orchestrator_api: str
+    module_id: str
+    env: dict[str, str]
+    listen: str
+    tcp_channel: TcpChannel | None = None
+    ipc_channel: IpcChannel | None = None
+    auth_token: str | None = None
+    security_level: Literal["None", "Token", "Mtls"] = field(default_factory=lambda: "None")
+    pywatt: Extension | None = None
+    debug_mode: bool = False
+    log_level: str | None = None
+
+
+class Secret(OrchestratorMessage, frozen=True, omit_defaults=True):
+    """A secret's value, asked for or pushed; or, with `error` instead of `value`, that there is none to be had."""
+
+    hidden = frozenset({"value"})
+
+    name: str
+    value: str | None = None
+    rotation_id: str | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.value is None and self.error is None:
+            raise ValueError("Object missing required field `value`")
+
+
+class Rotated(OrchestratorMessage, frozen=True):
+    """Secrets have changed; to be acknowledged once they are in use. `keys` may be empty."""
+
+    keys: list[str]
+    rotation_id: str
+
+
+class Shutdown(OrchestratorMessage, frozen=True):
+    """Drain and exit."""
+
+
+class RegisterServiceProviderResponse(OrchestratorMessage, frozen=True):
+    """Whether the offer was taken."""
+
+    success: bool
+    provider_id: str | None = None
+    error: str | None = None
+
+
+class DiscoverServiceProvidersResponse(OrchestratorMessage, frozen=True):
+    """Who offers the service."""
+
+    success: bool
+    providers: list[ProviderInfo] = field(default_factory=list)
+    error: str | None = None
+
+
+class ServiceResponse(OrchestratorMessage, frozen=True):
+    """Whether the connection was opened, and its id."""
+
+    id: str
+    service_type: ServiceType
+    success: bool
+    error: str | None = None
+    connection_id: str | None = None
+
+    def __post_init__(self) -> None:
+        _service_type(self)
+
+
+class ServiceOperationResult(OrchestratorMessage, frozen=True, omit_defaults=True):
+    """The result of an operation. The schema has no correlation key; the last four members say whose result it is (protocol 3.4).
+
+    `params` echoes the operation: ``{"connection_id", "service_type", "operation", "params"}``.
+    """
+
+    hidden = frozenset({"result", "params"})
+
+    success: bool
+    result: Any = field(default_factory=type(None))
+    error: str | None = field(default_factory=type(None))
+    params: Any = None
+    connection_id: str | None = None
+    request_id: str | None = None
+    id: str | None = None
+
+
+class HttpRequest(OrchestratorMessage, frozen=True):
+    """An HTTP request for the module's application. `uri` is path and query, one value per header, `body` bytes or None."""
+
+    hidden = frozenset({"headers", "body"})
+
+    request_id: str
+    method: str
+    uri: str
+    headers: dict[str, str] = field(default_factory=dict)
+    body: Body | None = None
+
+    def __post_init__(self) -> None:
+        _octets(self)
+
+
+class PortResponse(OrchestratorMessage, frozen=True):
+    """The port, 0 where there is none to be had."""
+
+    request_id: str
+    success: bool
+    port: U16
+    error_message: str | None = None
+
+
+class RoutedModuleMessage(OrchestratorMessage, frozen=True):
+    """A message of another module. `original_request_id` is a UUID."""
+
+    source_module_id: str
+    original_request_id: str
+    payload: EncodedMessage
+
+    def __post_init__(self) -> None:
+        structs.force_setattr(self, "original_request_id", canonical_uuid(self.original_request_id))
+
+
+class RoutedModuleResponse(OrchestratorMessage, frozen=True):
+    """The answer to a `RouteToModule` with the same UUID."""
+
+    source_module_id: str
+    request_id: str
+    payload: EncodedMessage
+
+    def __post_init__(self) -> None:
+        structs.force_setattr(self, "request_id", canonical_uuid(self.request_id))
+
+
+class Heartbeat(OrchestratorMessage, frozen=True):
+    """Still there?"""
+
+
+MESSAGES: dict[Role, dict[str, type[Message]]] = {
+    role: {kind.op: kind for kind in base.__subclasses__()}
+    for role, base in ((Role.MODULE, ModuleMessage), (Role.ORCHESTRATOR, OrchestratorMessage))
+}
+"""Every message by its sender and its `op`."""
+
+
+def union_of(sender: Role) -> Any:
+    """The tagged union of all that `sender` may send, for a msgspec decoder."""
+    return reduce(or_, MESSAGES[sender].values())

@@ -1,0 +1,307 @@
+"""What messages are made of: byte strings, addresses, service types, payloads, metadata (protocol 2.2, 3.5, 4.1, 4.6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct, field, structs
+
+U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
+I64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Octets(bytes):
+    """A byte string on its way to the wire: an array of numbers in JSON, a byte string in MessagePack.
+
+    Messages turn the plain `bytes` that they are made with into this, because msgspec would write those as Base64, which
+    no peer reads (protocol 3.5).
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, value: object) -> Octets:
+        """From what a decoder found. Raises ValueError where that is no array of integers 0 to 255, and no byte string."""
+        if isinstance(value, bytes):
+            return cls(value)
+        if not isinstance(value, list):
+            raise ValueError("Expected an array of integers 0 to 255")
+        try:
+            return cls(msgspec.convert(value, list[int]))
+        except ValueError as error:  # ValidationError, or a number that is no byte; neither may show the value
+            raise ValueError("Expected an array of integers 0 to 255") from error
+
+
+if TYPE_CHECKING:
+    Body = bytes
+else:
+    Body = Octets  # callers pass any bytes; msgspec has to see the type that it must not write as Base64
+
+
+class Discreet(Struct):
+    """A Struct whose repr names the fields of `hidden` without their values, so that no log or traceback shows them."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset()
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            yield name, _Veil(value) if name in self.hidden and value is not None else value
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
+class _Veil:
+    """Stands for a value that must not be shown; tells its size where it has one."""
+
+    def __init__(self, value: object) -> None:
+        self.text = f"<{len(value)} hidden>" if isinstance(value, bytes | dict | list) else "<hidden>"
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+# ── identifiers ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII).fullmatch
+_HYPHENATED = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII).fullmatch
+_PLAIN = re.compile(r"[0-9a-fA-F]{32}", re.ASCII).fullmatch
+
+
+def canonical_uuid(text: str) -> str:
+    """The lower-case hyphenated form. Also reads 32 digits, ``{…}`` and ``urn:uuid:…``; raises ValueError for all else."""
+    if isinstance(text, str):
+        if _CANONICAL(text):
+            return text
+        bare = text.removeprefix("urn:uuid:")
+        if bare is text and text[:1] == "{" and text[-1:] == "}":
+            bare = text[1:-1]
+        if _HYPHENATED(bare):
+            return bare.lower()
+        if bare is text and _PLAIN(bare):
+            bare = bare.lower()
+            return f"{bare[:8]}-{bare[8:12]}-{bare[12:16]}-{bare[16:20]}-{bare[20:]}"
+    raise ValueError("Expected a UUID")
+
+
+# ── addresses ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class TcpAddress(NamedTuple):
+    """An IP address and port; `host` is without brackets, may carry a numeric ``%scope``."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class UnixAddress(NamedTuple):
+    """The path of a Unix socket; ``@`` in front means an abstract one."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_V4 = re.compile(rf"({_OCTET}(?:\.{_OCTET}){{3}}):([0-9]{{1,8}})", re.ASCII).fullmatch
+_V6 = re.compile(r"\[([0-9a-fA-F:.]+)(?:%([0-9]{1,10}))?\]:([0-9]{1,8})", re.ASCII).fullmatch
+
+
+def socket_address(text: str) -> TcpAddress | None:
+    """``a.b.c.d:port`` or ``[v6]:port`` as the reference reads it; None for everything else, host names included."""
+    if match := _V4(text):
+        host, port = match[1], int(match[2])
+        return TcpAddress(host, port) if port <= 0xFFFF else None
+    if match := _V6(text):
+        from ipaddress import AddressValueError, IPv6Address  # a few milliseconds that IPv4 need not pay
+
+        try:
+            host = str(IPv6Address(match[1]))
+        except AddressValueError:
+            return None
+        scope, port = int(match[2] or 0), int(match[3])
+        if port > 0xFFFF or scope > 0xFFFFFFFF:
+            return None
+        return TcpAddress(f"{host}%{scope}" if scope else host, port)
+    return None
+
+
+def listen_address(text: str) -> TcpAddress | UnixAddress:
+    """Where a module listens (protocol 2.2): IP and port, or the path of a Unix socket.
+
+    A path contains ``/``, starts with ``@`` or ends in ``.sock``. Raises ValueError for anything else: it would be taken
+    for a path by the reference, and is almost certainly a mistyped address.
+    """
+    if address := socket_address(text):
+        return address
+    if "/" in text or text.startswith("@") or text.endswith(".sock"):
+        return UnixAddress(text)
+    raise ValueError("Expected IP:PORT, [IPv6]:PORT or the path of a Unix socket, which contains '/', starts with '@' or ends in '.sock'")
+
+
+# ── service types ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ServiceType:
+    """A kind of service: one of three that the wire knows by name, or a custom one (protocol 3.5). Immutable, hashable."""
+
+    __slots__ = ("is_custom", "name")
+    name: str
+    is_custom: bool
+    DATABASE: ClassVar[ServiceType]
+    CACHE: ClassVar[ServiceType]
+    JWT: ClassVar[ServiceType]
+    USER_MANAGEMENT: ClassVar[ServiceType]
+    ANALYTICS: ClassVar[ServiceType]
+
+    def __init__(self, name: str, *, is_custom: bool = True) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "is_custom", is_custom)
+
+    @classmethod
+    def custom(cls, name: str) -> ServiceType:
+        """A service type of the user's own."""
+        return cls(name)
+
+    @classmethod
+    def parse(cls, value: object) -> ServiceType:
+        """From any accepted spelling: a built-in name in any case, ``{"Custom": name}``, ``{"Cache": null}``, ``"Custom(x)"``.
+
+        Raises ValueError for every other.
+        """
+        if isinstance(value, ServiceType):
+            return value
+        if isinstance(value, str):
+            if found := _SPELLINGS.get(value) or _SPELLINGS.get(value.lower()):
+                return found
+            if value.startswith("Custom(") and value.endswith(")"):
+                return cls(value[7:-1])
+        elif isinstance(value, dict) and len(value) == 1:
+            ((key, inner),) = value.items()
+            if key == "Custom" and isinstance(inner, str):
+                return cls(inner)
+            if key in _BUILT_IN and inner is None:
+                return _BUILT_IN[key]
+        raise ValueError('Expected "Database", "Cache", "Jwt" or {"Custom": name}')
+
+    @property
+    def wire(self) -> str | dict[str, str]:
+        """What is sent."""
+        return {"Custom": self.name} if self.is_custom else self.name
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a ServiceType cannot be changed")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ServiceType) and (self.name, self.is_custom) == (other.name, other.is_custom)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.is_custom))
+
+    def __str__(self) -> str:
+        return f"custom:{self.name}" if self.is_custom else self.name.lower()
+
+    def __repr__(self) -> str:
+        return f"ServiceType.custom({self.name!r})" if self.is_custom else f"ServiceType.{self.name.upper()}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return ServiceType.parse, (self.wire,)
+
+
+_BUILT_IN = {name: ServiceType(name, is_custom=False) for name in ("Database", "Cache", "Jwt")}
+ServiceType.DATABASE, ServiceType.CACHE, ServiceType.JWT = _BUILT_IN.values()
+ServiceType.USER_MANAGEMENT = ServiceType("user_management")
+ServiceType.ANALYTICS = ServiceType("analytics")
+_SPELLINGS = {
+    **_BUILT_IN,
+    **{name.lower(): kind for name, kind in _BUILT_IN.items()},
+    **{name: ServiceType(name) for name in ("http", "grpc", "user_management", "analytics")},  # the earlier SDK's discovery
+}
+
+
+# ── parts of messages ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class AnnouncedEndpoint(Struct, frozen=True, omit_defaults=True):
+    """One path that a module serves. `methods` in upper case; `auth` in practice ``"jwt"`` or None."""
+
+    path: str
+    methods: list[str]
+    auth: str | None = None
+
+
+class TcpChannel(Struct, frozen=True):
+    """A TCP channel that the orchestrator offers. `address` is ``ip:port``; a host name is only accepted, never to be sent."""
+
+    address: str
+    tls_enabled: bool = False
+    required: bool = False
+
+
+class IpcChannel(Struct, frozen=True):
+    """A Unix-socket channel that the orchestrator offers."""
+
+    socket_path: str
+    required: bool = False
+
+
+class Extension(Discreet, frozen=True, omit_defaults=True):
+    """What PyWatt peers tell each other in the member ``pywatt`` of init and announce; other peers ignore it.
+
+    `formats`: frame formats that the sender reads on channels (``"msgpack"``). `features` known today: ``"heartbeat"`` in
+    an announce (this module acknowledges heartbeats), ``"http_ipc_only"`` in an announce (this module serves no port).
+    `config`, in an init alone: the module's effective settings, secrets as ``secret:`` references.
+    """
+
+    hidden = frozenset({"config"})
+
+    api: int = field(default_factory=lambda: 1)
+    formats: tuple[str, ...] = field(default_factory=lambda: ())
+    features: tuple[str, ...] = field(default_factory=lambda: ())
+    config: dict[str, Any] | None = None
+
+
+class EncodedMessage(Discreet, frozen=True):
+    """A payload that travels through the orchestrator unread (protocol 4.6). `data` is bytes, `format` says what they hold."""
+
+    hidden = frozenset({"data"})
+
+    data: Body
+    format: Literal["Json", "Binary", "Base64", "Auto"]
+
+    def __post_init__(self) -> None:
+        if type(self.data) is not Octets:
+            structs.force_setattr(self, "data", Octets(self.data))
+
+
+class ProviderInfo(Struct, frozen=True, kw_only=True):
+    """One registered provider of a service."""
+
+    provider_id: str
+    module_id: str
+    service_type: ServiceType
+    name: str
+    version: str | None = None
+    address: str
+    metadata: dict[str, str] = field(default_factory=dict)
+    is_healthy: bool
+
+
+class Metadata(Discreet, frozen=True, omit_defaults=True):
+    """What an envelope says about its message (protocol 4.1). `timestamp` in Unix seconds by convention."""
+
+    hidden = frozenset({"properties"})
+
+    id: str | None = None
+    timestamp: I64 | None = None
+    source: str | None = None
+    destination: str | None = None
+    properties: dict[str, Any] | None = None
