@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .redactor import REPLACEMENT, Redactor, merge, redactor
+from .redactor import REPLACEMENT, TOKEN_BELOW, Redactor, merge, redactor
 
 
 class StreamRedactor:
@@ -33,27 +33,28 @@ class StreamRedactor:
 
     def _hold_from(self, text: str, closed: int) -> int:
         """Where the first stretch begins that later input could turn into a match."""
-        longest = self._redactor.longest
-        if not longest:
-            return len(text)
-        for start in range(max(closed, len(text) - longest), len(text)):
-            if self._redactor.begins(text[start:]):
+        source = self._redactor
+        end = len(text)
+        hold = max(closed, end - (TOKEN_BELOW - 1)) if source.has_tokens else end
+        for start in range(max(closed, end - source.longest), hold):
+            if source.begins(text, start):
                 return max(start - 1, closed)
-        return len(text)
+        return hold
 
     def _pass_on(self, text: str, cut: int) -> bytes:
         before = len(self._seen)
-        spans = [(start - before, end - before) for start, end in self._redactor.spans(self._seen + text)]
+        found = self._redactor.spans(self._seen + text)
+        spans = [(max(0, start - before), end - before) for start, end in found if end > before]
         if self._covered:
             spans.append((0, self._covered))
-        pieces = []
+        pieces: list[str] = []
         position = 0
         covered = 0
-        for start, end in merge(iter(spans)):
+        for start, end in merge(spans):
             if start >= cut:
                 break
             pieces.append(text[position:start])
-            if not (start <= 0 and self._covered):
+            if start or not self._covered:
                 pieces.append(REPLACEMENT)
             position = end
             covered = max(0, end - cut)

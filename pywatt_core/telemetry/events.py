@@ -100,20 +100,26 @@ class JsonFormatter(logging.Formatter):
 
 
 def hidden_json(value: dict[str, Any]) -> str:
-    """A mapping as one line of JSON in which nothing registered for redaction is left, whatever its shape."""
+    """An event as one line of JSON in which nothing registered for redaction is left.
+
+    The usual event holds no secret: then one search through the finished line is all. Otherwise each text and number in it
+    is redacted by itself, so that the line keeps its shape, and the new line is searched again.
+    """
     text = _json(value)
-    if redact(text) == text and not redactor.has_tokens:
-        return _without_controls(text)
-    text = _json(_hidden(value))
-    clean = redact(text)
-    if clean != text:
-        try:
-            msgspec.json.decode(clean)
-        except msgspec.DecodeError:  # the secret reached over several fields: keep what is left of them as text
-            fields = {key: kept for key, kept in _hidden(value).items() if key == "target"}
-            clean = _json({"fields": {"message": clean}, **fields})
-            clean = clean if redact(clean) == clean else '{"fields":{"message":"[REDACTED]"}}'
-    return _without_controls(clean)
+    if redactor.has_tokens or redact(text) != text:
+        hidden = _json(_hidden(value))
+        text = redact(hidden)
+        if text != hidden and not _is_json(text):  # a secret that reached over several fields: what is left of them, as text
+            text = _json({"fields": {"message": text}, "target": redact(value["target"])})
+    return _without_controls(text)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def _json(value: object) -> str:
@@ -256,8 +262,9 @@ class TextFormatter(logging.Formatter):
 
 
 def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else _json(value)
-    return one_line(text) if text and not re.search(r'[\s"=]', text) else _without_controls(_json(text))
+    """A value of a field: text bare where it is one word, anything else as JSON."""
+    bare = isinstance(value, str) and value and not re.search(r'[\s"=]', value)
+    return one_line(value) if bare and isinstance(value, str) else _without_controls(_json(value))
 
 
 def one_line(text: str) -> str:

@@ -50,8 +50,8 @@ class Events(logging.Handler):
         self.counts[level] = self.counts.get(level, 0) + 1
         try:
             line = self.format(record)
-        except Exception as error:
-            line = self._fallback(record, f"a log event could not be formatted ({type(error).__name__})")
+        except Exception as error:  # deep recursion, no memory
+            line = f'{{"level":"ERROR","fields":{{"message":"a log event could not be formatted ({type(error).__name__})"}}}}'
         self.sink.write(line)
 
     def _notice(self, count: int) -> str:
@@ -59,10 +59,6 @@ class Events(logging.Handler):
             "pywatt", logging.WARNING, __file__, 0, "%d log events were dropped: nobody read them in time", (count,), None
         )
         return self.format(record)
-
-    def _fallback(self, record: logging.LogRecord, message: str) -> str:
-        plain = logging.LogRecord("pywatt", record.levelno, record.pathname, record.lineno, message, None, None)
-        return self.format(plain)
 
 
 class Configured:

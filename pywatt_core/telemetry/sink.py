@@ -36,7 +36,7 @@ class Sink:
 
     def write(self, line: str) -> None:
         """Write one event; `line` comes without its line end and may hold more than one line."""
-        if self._fd is None:
+        if self._fd is None or self._stream.closed:  # a closed stream's descriptor may be somebody else's by now
             try:
                 self._stream.write(line + "\n")
                 self._stream.flush()
