@@ -1,0 +1,287 @@
+"""The cache ``memory``: in this process, bounded by items and by bytes, with time limits, six policies and locks.
+
+Every operation is one step of the loop, so all of them are atomic among its tasks; other threads come in through
+``state.sync``, which runs them on the loop as well.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import re
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from ..errors import NotFound, StorageError
+from ..interfaces import CacheStats
+from .eviction import POLICIES, Eviction
+from .memory_lock import CLOSED, MemoryLocks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from ..interfaces import Context
+
+INTEGER = re.compile(rb"-?(0|[1-9][0-9]*)\Z")
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+"""The integers that `increment` counts with: those of every other backend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOptions:
+    """The keys of a ``[caches.NAME]`` section with ``use = "memory"``."""
+
+    max_items: int = 10_000
+    """Keys kept at most."""
+    max_bytes: int = 64 * 1024 * 1024
+    """Bytes of values and characters of keys kept at most, together."""
+    default_ttl: float | None = None
+    """Seconds that a value is kept where `set` does not say; none means until something else needs the room."""
+    policy: Literal["lru", "lfu", "fifo", "mru", "random", "none"] = "lru"
+    """Which key goes when there is no room: least recently used, least frequently used, oldest, most recently used, any,
+    or none (then what does not fit is refused)."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_items", "max_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: at least 1 is needed")
+        if self.default_ttl is not None and not 0 < self.default_ttl < math.inf:
+            raise ValueError(f"default_ttl is {self.default_ttl}: more than 0 seconds are needed, or leave it out")
+        if self.policy not in POLICIES:
+            raise ValueError(f"policy is {self.policy!r}: one of {', '.join(POLICIES)} is needed")
+
+
+class Entry(NamedTuple):
+    value: bytes
+    expires: float
+    """When it is gone, by the cache's clock; infinity where it has no limit."""
+
+
+class MemoryCache:
+    """Implements `pywatt_core.interfaces.Cache`. `clock` counts seconds and never goes back."""
+
+    def __init__(self, options: MemoryOptions, clock: Callable[[], float] = time.monotonic) -> None:
+        self._options = options
+        self._clock = clock
+        self._entries: dict[str, Entry] = {}
+        self._eviction: Eviction = POLICIES[options.policy]()
+        self._bytes = 0
+        self._limits: list[tuple[float, str]] = []
+        """A heap of (expires, key); it may hold outdated pairs, which do not match their entry any more."""
+        self._locks = MemoryLocks()
+        self._hits = self._misses = self._sets = self._deletes = 0
+        self._closed = False
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def get(self, key: str) -> bytes | None:
+        """The value, None where there is none."""
+        return self._get(key)
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Only the keys that were found."""
+        found = {key: self._get(key) for key in keys}
+        return {key: value for key, value in found.items() if value is not None}
+
+    async def exists(self, key: str) -> bool:
+        """Does not count as a use."""
+        return self._live(key) is not None
+
+    async def ttl(self, key: str) -> float | None:
+        """Seconds that the key has left; None where it has no limit. Raises `NotFound` where there is no such key."""
+        entry = self._live(key)
+        if entry is None:
+            raise NotFound(f"the cache has no key {key!r}")
+        return None if entry.expires == math.inf else entry.expires - self._clock()
+
+    async def stats(self) -> CacheStats:
+        self._check_open()
+        self._drop_expired()
+        return CacheStats(
+            hits=self._hits,
+            misses=self._misses,
+            sets=self._sets,
+            deletes=self._deletes,
+            item_count=len(self._entries),
+            memory_used_bytes=self._bytes,
+        )
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
+        """Raises `StorageError` where the value cannot fit; what was there before stays then."""
+        self._set(key, value, self._expiry(ttl))
+
+    async def set_many(self, items: Mapping[str, bytes], *, ttl: float | None = None) -> None:
+        """All of them, or none where one is refused for itself."""
+        expires = self._expiry(ttl)
+        for key, value in items.items():
+            self._checked(key, value)
+        for key, value in items.items():
+            self._set(key, value, expires)
+
+    async def set_nx(self, key: str, value: bytes, *, ttl: float | None = None) -> bool:
+        """Store only where the key is absent; tell whether it was stored."""
+        expires = self._expiry(ttl)
+        self._checked(key, value)
+        if self._live(key) is not None:
+            return False
+        self._set(key, value, expires)
+        return True
+
+    async def get_set(self, key: str, value: bytes) -> bytes | None:
+        """Replace and return what was there. The new value has the default time limit."""
+        expires = self._expiry(None)
+        self._checked(key, value)
+        before = self._get(key)
+        self._set(key, value, expires)
+        return before
+
+    async def increment(self, key: str, delta: int = 1) -> int:
+        """Add to a decimal integer of 64 bits (0 where the key is absent), keep its time limit and return the sum."""
+        entry = self._live(key)
+        if entry is not None and not INTEGER.match(entry.value):
+            raise StorageError(f"the value of {key!r} is not a decimal integer")
+        total = (int(entry.value) if entry is not None else 0) + delta
+        if not SMALLEST <= total <= LARGEST:
+            raise StorageError(f"the value of {key!r} would leave the 64 bits that a counter has")
+        self._set(key, b"%d" % total, entry.expires if entry is not None else self._expiry(None))
+        return total
+
+    async def decrement(self, key: str, delta: int = 1) -> int:
+        return await self.increment(key, -delta)
+
+    async def delete(self, key: str) -> bool:
+        """Tell whether it was there."""
+        if self._live(key) is None:
+            return False
+        self._remove(key)
+        self._deletes += 1
+        return True
+
+    async def delete_many(self, keys: Sequence[str]) -> int:
+        """How many of them were there."""
+        return sum([await self.delete(key) for key in keys])
+
+    async def clear(self, namespace: str | None = None) -> None:
+        """Drop everything, or the keys that begin with ``namespace + ":"``. Locks stay held."""
+        self._check_open()
+        for key in [key for key in self._entries if namespace is None or key.startswith(namespace + ":")]:
+            self._remove(key)
+
+    def lock(self, key: str, *, ttl: float = 30.0, wait: float | None = 10.0) -> AbstractAsyncContextManager[None]:
+        """Mutual exclusion among the tasks of this process, first come first served; `RequestTimeout` after `wait` seconds.
+
+        The lock lapses after `ttl` seconds; a block that is left later than that raises `Conflict`, because it was not
+        alone any more.
+        """
+        self._check_open()
+        return self._locks.lock(key, ttl=ttl, wait=wait)
+
+    def close(self) -> None:
+        """Forget everything; whoever waits for a lock, and every later call, gets a `StorageError`."""
+        self._closed = True
+        self._entries.clear()
+        self._limits.clear()
+        self._locks.close()
+
+    # ── the steps ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError(CLOSED)
+
+    def _live(self, key: str) -> Entry | None:
+        self._check_open()
+        entry = self._entries.get(key)
+        if entry is not None and entry.expires <= self._clock():
+            self._remove(key)
+            return None
+        return entry
+
+    def _get(self, key: str) -> bytes | None:
+        entry = self._live(key)
+        if entry is None:
+            self._misses += 1
+            return None
+        self._hits += 1
+        self._eviction.used(key)
+        return entry.value
+
+    def _expiry(self, ttl: float | None) -> float:
+        seconds = self._options.default_ttl if ttl is None else ttl
+        if seconds is None:
+            return math.inf
+        if not 0 < seconds < math.inf:
+            raise StorageError(f"ttl is {ttl}: more than 0 seconds are needed, or None; delete() removes a key")
+        return self._clock() + seconds
+
+    def _checked(self, key: str, value: bytes) -> int:
+        if not isinstance(key, str):
+            raise StorageError(f"a key is text, not {type(key).__name__}")
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise StorageError(
+                f"the value of {key!r} is a {type(value).__name__}, and a cache keeps bytes: encode it, for example with a serializer"
+            )
+        size = len(key) + memoryview(value).nbytes
+        if size > self._options.max_bytes:
+            raise StorageError(
+                f"the value of {key!r} has {size} bytes with its key, and the whole cache {self._options.max_bytes}: raise max_bytes"
+            )
+        return size
+
+    def _set(self, key: str, value: bytes, expires: float) -> None:
+        size = self._checked(key, value)
+        self._live(key)
+        self._make_room(key, size)
+        if key in self._entries:
+            self._bytes -= len(key) + len(self._entries[key].value)
+            self._eviction.used(key)
+        else:
+            self._eviction.added(key)
+        self._entries[key] = Entry(bytes(value), expires)
+        self._bytes += size
+        self._sets += 1
+        if expires != math.inf:
+            heapq.heappush(self._limits, (expires, key))
+            if len(self._limits) > 2 * len(self._entries) + 64:
+                self._limits = [(entry.expires, name) for name, entry in self._entries.items() if entry.expires != math.inf]
+                heapq.heapify(self._limits)
+
+    def _make_room(self, key: str, size: int) -> None:
+        if self._fits(key, size):
+            return
+        self._drop_expired()
+        while not self._fits(key, size):
+            self._remove(self._eviction.victim())
+
+    def _fits(self, key: str, size: int) -> bool:
+        replaced = self._entries.get(key)
+        used = self._bytes + size - (0 if replaced is None else len(key) + len(replaced.value))
+        return len(self._entries) + (replaced is None) <= self._options.max_items and used <= self._options.max_bytes
+
+    def _drop_expired(self) -> None:
+        now = self._clock()
+        while self._limits and self._limits[0][0] <= now:
+            expires, key = heapq.heappop(self._limits)
+            entry = self._entries.get(key)
+            if entry is not None and entry.expires == expires:
+                self._remove(key)
+
+    def _remove(self, key: str) -> None:
+        entry = self._entries.pop(key)
+        self._eviction.removed(key)
+        self._bytes -= len(key) + len(entry.value)
+
+
+@asynccontextmanager
+async def open_memory(options: MemoryOptions, context: Context) -> AsyncIterator[MemoryCache]:
+    """A cache of this process's own, empty; forgotten on leaving."""
+    cache = MemoryCache(options)
+    try:
+        yield cache
+    finally:
+        cache.close()
