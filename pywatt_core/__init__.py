@@ -37,7 +37,15 @@ if TYPE_CHECKING:
     )
     from .hookspecs import hookimpl
     from .interfaces import Cache, Command, Context, Database, Provider, Row, Server, ServerOptions
-    from .module import Module, ServeOptions, pywatt_module, serve_module, serve_module_full, serve_module_with_lifecycle, serve_with_options
+    from .module import (
+        Module,
+        ServeOptions,
+        pywatt_module,
+        serve_module,
+        serve_module_full,
+        serve_module_with_lifecycle,
+        serve_with_options,
+    )
     from .protocol.messages import AnnouncedEndpoint
     from .redaction import Secret
     from .services.ports import get_pre_allocated_port, negotiate_port, set_pre_allocated_port
@@ -48,9 +56,9 @@ _HOMES = {
     "bootstrap": "BootstrapResult Handshake bootstrap_module process_ipc_messages read_init send_announce",
     "build_info": "BuildInfo get_build_info",
     "errors": (
-        "AuthError BootstrapError ChannelClosed ConfigError Conflict ExpiredToken Forbidden InvalidToken LocalProtocolError NotFound PluginError "
-        "ProtocolError PyWattError PyWattSDKError RemoteError RemoteProtocolError RequestTimeout Result SecretError SecretNotFound ServerError "
-        "StorageError Unavailable"
+        "AuthError BootstrapError ChannelClosed ConfigError Conflict ExpiredToken Forbidden InvalidToken LocalProtocolError NotFound "
+        "PluginError ProtocolError PyWattError PyWattSDKError RemoteError RemoteProtocolError RequestTimeout Result SecretError "
+        "SecretNotFound ServerError StorageError Unavailable"
     ),
     "hookspecs": "hookimpl",
     "interfaces": "Cache Command Context Database Provider Row Server ServerOptions",
@@ -64,8 +72,62 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __version__ = "0.1.0"
-__all__ = [  # noqa: PLE0604 - the table above is the one list of public names
-    *sorted(_HOME_OF),
+__all__ = [
+    "AnnouncedEndpoint",
+    "AppState",
+    "AuthError",
+    "BootstrapError",
+    "BootstrapResult",
+    "BuildInfo",
+    "Cache",
+    "ChannelClosed",
+    "Command",
+    "ConfigError",
+    "Conflict",
+    "Context",
+    "Database",
+    "ExpiredToken",
+    "Forbidden",
+    "Handshake",
+    "InvalidToken",
+    "LocalProtocolError",
+    "Module",
+    "NotFound",
+    "PluginError",
+    "ProtocolError",
+    "Provider",
+    "PyWattError",
+    "PyWattSDKError",
+    "RemoteError",
+    "RemoteProtocolError",
+    "RequestTimeout",
+    "Result",
+    "Row",
+    "Secret",
+    "SecretError",
+    "SecretMode",
+    "SecretNotFound",
+    "Secrets",
+    "ServeOptions",
+    "Server",
+    "ServerError",
+    "ServerOptions",
+    "StorageError",
+    "Unavailable",
+    "bootstrap_module",
+    "get_build_info",
+    "get_pre_allocated_port",
+    "hookimpl",
+    "negotiate_port",
+    "process_ipc_messages",
+    "pywatt_module",
+    "read_init",
+    "send_announce",
+    "serve_module",
+    "serve_module_full",
+    "serve_module_with_lifecycle",
+    "serve_with_options",
+    "set_pre_allocated_port",
 ]
 
 

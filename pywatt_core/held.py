@@ -80,7 +80,9 @@ class Deferred:
         if declared is None or name.startswith("_"):
             raise AttributeError(f"{self._interface.__name__} has no {name!r}")
         if isinstance(declared, property):
-            raise StorageError(f"{name!r} is known once the {self._interface.__name__.lower()} is open: await its ping() or first operation before asking")
+            raise StorageError(
+                f"{name!r} is known once the {self._interface.__name__.lower()} is open: await its ping() or first operation before asking"
+            )
         if inspect.iscoroutinefunction(declared):
             return self._calling(name)
         if str(inspect.signature(declared).return_annotation).startswith("AsyncIterator"):
@@ -167,7 +169,9 @@ class Blocking:
             if future.done() and not future.cancelled() and future.exception() is error:
                 raise
             future.cancel()
-            raise RequestTimeout(f"{name}() was not done within {self._timeout:g} s; use state.sync.within(seconds) where it may take longer") from None
+            raise RequestTimeout(
+                f"{name}() was not done within {self._timeout:g} s; use state.sync.within(seconds) where it may take longer"
+            ) from None
 
     def _iterate(self, items: AsyncIterator[Any], name: str) -> Iterator[Any]:
         end = object()

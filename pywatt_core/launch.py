@@ -46,7 +46,11 @@ def load(file: str) -> ModuleType:
     stem = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122
     sys.path[0] = os.path.dirname(path)  # noqa: PTH120
     sys.argv = [path]
-    name = stem if stem.isidentifier() and stem not in sys.modules and stem not in sys.stdlib_module_names else f"pywatt_module_{abs(hash(path)):x}"
+    name = (
+        stem
+        if stem.isidentifier() and stem not in sys.modules and stem not in sys.stdlib_module_names
+        else f"pywatt_module_{abs(hash(path)):x}"
+    )
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{file!r} is not a Python file")

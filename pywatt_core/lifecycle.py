@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from . import telemetry
 from .definition import Definition, outcome
-from .errors import BootstrapError, ServerError
+from .errors import BootstrapError, ConfigError, ServerError
 from .interfaces import ServerOptions
 from .listening import Listening, listen
 from .protocol.messages import Announce, AnnouncedEndpoint, Extension, Init
 from .protocol.session import Role, Session
 from .redaction import register
-from .serving import Inbox, plain_routes
 from .services.secrets import Secrets, fetch_from, fetch_over
+from .serving import Inbox, plain_routes
 from .state import AppState, open_storage
 from .transports.link import Link, new_id
 from .transports.stdio import Wire, open_pipes
@@ -118,7 +118,9 @@ async def live(life: Life) -> None:
         settings = read_settings(definition, init, life.environ)
         life.drain_limit = settings.module.drain
         module_id = init.module_id if init is not None else definition.name
-        telemetry.configure(module_id, level=_log_level(settings, init), format="json" if init is not None else "auto")
+        telemetry.configure(
+            module_id, level=_log_level(settings, init), format=settings.module.log_format or ("json" if init is not None else "auto")
+        )
 
         life.step = Step.PLUGINS
         registry = open_registry(settings)
@@ -156,12 +158,13 @@ async def open_orchestrator(life: Life, stack: AsyncExitStack) -> tuple[Link, In
     session = Session(Role.MODULE, new_id=new_id, on_problem=life.inbox.problem)
     link = await open_pipes(session, *life.wire, on_message=life.inbox.take, on_close=life.inbox.closed)
     stack.push_async_callback(link.close)
+    seconds = handshake_timeout(life.environ)
     try:
-        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+        async with asyncio.timeout(seconds):
             init = await life.inbox.init
     except TimeoutError:
         raise BootstrapError(
-            f"no init line arrived within {HANDSHAKE_TIMEOUT:g} s: an orchestrator writes it to standard input; "
+            f"no init line arrived within {seconds:g} s: an orchestrator writes it to standard input; "
             "set PYWATT_STANDALONE=1 to run this module without one"
         ) from None
     session.module_id = init.module_id
@@ -170,27 +173,45 @@ async def open_orchestrator(life: Life, stack: AsyncExitStack) -> tuple[Link, In
     return link, init
 
 
+def handshake_timeout(environ: Mapping[str, str]) -> float:
+    """``PYWATT__MODULE__HANDSHAKE_TIMEOUT``, which only the environment can set: the init line comes before any other source."""
+    text = environ.get("PYWATT__MODULE__HANDSHAKE_TIMEOUT", "")
+    try:
+        return float(text) if text else HANDSHAKE_TIMEOUT
+    except ValueError:
+        raise ConfigError(f"PYWATT__MODULE__HANDSHAKE_TIMEOUT={text!r} is not a number of seconds") from None
+
+
 def read_settings(definition: Definition, init: Init | None, environ: Mapping[str, str]) -> Settings:
     """The effective configuration; an orchestrator of ours has read the file for us."""
     from . import config
 
     delivered = init.pywatt.config if init is not None and init.pywatt is not None else None
-    return config.load(decorator=definition.config, init=delivered, environ=environ)
+    return config.load(decorator=definition.config, init=delivered, environ=environ, defer=True)
 
 
 def open_registry(settings: Settings) -> Registry:
-    """Discover the plugins and check the options of every provider that the configuration names."""
+    """Discover the plugins, then check the whole configuration against them: one report of everything that is wrong."""
     from .registry import Registry
 
-    return Registry.discover(settings)
+    registry = Registry.discover(settings)
+    for warning in (*settings.warnings, *registry.check(settings)):
+        log.warning("%s", warning)
+    return registry
 
 
 async def open_state(
-    stack: AsyncExitStack, definition: Definition, settings: Settings, registry: Registry, module_id: str, link: Link | None, init: Init | None
+    stack: AsyncExitStack,
+    definition: Definition,
+    settings: Settings,
+    registry: Registry,
+    module_id: str,
+    link: Link | None,
+    init: Init | None,
 ) -> AppState[Any]:
     """Secrets, then databases and caches in order, then the user's own state."""
     if link is not None:
-        secrets = Secrets(fetch_over(link))
+        secrets = Secrets(fetch_over(link, timeout=settings.module.secret_timeout))
     else:
         secrets = Secrets(fetch_from(await registry.open_secret_sources(stack, settings, module_id)))
     state: AppState[Any] = AppState(module_id=module_id, config=settings, secrets=secrets, init=init)
@@ -198,24 +219,10 @@ async def open_state(
     declared = await asyncio.gather(*(secrets.get(name) for name in definition.secrets))
     if definition.rotate:
         secrets.subscribe(definition.secrets, lambda name, _secret: log.info("secret rotated", extra={"secret_name": name}))
-    sections = await resolve_sections(settings, secrets)
-    await open_storage(state, registry, sections, late=settings.module.open_late)
+    await open_storage(state, registry)
     if definition.state_builder is not None:
         state.user_state = await outcome(definition.state_builder(init, list(declared)))
     return state
-
-
-async def resolve_sections(settings: Settings, secrets: Secrets) -> dict[str, dict[str, Any]]:
-    """The storage sections with each ``secret:NAME`` replaced by its value, which is registered for redaction first."""
-    from . import config
-
-    async def value(name: str) -> str:
-        return (await secrets.get(name)).expose_secret()
-
-    return {
-        kind: {name: await config.resolve(section, value) for name, section in sections.items()}
-        for kind, sections in (("databases", settings.databases), ("caches", settings.caches))
-    }
 
 
 async def open_server(
@@ -223,7 +230,11 @@ async def open_server(
 ) -> tuple[Server, str]:
     """Make the server, bind, start. The application is served on a socket that is bound before it is announced."""
     definition = life.definition
-    place: Listening = listen(definition, init, life.environ, state.config) if definition.bind_http else Listening(None, init.listen if init else "", False)
+    place: Listening = (
+        listen(definition, init, life.environ, state.config)
+        if definition.bind_http
+        else Listening(None, init.listen if init else "", False)
+    )
     options = ServerOptions(state=state, prefix=definition.prefix, behind_gateway=place.inherited, threads=state.config.module.threads)
     if place.socket is not None:
         stack.callback(place.close)
@@ -244,7 +255,8 @@ def announcement(definition: Definition, server: Server, address: str, init: Ini
         endpoints: Sequence[AnnouncedEndpoint] = server.routes()
     else:
         endpoints = [
-            endpoint if endpoint.path in (definition.health, definition.metrics_path) else _below(definition.prefix, endpoint) for endpoint in definition.endpoints
+            endpoint if endpoint.path in (definition.health, definition.metrics_path) else _below(definition.prefix, endpoint)
+            for endpoint in definition.endpoints
         ]
     by_path: dict[str, AnnouncedEndpoint] = {}
     for endpoint in endpoints:
@@ -272,4 +284,5 @@ def _below(prefix: str, endpoint: AnnouncedEndpoint) -> AnnouncedEndpoint:
 
 
 def _log_level(settings: Settings, init: Init | None) -> str:
-    return settings.module.log_level or (init.log_level if init is not None and init.log_level else "info")
+    told = init is not None and init.log_level and settings.origin("module.log_level") == "default"
+    return str(init.log_level) if init is not None and told else settings.module.log_level

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import stat
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .definition import Definition
 from .errors import ConfigError, ServerError
-from .protocol.messages import Init, TcpAddress, UnixAddress, listen_address
+from .protocol.messages import Init, UnixAddress, listen_address
 from .transports.tcp import bind_tcp
 from .transports.unix import bind_unix
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 SYSTEMD_FIRST_FD = 3
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
+HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:\s]+))(?::(?P<port>[0-9]{1,5}))?")
 
 
 class Listening(NamedTuple):
@@ -54,27 +56,29 @@ def listen(definition: Definition, init: Init | None, environ: Mapping[str, str]
         return _inherited(handed, "PYWATT_LISTEN_FD", init.listen) if handed else _bind(init.listen)
     if environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS", "0") != "0":
         return _from_systemd(environ)
-    return _bind(_alone(definition, settings))
+    return _bind_alone(definition, settings)
 
 
-def _alone(definition: Definition, settings: Settings) -> str:
-    wanted = settings.module.listen or definition.listen_addr
-    if wanted is None:
-        return f"{DEFAULT_HOST}:{DEFAULT_PORT if definition.specific_port is None else definition.specific_port}"
-    if wanted.startswith(("/", "@")) or wanted.endswith(".sock"):
-        return wanted
-    host, colon, port = wanted.rpartition(":")
-    if colon and port.isdigit() and not (":" in host and not host.startswith("[")):
-        return wanted
-    host = f"[{wanted}]" if ":" in wanted and not wanted.startswith("[") else wanted
-    return f"{host}:{DEFAULT_PORT if definition.specific_port is None else definition.specific_port}"
+def _bind_alone(definition: Definition, settings: Settings) -> Listening:
+    """Without an orchestrator: ``module.listen``, ``listen_addr=``, ``specific_port=``, else 127.0.0.1:8000."""
+    port = DEFAULT_PORT if definition.specific_port is None else definition.specific_port
+    wanted = settings.module.listen or definition.listen_addr or DEFAULT_HOST
+    if "/" in wanted or wanted.startswith("@") or wanted.endswith(".sock"):
+        return _bind(wanted)
+    match = HOST_AND_PORT.fullmatch(wanted)
+    if match is None:
+        raise ConfigError(f"listen={wanted!r} is no address: write HOST, HOST:PORT, [IPv6]:PORT or the path of a Unix socket")
+    listener = bind_tcp(match["v6"] or match["host"], int(match["port"]) if match["port"] else port)
+    return Listening(listener, _text(listener.getsockname()), False)
 
 
 def _bind(listen: str) -> Listening:
-    place = listen_address(listen, names=True)
+    try:
+        place = listen_address(listen)
+    except ValueError as error:
+        raise ConfigError(f"listen={listen!r}: {error}") from error
     if isinstance(place, UnixAddress):
         return Listening(bind_unix(place.path), place.path, False)
-    assert isinstance(place, TcpAddress)
     listener = bind_tcp(place.host, place.port)
     return Listening(listener, _text(listener.getsockname()), False)
 

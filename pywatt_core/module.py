@@ -125,7 +125,9 @@ async def serve_module(application: Any, *, secrets: Sequence[str] = (), **argum
 
 async def serve_with_options(application: Any, options: ServeOptions) -> int:
     """Like `serve_module`, with `ServeOptions`."""
-    return await serve_module(application, bind_http=options.bind_http, specific_port=options.specific_port, listen_addr=options.listen_addr)
+    return await serve_module(
+        application, bind_http=options.bind_http, specific_port=options.specific_port, listen_addr=options.listen_addr
+    )
 
 
 async def serve_module_full(

@@ -58,11 +58,12 @@ def run(definition: Definition, wire: Wire | None, environ: Mapping[str, str] | 
 
 async def supervise(definition: Definition, wire: Wire | None, environ: Mapping[str, str]) -> int:
     """Live one life, stopping at SIGTERM and SIGINT; report a failure; return the exit code."""
-    telemetry.configure(environ.get("PYWATT_MODULE_ID") or definition.name, format="json" if wire is not None else "text")
+    telemetry.configure(environ.get("PYWATT_MODULE_ID") or definition.name, format="json" if wire is not None else "auto")
     life = Life(definition, wire, environ)
     living = asyncio.create_task(live(life), name=f"life of {definition.name}")
     life.stop.starting = living
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(telemetry.handle_loop_exception)
     caught = [signal.SIGTERM] if wire is not None else [signal.SIGTERM, signal.SIGINT]
     for number in caught:
         loop.add_signal_handler(number, life.stop.ask, number.name)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .errors import StorageError
@@ -13,7 +14,7 @@ from .held import Blocking, Deferred, Held
 from .interfaces import Cache, Context, Database, Params, Row
 
 if TYPE_CHECKING:
-    from .config import Section, Settings
+    from .config import Settings
     from .protocol.messages import Init
     from .redaction import Secret
     from .registry import Registry
@@ -113,35 +114,30 @@ class AppState(Generic[T]):
         return f"AppState({self.module_id!r}, databases={sorted(self.databases)}, caches={sorted(self.caches)})"
 
 
-def _the_one(opened: Mapping[str, Any], config: Settings, kind: str) -> Any:
-    from .config import name_of_main
+def _the_one(opened: Mapping[str, T], config: Settings, kind: str) -> T:
+    if "main" in opened:
+        return opened["main"]
+    if len(opened) == 1:
+        return next(iter(opened.values()))
+    return opened[config.pick(kind).name]
 
-    return opened[name_of_main(config, kind, opened)]
 
+async def open_storage(state: AppState[Any], registry: Registry) -> None:
+    """Open every configured database and cache into the state, in order; one that is only offered opens itself at first use.
 
-async def open_storage(state: AppState[Any], registry: Registry, sections: Mapping[str, Mapping[str, Section]], *, late: bool) -> None:
-    """Open `sections` (``{"databases": …, "caches": …}``) into the state, in order; with `late` each opens itself at first use.
-
-    What fails to open raises the backend's own error; what was opened before is closed when the state is.
+    ``secret:`` references are resolved through ``state.secrets``. What fails to open raises the backend's own error, or
+    `Unavailable` after ``module.open_timeout`` seconds; what was opened before is closed when the state is.
     """
-    interfaces: dict[str, tuple[type, dict[str, Any]]] = {"databases": (Database, state.databases), "caches": (Cache, state.caches)}
-    for kind, named in sections.items():
-        interface, opened = interfaces[kind]
-        for name, section in named.items():
+
+    async def secret(name: str) -> str:
+        return (await state.secrets.get(name)).expose_secret()
+
+    seconds = state.config.module.open_timeout
+    opened: dict[str, Any]
+    for kind, interface, opened in (("databases", Database, state.databases), ("caches", Cache, state.caches)):
+        for name, section in state.config.sections(kind).items():
             context = Context(module_id=state.module_id, section=f"{kind}.{name}", folder=state.config.folder)
-            held: Held[Any] = Held(_opening(registry, kind, section, context), context.section)
+            make = partial(registry.open, kind, section, context, secrets=secret, timeout=seconds)
+            held: Held[Any] = Held(make, context.section)
             state._stack.push_async_callback(held.close)
-            opened[name] = Deferred(held, interface) if late else await held.value()
-
-
-def _opening(registry: Registry, kind: str, section: Section, context: Context) -> Any:
-    return lambda: registry.open(kind, section, context)
-
-
-@asynccontextmanager
-async def closing(state: AppState[T]) -> AsyncIterator[AppState[T]]:
-    """Close the state on leaving."""
-    try:
-        yield state
-    finally:
-        await state.close()
+            opened[name] = Deferred(held, interface) if section.offered else await held.value()

@@ -104,7 +104,9 @@ class Secrets:
             return self._cache[name]
         except KeyError:
             known = ", ".join(sorted(self._cache)) or "none"
-            raise SecretNotFound(f"the secret {name!r} has not been delivered (delivered: {known}); declare it with secrets=[{name!r}] or await get()") from None
+            raise SecretNotFound(
+                f"the secret {name!r} has not been delivered (delivered: {known}); declare it with secrets=[{name!r}] or await get()"
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._cache
@@ -139,7 +141,9 @@ def fetch_over(link: Link, *, timeout: float = ANSWER_TIMEOUT) -> Fetch:
         try:
             answer = await link.request(GetSecret(name=name), timeout=timeout)
         except RequestTimeout as error:
-            raise SecretError(f"the orchestrator did not answer for the secret {name!r} within {timeout:g} s; does it know that name?") from error
+            raise SecretError(
+                f"the orchestrator did not answer for the secret {name!r} within {timeout:g} s; does it know that name?"
+            ) from error
         except ChannelClosed as error:
             raise SecretError(f"the orchestrator went away before it delivered the secret {name!r}") from error
         assert isinstance(answer, SecretMessage)
@@ -159,6 +163,8 @@ def fetch_from(sources: Sequence[tuple[str, SecretSource]]) -> Fetch:
             if value is not None:
                 return value
         asked = ", ".join(label for label, _source in sources) or "none configured"
-        raise SecretNotFound(f"no source knows the secret {name!r} (asked: {asked}); set it in the environment or in the .env file beside pywatt.toml")
+        raise SecretNotFound(
+            f"no source knows the secret {name!r} (asked: {asked}); set it in the environment or in the .env file beside pywatt.toml"
+        )
 
     return fetch

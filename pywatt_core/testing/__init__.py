@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "FakeOrchestrator", "ModuleRunner", "Response", "app", "fetch"]
 
-_HOMES = {"Client": "inprocess", "FakeOrchestrator": "orchestrator", "ModuleRunner": "runner", "Response": "client", "app": "inprocess", "fetch": "client"}
+_HOMES = {
+    "Client": "inprocess",
+    "FakeOrchestrator": "orchestrator",
+    "ModuleRunner": "runner",
+    "Response": "client",
+    "app": "inprocess",
+    "fetch": "client",
+}
 
 
 def __getattr__(name: str) -> object:

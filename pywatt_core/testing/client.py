@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..protocol.messages import HttpResponse, TcpAddress, UnixAddress, listen_address
+from ..protocol.messages import HttpResponse, UnixAddress, listen_address
 
 DEADLINE = 20.0
 """Seconds that one request may take."""
@@ -44,7 +44,6 @@ async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWri
     place = listen_address(address)
     if isinstance(place, UnixAddress):
         return await asyncio.open_unix_connection(place.path)
-    assert isinstance(place, TcpAddress)
     return await asyncio.open_connection(place.host, place.port)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from ..definition import outcome
 from ..interfaces import Cache, Database, Server, ServerOptions
-from ..lifecycle import open_registry, resolve_sections
+from ..lifecycle import open_registry
 from ..module import Module
-from ..protocol.messages import HttpRequest
-from ..serving import plain_routes
+from ..protocol.messages import HttpRequest, Octets
 from ..services.secrets import Secrets, fetch_from
+from ..serving import plain_routes
 from ..state import AppState, open_storage
 from .client import Response, of_message
 
@@ -36,7 +36,9 @@ class Client:
             sent.setdefault("content-type", "application/json")
         if body is not None:
             sent.setdefault("content-length", str(len(body)))
-        request = HttpRequest(request_id=str(uuid.uuid4()), method=method, uri=path, headers=sent, body=body)
+        request = HttpRequest(
+            request_id=str(uuid.uuid4()), method=method, uri=path, headers=sent, body=None if body is None else Octets(body)
+        )
         return of_message(await self.server.handle(request))
 
     async def get(self, path: str, **arguments: Any) -> Response:
@@ -86,8 +88,13 @@ async def app(
         kind: {name: dict(value) for name, value in (given or {}).items() if isinstance(value, Mapping)}
         for kind, given in (("databases", databases), ("caches", caches))
     }
-    ready = {kind: {name: value for name, value in (given or {}).items() if not isinstance(value, Mapping)} for kind, given in (("databases", databases), ("caches", caches))}
-    settings = configuration.load(decorator=definition.config, init={**(config or {}), **{kind: named for kind, named in sections.items() if named}}, environ={})
+    ready = {
+        kind: {name: value for name, value in (given or {}).items() if not isinstance(value, Mapping)}
+        for kind, given in (("databases", databases), ("caches", caches))
+    }
+    settings = configuration.load(
+        decorator=definition.config, init={**(config or {}), **{kind: named for kind, named in sections.items() if named}}, environ={}
+    )
     async with AsyncExitStack() as stack:
         registry = open_registry(settings)
         state: AppState[Any] = AppState(
@@ -99,7 +106,7 @@ async def app(
         )
         stack.push_async_callback(state.close)
         declared = [await state.secrets.get(name) for name in definition.secrets]
-        await open_storage(state, registry, await resolve_sections(settings, state.secrets), late=False)
+        await open_storage(state, registry)
         if definition.state_builder is not None:
             state.user_state = await outcome(definition.state_builder(None, declared))
         server = registry.make_server(

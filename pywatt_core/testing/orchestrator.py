@@ -8,7 +8,22 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ..errors import ChannelClosed
-from ..protocol.messages import Announce, Extension, GetSecret, HttpRequest, HttpResponse, Init, Message, PortRequest, PortResponse, Rotated, RotationAck, Secret, Shutdown
+from ..protocol.messages import (
+    Announce,
+    Extension,
+    GetSecret,
+    HttpRequest,
+    HttpResponse,
+    Init,
+    Message,
+    Octets,
+    PortRequest,
+    PortResponse,
+    Rotated,
+    RotationAck,
+    Secret,
+    Shutdown,
+)
 from ..protocol.session import Problem, Role, Session
 from ..transports.link import Link, new_id
 from ..transports.stdio import open_pipes
@@ -52,7 +67,9 @@ class FakeOrchestrator:
     ) -> None:
         """Send the init line."""
         extension = Extension(features=("heartbeat",), config=dict(config or {})) if pywatt else None
-        await self.send(Init(orchestrator_api="http://127.0.0.1:9900", module_id=module_id, env=dict(env or {}), listen=listen, pywatt=extension))
+        await self.send(
+            Init(orchestrator_api="http://127.0.0.1:9900", module_id=module_id, env=dict(env or {}), listen=listen, pywatt=extension)
+        )
 
     async def send(self, message: Message) -> None:
         """Send any message that is legal now."""
@@ -67,16 +84,22 @@ class FakeOrchestrator:
                         del self.received[index]
                         return message
                 if self.link is not None and self.link.closed.done():
-                    raise ChannelClosed(f"the module is gone and never sent {kind.__name__}; it sent {[type(m).__name__ for m in self.received]}")
+                    raise ChannelClosed(
+                        f"the module is gone and never sent {kind.__name__}; it sent {[type(m).__name__ for m in self.received]}"
+                    )
                 await self._arrived.wait()
 
     async def announced(self) -> Announce:
         """The module's announce."""
         return await self.expect(Announce)
 
-    async def http(self, method: str, uri: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None, deadline: float = DEADLINE) -> Response:
+    async def http(
+        self, method: str, uri: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None, deadline: float = DEADLINE
+    ) -> Response:
         """One HTTP request over the link."""
-        request = HttpRequest(request_id=str(uuid.uuid4()), method=method, uri=uri, headers=dict(headers or {}), body=body)
+        request = HttpRequest(
+            request_id=str(uuid.uuid4()), method=method, uri=uri, headers=dict(headers or {}), body=None if body is None else Octets(body)
+        )
         answer = await self._open().request(request, timeout=deadline)
         assert isinstance(answer, HttpResponse)
         return of_message(answer)

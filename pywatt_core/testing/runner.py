@@ -77,7 +77,8 @@ class ModuleRunner:
 
     async def _start(self) -> None:
         environ = {**os.environ, "PYWATT_MODULE_ID": self.module_id, **self.env}
-        listener, address, passed = None, self.listen, ()
+        listener, address = None, self.listen
+        passed: tuple[int, ...] = ()
         if self.listen == "handed":
             address = str(Path(self._folder.name) / "module.sock")
             listener = bind_unix(address)
@@ -104,7 +105,9 @@ class ModuleRunner:
         await self.orchestrator.attach(os.dup(process.stdout.fileno()), os.dup(process.stdin.fileno()))
         process.stdout.close()
         process.stdin.close()
-        await self.orchestrator.start(module_id=self.module_id, listen=address, config=self.config, pywatt=self.pywatt and self.config is not None)
+        await self.orchestrator.start(
+            module_id=self.module_id, listen=address, config=self.config, pywatt=self.pywatt and self.config is not None
+        )
         if self.announce_first:
             self.announce = await self._announced()
 
@@ -117,7 +120,9 @@ class ModuleRunner:
 
     async def _capture(self, fd: int) -> None:
         reader = asyncio.StreamReader(limit=2**26)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(fd), "rb", buffering=0))
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(fd), "rb", buffering=0)
+        )
         assert self._process is not None and self._process.stderr is not None
         self._process.stderr.close()
         with contextlib.closing(transport):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..errors import ChannelClosed, LocalProtocolError, RequestTimeout
 
@@ -54,6 +54,7 @@ class Link(asyncio.Protocol):
         self._on_close = on_close
         self._reader: asyncio.ReadTransport | None = None
         self._writer: asyncio.WriteTransport | None = None
+        self._one_transport = True
         self._waiting: dict[Hashable, list[_Waiting]] = {}
         self._outgoing: list[bytes] = []
         self._outgoing_keys: list[Hashable] = []
@@ -135,7 +136,7 @@ class Link(asyncio.Protocol):
     def close_writing(self) -> None:
         """Close our direction only: the peer sees the end of the stream, its answers still arrive."""
         self._flush()
-        if self._writer is not None and self._writer is not self._reader:
+        if self._writer is not None and not self._one_transport:
             self._writer.close()
         elif self._writer is not None and self._writer.can_write_eof():
             self._writer.write_eof()
@@ -143,14 +144,14 @@ class Link(asyncio.Protocol):
     # ── asyncio's side ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.ReadTransport) or hasattr(transport, "pause_reading"):
-            self._reader = transport  # type: ignore[assignment]
-        if self._writer is None and hasattr(transport, "write"):
-            self._writer = transport  # type: ignore[assignment]
+        self._reader = cast("asyncio.ReadTransport", transport)
+        if self._one_transport:
+            self._writer = cast("asyncio.WriteTransport", transport)
 
     def attach_writer(self, transport: asyncio.WriteTransport) -> None:
-        """Give a link over two pipes its outgoing one."""
+        """Give a link over two pipes its outgoing one, before its incoming one is connected."""
         self._writer = transport
+        self._one_transport = False
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -190,13 +191,17 @@ class Link(asyncio.Protocol):
         for one in (one for many in waiting.values() for one in many):
             if not one.future.done():
                 executed = "no" if one.key in unsent else "unknown"
-                text = f"the link closed before {one.op!r} was answered" if executed == "unknown" else f"the link closed before {one.op!r} was sent"
+                text = (
+                    f"the link closed before {one.op!r} was answered"
+                    if executed == "unknown"
+                    else f"the link closed before {one.op!r} was sent"
+                )
                 one.future.set_exception(ChannelClosed(text, executed=executed))
         if self._sweep is not None:
             self._sweep.cancel()
         if self._reader is not None:
             self._reader.close()
-        if self._writer is self._reader:
+        if self._one_transport:
             self._writer = None
         self.closed.set_result(None)
         if self._on_close is not None:
@@ -252,7 +257,9 @@ class Link(asyncio.Protocol):
             if waiting.deadline <= now:
                 self._give_up(waiting)
                 if not waiting.future.done():
-                    waiting.future.set_exception(RequestTimeout(f"{waiting.op!r} was not answered in time; it may or may not have been executed"))
+                    waiting.future.set_exception(
+                        RequestTimeout(f"{waiting.op!r} was not answered in time; it may or may not have been executed")
+                    )
             else:
                 earliest = min(earliest, waiting.deadline)
         if earliest != NO_DEADLINE:
@@ -263,7 +270,7 @@ class Link(asyncio.Protocol):
         self.error = self.error or error
         if self._reader is not None:
             self._reader.close()
-        if self._writer is not None and self._writer is not self._reader:
+        if self._writer is not None and not self._one_transport:
             self._writer.close()
         self._loop.call_soon(self.connection_lost, error)
 

@@ -45,7 +45,9 @@ def take_wire() -> Wire:
         incoming = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, FIRST_PRIVATE_FD)
         outgoing = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, FIRST_PRIVATE_FD)
     except OSError as error:
-        raise BootstrapError("standard input or output is closed: an orchestrator talks through them; set PYWATT_STANDALONE=1 to run without one") from error
+        raise BootstrapError(
+            "standard input or output is closed: an orchestrator talks through them; set PYWATT_STANDALONE=1 to run without one"
+        ) from error
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     try:
@@ -80,5 +82,7 @@ async def open_pipes(session: Session, incoming: int, outgoing: int, *, on_messa
         link.attach_writer(transport)
         await loop.connect_read_pipe(lambda: link, os.fdopen(incoming, "rb", buffering=0))
     except ValueError as error:
-        raise BootstrapError("standard input and output must be pipes or sockets; set PYWATT_STANDALONE=1 to run without an orchestrator") from error
+        raise BootstrapError(
+            "standard input and output must be pipes or sockets; set PYWATT_STANDALONE=1 to run without an orchestrator"
+        ) from error
     return link

@@ -1,0 +1,216 @@
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from pywatt_core.errors import RequestTimeout, StorageError
+from pywatt_core.held import Blocking, Deferred, Held
+from pywatt_core.interfaces import Database
+
+
+class Store:
+    """Enough of a database to see who calls it and when."""
+
+    dialect = "sqlite"
+
+    def __init__(self):
+        self.calls = []
+
+    async def execute(self, sql, params=()):
+        self.calls.append((sql, params))
+        return 3
+
+    async def never(self):
+        await asyncio.Event().wait()
+
+    async def iterate(self, sql, params=()):
+        try:
+            for number in range(10):
+                yield number
+        finally:
+            self.calls.append("closed")
+
+    @asynccontextmanager
+    async def transaction(self, *, isolation=None, read_only=False):
+        self.calls.append(("begin", asyncio.current_task()))
+        try:
+            yield self
+        except BaseException as error:
+            self.calls.append(("rollback", asyncio.current_task()))
+            raise error
+        self.calls.append(("commit", asyncio.current_task()))
+
+
+def holding(store, events):
+    @asynccontextmanager
+    async def make():
+        events.append(("enter", asyncio.current_task()))
+        yield store
+        events.append(("leave", asyncio.current_task()))
+
+    return Held(make, "a store")
+
+
+async def test_it_is_entered_once_however_many_ask_and_left_by_the_task_that_entered():
+    events: list[Any] = []
+    held = holding(Store(), events)
+    first, second = await asyncio.gather(held.value(), held.value())
+    assert first is second
+    await held.close()
+    await held.close()
+    assert [name for name, _task in events] == ["enter", "leave"]
+    assert events[0][1] is events[1][1]
+    assert events[0][1] is not asyncio.current_task()
+
+
+async def test_a_failed_opening_reaches_everybody_and_the_next_call_tries_again():
+    attempts = []
+
+    @asynccontextmanager
+    async def make():
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise StorageError("refused")
+        yield "open"
+
+    held = Held(make, "a store")
+    results = await asyncio.gather(held.value(), held.value(), return_exceptions=True)
+    assert [str(error) for error in results] == ["refused", "refused"]
+    assert await held.value() == "open"
+    await held.close()
+
+
+async def test_closing_what_was_never_opened_opens_nothing():
+    events: list[Any] = []
+    await holding(Store(), events).close()
+    assert events == []
+
+
+async def test_a_caller_that_is_cancelled_does_not_close_it_for_the_others():
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def make():
+        entered.set()
+        await go_on.wait()
+        yield "open"
+
+    held = Held(make, "slow")
+    impatient = asyncio.create_task(held.value())
+    patient = asyncio.create_task(held.value())
+    await entered.wait()
+    impatient.cancel()
+    await asyncio.wait({impatient})
+    go_on.set()
+    assert await patient == "open"
+    await held.close()
+
+
+async def test_a_deferred_resource_opens_itself_at_the_first_operation_of_any_kind():
+    for use in ("call", "enter", "iterate"):
+        events: list[Any] = []
+        store = Store()
+        held = holding(store, events)
+        database: Any = Deferred(held, Database)
+        assert events == []
+        if use == "call":
+            assert await database.execute("x", (1,)) == 3
+            assert store.calls == [("x", (1,))]
+        elif use == "enter":
+            async with database.transaction() as transaction:
+                assert transaction is store
+        else:
+            assert [item async for item in database.iterate("x")] == list(range(10))
+        assert [name for name, _task in events] == ["enter"]
+        await held.close()
+
+
+async def test_a_deferred_resource_knows_its_interface_alone():
+    database: Any = Deferred(holding(Store(), []), Database)
+    with pytest.raises(AttributeError, match="Database has no 'fetch_al'"):
+        _ = database.fetch_al
+    with pytest.raises(StorageError, match="'dialect' is known once the database is open"):
+        _ = database.dialect
+
+
+def facing(target, timeout=20.0):
+    return Blocking(target, asyncio.get_running_loop(), threading.get_ident(), timeout)
+
+
+async def test_blocking_calls_run_on_the_loop_and_return_their_value():
+    store = Store()
+    assert await asyncio.to_thread(facing(store).execute, "x", {"a": 1}) == 3
+    assert store.calls == [("x", {"a": 1})]
+
+
+async def test_blocking_calls_are_refused_on_the_loop_itself():
+    with pytest.raises(RuntimeError, match=r"state.sync.execute\(\) would block the event loop: inside async code, await"):
+        facing(Store()).execute("x")
+
+
+async def test_a_blocking_call_that_takes_too_long_is_cancelled_and_says_how_to_wait_longer():
+    with pytest.raises(RequestTimeout, match=r"never\(\) was not done within 0.05 s; use state.sync.within"):
+        await asyncio.to_thread(facing(Store()).within(0.05).never)
+
+
+async def test_a_timeout_raised_by_the_operation_itself_is_passed_on():
+    class Slow:
+        async def ask(self):
+            raise TimeoutError("the server's own")
+
+    with pytest.raises(TimeoutError, match="the server's own"):
+        await asyncio.to_thread(facing(Slow()).ask)
+
+
+async def test_a_blocking_transaction_is_entered_and_left_by_one_task_and_rolls_back_on_an_error():
+    store = Store()
+
+    def good():
+        with facing_store.transaction() as transaction:
+            transaction.execute("x")
+
+    def bad():
+        with facing_store.transaction():
+            raise ValueError("mine")
+
+    facing_store = facing(store)
+    await asyncio.to_thread(good)
+    begin, statement, commit = store.calls
+    assert (begin[0], statement, commit[0]) == ("begin", ("x", ()), "commit")
+    assert begin[1] is commit[1]
+    store.calls.clear()
+    with pytest.raises(ValueError, match="mine"):
+        await asyncio.to_thread(bad)
+    assert [name for name, _task in store.calls] == ["begin", "rollback"]
+
+
+async def test_blocking_iteration_yields_everything_and_closes_when_left_early():
+    store = Store()
+    face = facing(store)
+    assert await asyncio.to_thread(lambda: list(face.iterate("x"))) == list(range(10))
+
+    def leave_early():
+        items = face.iterate("x")
+        first = next(items)
+        items.close()
+        return first
+
+    store.calls.clear()
+    assert await asyncio.to_thread(leave_early) == 0
+    assert store.calls == ["closed"]
+
+
+async def test_attributes_with_async_methods_are_wrapped_and_plain_values_are_not():
+    class State:
+        database = Store()
+        databases = {"main": Store()}
+        module_id = "users"
+        user_state = {"count": 1}
+
+    face = facing(State())
+    assert face.module_id == "users"
+    assert face.user_state is State.user_state
+    assert isinstance(face.database, Blocking)
+    assert await asyncio.to_thread(face.databases["main"].execute, "x") == 3
