@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, SecretError
-from ..interfaces import Context
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from ..interfaces import Context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,7 @@ class FileOptions:
 class MemoryOptions:
     """``use = "memory"``: fixed values, for tests."""
 
-    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    values: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 class FixedSecrets:
@@ -140,8 +144,8 @@ def _parse_toml(text: str, path: Path) -> dict[str, str]:
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"at line (\d+)", str(error))
         line = place.group(1) if place else str(text.count("\n") + 1)
-        raise ConfigError(f"{path}:{line}: not valid TOML. A file of secrets is a flat table: NAME = \"value\"") from None
+        raise ConfigError(f'{path}:{line}: not valid TOML. A file of secrets is a flat table: NAME = "value"') from None
     for name, value in table.items():
         if not isinstance(value, str):
-            raise ConfigError(f"{path}: {name} is not text. A file of secrets is a flat table: NAME = \"value\"")
+            raise ConfigError(f'{path}: {name} is not text. A file of secrets is a flat table: NAME = "value"')
     return table

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import RemoteProtocolError
-from ..interfaces import Context
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ..interfaces import Context
 
 T = TypeVar("T")
 
@@ -61,5 +64,3 @@ def _build(kind: type[Any], value: object) -> Any:
 @asynccontextmanager
 async def open_json(options: JsonOptions, context: Context) -> AsyncIterator[JsonSerializer]:
     yield JsonSerializer()
-
-

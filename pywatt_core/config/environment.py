@@ -24,7 +24,9 @@ def environment_layer(environ: Mapping[str, str]) -> tuple[Layer | None, list[Pr
         if all(path):
             paths[path] = name
         else:
-            problems.append(Problem("", f"the environment variable {name} has an empty part", "environment", f"Write {PREFIX}SECTION__NAME__OPTION"))
+            problems.append(
+                Problem("", f"the environment variable {name} has an empty part", "environment", f"Write {PREFIX}SECTION__NAME__OPTION")
+            )
     data = _explode({DELIMITER.join(path): ours[name] for path, name in paths.items()})
     for top, value in data.items():
         if not isinstance(value, Mapping):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from .merging import Layer
 from .merging import Path as Keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FILE = "pywatt.toml"
 PROJECT_FILE = "pyproject.toml"

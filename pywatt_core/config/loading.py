@@ -138,7 +138,9 @@ def _offer_layer(offers: Mapping[str, Any], layers: Iterable[Layer]) -> list[Lay
     return [Layer("offered by default", taken)] if taken else []
 
 
-def _settings(merged: Merged, problems: list[Problem], offered: set[str], folder: Path, file: Path | None, warnings: tuple[str, ...]) -> Settings:
+def _settings(
+    merged: Merged, problems: list[Problem], offered: set[str], folder: Path, file: Path | None, warnings: tuple[str, ...]
+) -> Settings:
     named: dict[str, dict[str, Section]] = {}
     for kind in KINDS:
         named[kind], found = _named(kind, merged)
@@ -152,7 +154,11 @@ def _settings(merged: Merged, problems: list[Problem], offered: set[str], folder
         if isinstance(value, Mapping):
             extra[key] = value
         else:
-            problems.append(Problem(key, "stands outside any table", merged.origin((key,)), f"Options belong to a table: did you mean [module] {key} = …?"))
+            problems.append(
+                Problem(
+                    key, "stands outside any table", merged.origin((key,)), f"Options belong to a table: did you mean [module] {key} = …?"
+                )
+            )
     return Settings(
         module=module,
         plugins=plugins,
@@ -192,10 +198,18 @@ def _named(kind: str, merged: Merged) -> tuple[dict[str, Section], list[Problem]
             problems.append(Problem(path, "is a table", source, f"Write [{kind}.NAME], and in it {name} = …"))
             continue
         if not NAME.fullmatch(name):
-            problems.append(Problem(path, "is not a name", source, "Names are lower case letters, digits and single underscores, and begin with a letter"))
+            problems.append(
+                Problem(
+                    path, "is not a name", source, "Names are lower case letters, digits and single underscores, and begin with a letter"
+                )
+            )
         use = table.get("use", implied_use(kind, name))
         if not isinstance(use, str) or not use:
-            problems.append(Problem(path, "does not say which provider to use", source, f'Add use = "…" to [{path}]; pywatt plugins lists what is installed'))
+            problems.append(
+                Problem(
+                    path, "does not say which provider to use", source, f'Add use = "…" to [{path}]; pywatt plugins lists what is installed'
+                )
+            )
             use = ""
         options = {key: value for key, value in table.items() if key != "use"}
         sections[name] = Section(str(use), options, path, merged.sources[(kind, name)].label == "offered by default", merged)

@@ -24,7 +24,7 @@ def full_report(value: object, wanted: Any, path: str, origin: Origin) -> list[P
     try:
         adapter.validate_python(value, strict=True)
     except ValidationError as error:
-        problems = {}
+        problems: dict[str, Problem] = {}
         for one in error.errors(include_input=False, include_url=False, include_context=False):
             here = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in one["loc"] if _is_key(part))
             message = one["msg"][:1].lower() + one["msg"][1:]

@@ -10,7 +10,6 @@ import types
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
@@ -50,16 +49,26 @@ def check_section(
     return _build(values, options, declared, path, origin)
 
 
-@lru_cache(maxsize=256)
+_fields_of: dict[type[Any], dict[str, tuple[Field[Any], Any]]] = {}
+
+
 def option_fields(options: type[Any]) -> dict[str, tuple[Field[Any], Any]]:
-    """Name to (field, resolved type) of a dataclass of options, private and computed fields left out."""
+    """Name to (field, resolved type) of a dataclass of options, private and computed fields left out.
+
+    Raises `PluginError` where it is no dataclass, or names a type that cannot be found.
+    """
+    known = _fields_of.get(options)
+    if known is not None:
+        return known
     if not (isinstance(options, type) and is_dataclass(options)):
         raise PluginError(f"options have to be a dataclass, not {options!r}")
     try:
         hints = typing.get_type_hints(options, include_extras=True)
     except Exception as error:
         raise PluginError(f"the types of {options.__module__}.{options.__qualname__} cannot be read: {error}") from error
-    return {one.name: (one, hints[one.name]) for one in fields(options) if one.init and not one.name.startswith("_")}
+    found = {one.name: (one, hints[one.name]) for one in fields(options) if one.init and not one.name.startswith("_")}
+    _fields_of[options] = found
+    return found
 
 
 def _unknown(key: str, declared: Mapping[str, Any], path: str, origin: Origin) -> Problem:

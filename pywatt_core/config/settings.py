@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigError
 from .merging import Merged, split
-from .problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .problems import Problem
 
 LogLevel = Literal["trace", "debug", "info", "warning", "error"]
 
@@ -136,7 +139,11 @@ class Settings:
         return redacted(self, hidden or {})
 
 
-EXAMPLES = {"databases": ("sqlite", 'path = "main.db"'), "caches": ("memory", "max_items = 10000"), "auth": ("jwt", 'key = "secret:JWT_KEY"')}
+EXAMPLES = {
+    "databases": ("sqlite", 'path = "main.db"'),
+    "caches": ("memory", "max_items = 10000"),
+    "auth": ("jwt", 'key = "secret:JWT_KEY"'),
+}
 SINGULAR = {"databases": "database", "caches": "cache", "channels": "channel", "auth": "auth", "secrets": "secret source"}
 
 

@@ -11,11 +11,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from types import FrameType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
 
 T = TypeVar("T")
 
@@ -117,7 +119,9 @@ class _Watchdog:
 
 
 def _end_process(label: str) -> None:
-    text = f"pywatt: {label}, and nothing could interrupt it: the process ends. Remove that distribution, or name it under [plugins] disable\n"
+    text = (
+        f"pywatt: {label}, and nothing could interrupt it: the process ends. Remove that distribution, or name it under [plugins] disable\n"
+    )
     try:
         os.write(2, text.encode())
     finally:
@@ -125,4 +129,3 @@ def _end_process(label: str) -> None:
 
 
 _watchdog = _Watchdog()
-

@@ -6,14 +6,27 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..config import CORE, Problem, Section, Settings, check_section, for_module, is_secret_type, load, option_fields, raise_problems, reference, suggestion
+from ..config import (
+    CORE,
+    Problem,
+    Section,
+    Settings,
+    check_section,
+    for_module,
+    is_secret_type,
+    load,
+    option_fields,
+    raise_problems,
+    reference,
+    suggestion,
+)
 from ..config.problems import report
 from ..config.secret_references import hide, url_password
 from ..errors import PluginError
-from ..interfaces import TopSection
 from .kinds import KINDS
 
 if TYPE_CHECKING:
+    from ..interfaces import TopSection
     from .registry import Registry
 
 ELSEWHERE = {"modules": "pywatt-orchestrator", "gateway": "pywatt-orchestrator"}
@@ -101,9 +114,7 @@ def _examine_overlay(registry: Registry, settings: Settings, path: str, own: Ite
                 target.append(Problem(there, one.message, settings.origin(there), one.remedy))
 
 
-def _warn_of_literals(
-    values: Mapping[str, Any], options: type[Any], path: str, origin: Callable[[str], str], found: Findings
-) -> None:
+def _warn_of_literals(values: Mapping[str, Any], options: type[Any], path: str, origin: Callable[[str], str], found: Findings) -> None:
     """Secrets that stand in the configuration itself are hidden from now on, and the operator is told."""
     for name, (_, wanted) in option_fields(options).items():
         value = values.get(name)
@@ -115,7 +126,9 @@ def _warn_of_literals(
             where = origin(f"{path}.{name}")
             if not where.startswith("environment"):
                 what = "is a secret in plain text" if secret else "holds a password in plain text"
-                found.warnings.append(f'{path}.{name} ({where}) {what}; better: {name} = "secret:NAME", with NAME in the environment or in .env')
+                found.warnings.append(
+                    f'{path}.{name} ({where}) {what}; better: {name} = "secret:NAME", with NAME in the environment or in .env'
+                )
 
 
 def secret_paths(registry: Registry, settings: Settings) -> dict[str, bool]:

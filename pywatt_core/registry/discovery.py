@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..hookspecs import PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 OTHER_API = re.compile(r"pywatt[._-]?v?\d+")
 """Entry-point groups of other versions of the plugin API."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,13 +13,15 @@ from .budget import said
 from .kinds import KINDS, missing_methods
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from .plugins import Plugin
     from .registry import GetSecret, Registry
 
 
 @asynccontextmanager
 async def open_provider(
-    registry: Registry, kind: str, section: Section, context: Context | None, secrets: GetSecret | None, timeout: float
+    registry: Registry, kind: str, section: Section, context: Context | None, secrets: GetSecret | None, seconds: float
 ) -> AsyncIterator[Any]:
     """What `Registry.open` promises."""
     plugin, provider = registry.claim(kind, section.use)
@@ -34,14 +35,18 @@ async def open_provider(
     async with AsyncExitStack() as stack:
         manager = _manager(plugin, provider.open, options, where)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with asyncio.timeout(seconds) as limit:
                 value = await stack.enter_async_context(manager)
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise Unavailable(f"{section.path}: the provider {section.use!r} of {plugin.distribution} did not open within {timeout:g} s") from error
+            raise Unavailable(
+                f"{section.path}: the provider {section.use!r} of {plugin.distribution} did not open within {seconds:g} s"
+            ) from error
         except ModuleNotFoundError as error:
-            raise PluginError(f"{plugin.label} cannot open {section.path}: {said(error)}. Its dependencies are not all installed") from error
+            raise PluginError(
+                f"{plugin.label} cannot open {section.path}: {said(error)}. Its dependencies are not all installed"
+            ) from error
         lacking = missing_methods(value, KINDS[kind].interface)
         if lacking:
             raise PluginError(f"{plugin.label} opened a {type(value).__name__} for {section.path} that lacks {', '.join(lacking)}")
@@ -55,10 +60,14 @@ def _manager(plugin: Plugin, open_: Any, options: object, context: Context) -> A
     close = getattr(manager, "close", None)
     if asyncio.iscoroutine(manager) and close is not None:
         close()  # a coroutine that nobody awaits would warn, long after the message that explains it
-    raise PluginError(f"{plugin.label}: open for {context.section} returned a {type(manager).__name__}; decorate it with contextlib.asynccontextmanager")
+    raise PluginError(
+        f"{plugin.label}: open for {context.section} returned a {type(manager).__name__}; decorate it with contextlib.asynccontextmanager"
+    )
 
 
-async def open_secret_sources(registry: Registry, stack: AsyncExitStack, settings: Settings, module_id: str) -> list[tuple[str, SecretSource]]:
+async def open_secret_sources(
+    registry: Registry, stack: AsyncExitStack, settings: Settings, module_id: str
+) -> list[tuple[str, SecretSource]]:
     """What `Registry.open_secret_sources` promises."""
     chain: list[tuple[str, SecretSource]] = []
 

@@ -6,14 +6,16 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
 from .. import hookspecs
 from ..errors import PluginError
 from .budget import within_budget
-from .discovery import EntryPoint
+
+if TYPE_CHECKING:
+    from .discovery import EntryPoint
 
 T = TypeVar("T")
 
@@ -132,7 +134,9 @@ class Loader:
     def _pending(self, plugin: Plugin, loaded: object) -> str:
         """What `check_pending` would say of this plugin: hooks that nobody specified, and implementations nobody can call."""
         callers = self.manager.get_hookcallers(loaded) or []
-        unmarked = [name for name in self.specs if callable(getattr(loaded, name, None)) and name not in {caller.name for caller in callers}]
+        unmarked = [
+            name for name in self.specs if callable(getattr(loaded, name, None)) and name not in {caller.name for caller in callers}
+        ]
         for caller in callers:
             if not caller.has_spec():
                 from ..config.problems import suggestion

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 from ..config.problems import Problem, nearest
@@ -12,12 +10,15 @@ from ..config.settings import PluginSelection
 from ..errors import PluginError
 from ..hookspecs import PROJECT
 from ..interfaces import Authenticator, Cache, Channel, Command, Context, Database, Handler, Provider, SecretSource, Serializer, TopSection
+from . import explaining
 from .budget import BUDGET
-from .discovery import normalised, scan
-from .kinds import DISTRIBUTIONS, FRAMEWORKS, KINDS, missing_methods, wrong_instance, wrong_provider
+from .discovery import scan
+from .kinds import KINDS, missing_methods, wrong_instance, wrong_provider
 from .plugins import Loader, Plugin, plugin_of
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager, AsyncExitStack
+
     from ..config import Section, Settings
     from ..interfaces import Server, ServerOptions
     from ..protocol.messages import Message
@@ -42,7 +43,7 @@ class Registry:
         budget: float = BUDGET,
         path: Sequence[str] | None = None,
     ) -> None:
-        """`selection` is ``settings.plugins``; `path` is searched instead of ``sys.path``; `budget` is in seconds, for each plugin and hook."""
+        """`selection` is ``settings.plugins``; `path` replaces ``sys.path``; `budget` is seconds for each import and each hook."""
         self._selection = selection or PluginSelection()
         self._loader = Loader(budget)
         self._collected: dict[str, list[tuple[Plugin, Any]]] = {}
@@ -109,7 +110,7 @@ class Registry:
         claims = self._claimed(kind).get(name, [])
         if len(claims) == 1:
             return claims[0]
-        raise PluginError(self._two(kind, name, claims) if claims else self._none(kind, name))
+        raise PluginError(explaining.two_claim(kind, name, claims) if claims else explaining.nobody_provides(self, kind, name))
 
     def commands(self) -> dict[str, Command]:
         """Sub-commands of ``pywatt`` by name; of two with one name, the first installed counts and a warning is kept."""
@@ -123,27 +124,34 @@ class Registry:
         """Handlers for the orchestrator's messages. Raises `PluginError` where a plugin fails, or two handle one message."""
         found: dict[type[Message], Handler] = {}
         owners: dict[type[Message], Plugin] = {}
-        for plugin in self._implementing("pywatt_register_handlers"):
+        for plugin in self.implementing("pywatt_register_handlers"):
             mapping = self._loader.call(plugin, "pywatt_register_handlers", state=state)
             if not isinstance(mapping, Mapping):
                 raise PluginError(f"{plugin.label} returned a {type(mapping).__name__} from pywatt_register_handlers, not a mapping")
             for message, handler in mapping.items():
                 if not isinstance(message, type) or not callable(handler):
-                    raise PluginError(f"{plugin.label}: pywatt_register_handlers maps message types to functions, not {message!r} to {handler!r}")
+                    raise PluginError(
+                        f"{plugin.label}: pywatt_register_handlers maps message types to functions, not {message!r} to {handler!r}"
+                    )
                 if message in found:
-                    raise PluginError(f"{owners[message].label} and {plugin.label} both handle {message.__name__}; {_disable_one(owners[message], plugin)}")
+                    first = owners[message]
+                    raise PluginError(
+                        f"{first.label} and {plugin.label} both handle {message.__name__}; {explaining.disable_one(first, plugin)}"
+                    )
                 found[message], owners[message] = handler, plugin
         return found
 
     def lifespans(self, state: Any) -> list[AbstractAsyncContextManager[None]]:
         """Async context managers to hold while the module serves, in the order to enter. Raises `PluginError` where a plugin fails."""
         found = []
-        for plugin in self._implementing("pywatt_lifespan"):
+        for plugin in self.implementing("pywatt_lifespan"):
             lifespan = self._loader.call(plugin, "pywatt_lifespan", state=state)
             if lifespan is None:
                 continue
             if not hasattr(lifespan, "__aenter__") or not hasattr(lifespan, "__aexit__"):
-                raise PluginError(f"{plugin.label} returned a {type(lifespan).__name__} from pywatt_lifespan, not an async context manager or None")
+                raise PluginError(
+                    f"{plugin.label} returned a {type(lifespan).__name__} from pywatt_lifespan, not an async context manager or None"
+                )
             found.append(cast("AbstractAsyncContextManager[None]", lifespan))
         return found
 
@@ -155,9 +163,11 @@ class Registry:
         """
         from ..interfaces import Server as ServerInterface
 
-        asked = self._implementing("pywatt_make_server")
+        asked = self.implementing("pywatt_make_server")
         if framework is not None:
             asked = [plugin for plugin in asked if framework in (plugin.name, plugin.distribution)]
+            if not asked:
+                raise PluginError(explaining.no_such_framework(self, framework))
         servers, failures = [], []
         for plugin in asked:
             try:
@@ -173,12 +183,10 @@ class Registry:
         if len(servers) == 1:
             return servers[0][1]
         if servers:
-            first, second = servers[0][0], servers[1][0]
-            raise PluginError(
-                f"{first.label} and {second.label} both serve {_type_name(app)}; say framework={first.name!r} or {second.name!r} in @pywatt_module, "
-                f"or {_disable_one(first, second)}"
-            )
-        raise PluginError(self._no_server(app, framework, asked, failures)) from (failures[0] if failures else None)
+            raise PluginError(explaining.two_serve(app, servers[0][0], servers[1][0]))
+        if failures:
+            raise PluginError("; ".join(str(error) for error in failures)) from failures[0]
+        raise PluginError(explaining.nobody_serves(self, app))
 
     # ── opening and checking ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -251,7 +259,9 @@ class Registry:
             if entry.group != PROJECT:
                 if (entry.distribution, entry.name) in ours:
                     continue
-                plugin.failure = f"is written for the plugin API {entry.group!r}, and this core reads {PROJECT!r}: install versions of both that fit"
+                plugin.failure = (
+                    f"is written for the plugin API {entry.group!r}, and this core reads {PROJECT!r}: install versions of both that fit"
+                )
             elif reason := self._deselected(entry.name):
                 plugin.disabled = reason
             else:
@@ -272,14 +282,18 @@ class Registry:
             for name in names:
                 if name not in installed:
                     guess = nearest(name, installed)
-                    self.warnings.append(f"[plugins] {key} names {name!r}, which is not installed" + (f"; did you mean {guess!r}?" if guess else ""))
+                    self.warnings.append(
+                        f"[plugins] {key} names {name!r}, which is not installed" + (f"; did you mean {guess!r}?" if guess else "")
+                    )
 
-    def _implementing(self, hook: str) -> list[Plugin]:
+    def implementing(self, hook: str) -> list[Plugin]:
         return [plugin for plugin in self.plugins if hook in plugin.hooks]
 
     def _collect(self, hook: str, check: Callable[[Any], str]) -> list[tuple[Plugin, Any]]:
         if hook not in self._collected:
-            self._collected[hook] = [(plugin, one) for plugin in self._implementing(hook) for one in self._loader.collect(plugin, hook, check)]
+            self._collected[hook] = [
+                (plugin, one) for plugin in self.implementing(hook) for one in self._loader.collect(plugin, hook, check)
+            ]
         return self._collected[hook]
 
     def _claimed(self, kind: str) -> dict[str, list[tuple[Plugin, Provider[Any]]]]:
@@ -298,63 +312,3 @@ class Registry:
             else:
                 found[one.name] = (plugin, one)
         return {name: one for name, (_, one) in found.items()}
-
-    # ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _two(self, kind: str, name: str, claims: list[tuple[Plugin, Provider[Any]]]) -> str:
-        first, second = claims[0][0], claims[1][0]
-        return f"{first.label} and {second.label} both provide the {KINDS[kind].noun} {name!r}; {_disable_one(first, second)}"
-
-    def _none(self, kind: str, name: str) -> str:
-        noun = KINDS[kind].noun
-        for plugin in self.plugins:
-            if name in (plugin.name, plugin.distribution.removeprefix("pywatt-")) and (plugin.disabled or plugin.broken):
-                if plugin.disabled:
-                    return f"the {noun} {name!r} would come from {plugin.label}, which is disabled: {plugin.disabled}"
-                return f"the {noun} {name!r} would come from {plugin.label}, which is broken: {plugin.broken}"
-        installed = sorted(self.providers(kind))
-        text = f"unknown {noun} provider {name!r}; installed: {', '.join(installed) or 'none'}"
-        if name in DISTRIBUTIONS:
-            return f"{text}. Install it: pip install {DISTRIBUTIONS[name]}"
-        guess = nearest(name, [*installed, *DISTRIBUTIONS])
-        if guess is not None:
-            text += f". Did you mean {guess!r}?" + ("" if guess in installed else f" (pip install {DISTRIBUTIONS[guess]})")
-        else:
-            text += f". Install the distribution that provides it, such as pip install pywatt-{name}"
-        broken = [f"{plugin.identity} ({plugin.broken})" for plugin in self.plugins if plugin.broken]
-        return f"{text} Broken plugins that may provide it: {', '.join(broken)}" if broken else text
-
-    def _no_server(self, app: object, framework: str | None, asked: list[Plugin], failures: list[PluginError]) -> str:
-        if failures:
-            return "; ".join(str(error) for error in failures)
-        servers = [plugin.identity for plugin in self._implementing("pywatt_make_server")]
-        installed = f"installed server plugins: {', '.join(servers) or 'none'}"
-        if framework is not None and not asked:
-            return f"framework={framework!r} names no server plugin; {installed}"
-        root = type(app).__module__.partition(".")[0]
-        wanted = FRAMEWORKS.get(root) or next((FRAMEWORKS[name] for base in type(app).__mro__ if (name := base.__module__.partition(".")[0]) in FRAMEWORKS), None)
-        text = f"no plugin serves {_type_name(app)}; {installed}"
-        for plugin in self.plugins:
-            if wanted is not None and normalised(plugin.distribution) == wanted and (plugin.broken or plugin.disabled):
-                return f"{text}. {plugin.label} would, and is {'disabled: ' + plugin.disabled if plugin.disabled else 'broken: ' + plugin.broken}"
-        broken = [f"{plugin.identity} ({plugin.broken})" for plugin in self.plugins if plugin.broken]
-        if wanted is not None:
-            text += f". Install it: {sys.executable} -m pip install {wanted}"
-        elif app is None:
-            text += ". The decorated function returned nothing: return the application"
-        else:
-            text += ". PyWatt serves FastAPI and Starlette (pip install pywatt-fastapi) and Flask (pip install pywatt-flask)"
-        return f"{text}. Broken plugins: {', '.join(broken)}" if broken else text
-
-
-def _type_name(app: object) -> str:
-    kind = type(app)
-    return f"an application of type {kind.__module__}.{kind.__qualname__}"
-
-
-def _disable_one(first: Plugin, second: Plugin) -> str:
-    names = [plugin.name for plugin in (first, second) if not plugin.builtin]
-    if first.name == second.name and not first.builtin:
-        return f"uninstall {first.distribution} or {second.distribution}"
-    listed = " or ".join(f'[plugins] disable = ["{name}"]' for name in names)
-    return f"disable one: {listed}"

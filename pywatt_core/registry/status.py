@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ..config.loading import DEFAULT_SECRETS
 from ..config.merging import implied_use
 from .kinds import KINDS
-from .plugins import Plugin
 
 if TYPE_CHECKING:
+    from .plugins import Plugin
     from .registry import Registry
 
 NAMELESS = {
@@ -80,7 +80,9 @@ def _row(plugin: Plugin, provides: dict[str, list[str]], conflicts: list[str], u
     )
 
 
-def _state(plugin: Plugin, provides: Mapping[str, list[str]], conflicts: list[str], used: Mapping[str, Mapping[str, list[str]]]) -> tuple[str, str]:
+def _state(
+    plugin: Plugin, provides: Mapping[str, list[str]], conflicts: list[str], used: Mapping[str, Mapping[str, list[str]]]
+) -> tuple[str, str]:
     if plugin.disabled:
         return "disabled", plugin.disabled
     if plugin.broken or conflicts:
@@ -118,5 +120,3 @@ def _gather(used: dict[str, dict[str, list[str]]], tables: Mapping[str, Any], pr
             use = table.get("use", implied_use(kind, name)) if isinstance(table, Mapping) else None
             if isinstance(use, str):
                 used.setdefault(kind, {}).setdefault(use, []).append(f"{prefix}{known.section}.{name}")
-
-
