@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -13,8 +15,16 @@ if TYPE_CHECKING:
     from ..interfaces import ServerOptions
     from .asgi import AsgiApp, Event, Receive, Scope, Send
 
+logger = logging.getLogger("pywatt.http")
+
 STATE_KEY = "pywatt.state"
 """Where the module's `AppState` is found in the scope of every request, whatever is mounted where."""
+
+GONE = frozenset({"ClientDisconnect", "WebSocketDisconnect"})
+"""Exceptions that frameworks raise when a client goes away: nothing is wrong with the application."""
+
+CLOSED = -1
+"""The status of a WebSocket that the application has closed."""
 
 BASIC = frozenset({b"x-request-id", b"traceparent"})
 FORWARDED = BASIC | {b"x-forwarded-prefix", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
@@ -115,6 +125,10 @@ async def _reply(send: Send, status: int, headers: list[tuple[str, str]], body: 
     await send({"type": "http.response.body", "body": body})
 
 
+class Unfinished(Exception):
+    """Tells the server to drop the connection: a response was begun that will never be whole."""
+
+
 class Call:
     """One request under way: what was sent of its response, and whether it is a stream that somebody must end."""
 
@@ -132,15 +146,35 @@ class Call:
         self._told: asyncio.Future[None] | None = None
 
     async def run(self, app: AsgiApp) -> None:
+        """Run the application; what it raises is logged here, where the request's ids are bound, and answered."""
         try:
             await app(self._scope, self.receive, self.send)
         except asyncio.CancelledError:
             if not self._front.cutting or self._scope["type"] != "http" or self.status:
                 raise
-            own = [("content-type", "text/plain; charset=utf-8"), ("content-length", "19"), ("retry-after", "1"), ("connection", "close")]
-            await _reply(self.send, 503, own, b"Service Unavailable")
+            await self._answer(503, [("retry-after", "1"), ("connection", "close")])
+        except (Exception, SystemExit) as exc:
+            await self._failed(exc)
         if self._told is not None and self._told.done() and self.status and not self._complete:
             await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _failed(self, exc: BaseException) -> None:
+        if any(cls.__name__ in GONE for cls in type(exc).__mro__):
+            logger.debug("the client went away: %s", type(exc).__name__)
+        else:
+            logger.error("exception in the application", exc_info=exc)
+        if self._scope["type"] == "websocket":
+            if self.status != CLOSED:
+                await self._send({"type": "websocket.close", "code": 1011})
+        elif not self.status:
+            await self._answer(500, [])
+        elif not self._complete:
+            raise Unfinished("the response ended early; the reason was logged before") from None
+
+    async def _answer(self, status: int, headers: list[tuple[str, str]]) -> None:
+        body = HTTPStatus(status).phrase.encode()
+        own = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body)))]
+        await _reply(self.send, status, [*own, *headers], body)
 
     def end_if_stream(self) -> None:
         if self.stream and self._told is not None and not self._told.done():
@@ -176,6 +210,8 @@ class Call:
             )
             if self.stream and self._front.ending:
                 self.end_if_stream()
-        elif kind == "http.response.body" and not event.get("more_body", False):
-            self._complete = True
+        elif kind == "http.response.body":
+            self._complete = not event.get("more_body", False)
+        elif kind == "websocket.close":
+            self.status = CLOSED
         await self._send(event)

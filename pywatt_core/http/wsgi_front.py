@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
     from ..interfaces import ServerOptions
     from .wsgi import Environ, WsgiApp
+
+logger = logging.getLogger("pywatt.http")
 
 STATE_KEY = "pywatt.state"
 """Where the module's `AppState` is found in the environ of every request."""
@@ -46,15 +50,15 @@ class WsgiFront:
             return _reply(start_response, status, headers, body)
         rest = below(self._prefix, path)
         if rest is None:
-            own = [("content-type", "text/plain; charset=utf-8"), ("content-length", "9")]
-            return _reply(start_response, 404, own, b"Not Found")
+            return _plain(start_response, 404)
         self._place(environ, rest)
         call = _Call(environ, start_response)
         try:
             pieces = self._app(environ, call.start_response)
-        except BaseException:
+        except (Exception, SystemExit) as exc:
+            logger.error("exception in the application", exc_info=exc)
             call.end()
-            raise
+            return _plain(start_response, 500, sys.exc_info())
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(pieces, (list, tuple, wrapper) if isinstance(wrapper, type) else (list, tuple)):
             call.end()  # nothing of the application runs any more, and the server looks for a length or a file
@@ -81,6 +85,13 @@ class WsgiFront:
 def _reply(start_response: Callable[..., Any], status: int, headers: list[tuple[str, str]], body: bytes) -> list[bytes]:
     start_response(f"{status} {HTTPStatus(status).phrase}", headers)
     return [body]
+
+
+def _plain(start_response: Callable[..., Any], status: int, *exc_info: Any) -> list[bytes]:
+    phrase = HTTPStatus(status).phrase
+    headers = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(phrase)))]
+    start_response(f"{status} {phrase}", headers, *exc_info)
+    return [phrase.encode()]
 
 
 class _Call:
@@ -113,7 +124,10 @@ class _Pieces:
         self._call: _Call | None = call
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._pieces)
+        try:
+            yield from self._pieces
+        except SystemExit as exc:  # would end the server's worker, and leave the client without an end
+            raise RuntimeError(f"the application called exit({exc.code!r})") from exc
 
     def close(self) -> None:
         try:

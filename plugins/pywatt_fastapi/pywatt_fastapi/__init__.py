@@ -1,7 +1,7 @@
 """FastAPI and every other Starlette application as PyWatt modules, served by uvicorn.
 
-`state` is the module's `AppState` inside a request: ``Depends(pywatt_fastapi.state)`` in FastAPI,
-``pywatt_fastapi.state(request)`` with any Starlette request or WebSocket.
+Inside a request, ``Depends(pywatt_fastapi.state)`` is the module's `AppState`; without FastAPI's dependencies
+``pywatt_fastapi.state_of(request)``, with any Starlette request or WebSocket.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from pywatt_core.interfaces import Server, ServerOptions
 
     from .dependency import state as state
+    from .dependency import state_of as state_of
 
-__all__ = ["state"]
+__all__ = ["state", "state_of"]
 
 
 @hookimpl
@@ -32,8 +33,8 @@ def pywatt_make_server(app: object, options: ServerOptions) -> Server | None:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "state":  # imported late: it needs Starlette, and looking at what is installed must not
-        from .dependency import state
+    if name in __all__:  # imported late: they need Starlette, and looking at what is installed must not
+        from . import dependency
 
-        return state
+        return getattr(dependency, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

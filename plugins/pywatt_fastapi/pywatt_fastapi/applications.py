@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pywatt_core.http.asgi import AsgiApp
 
 logger = logging.getLogger("pywatt.fastapi")
@@ -24,10 +22,6 @@ class Application:
 
     app: AsgiApp
     inner: Any
-
-    @property
-    def routes(self) -> Sequence[Any]:
-        return self.inner.routes  # type: ignore[no-any-return]
 
 
 def recognise(app: object) -> Application | None:

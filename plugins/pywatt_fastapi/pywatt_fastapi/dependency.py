@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import HTTPConnection  # noqa: TC002  FastAPI evaluates the annotation
+from starlette.requests import HTTPConnection
 
 from pywatt_core.http.asgi_front import STATE_KEY
 
@@ -12,11 +12,10 @@ if TYPE_CHECKING:
     from pywatt_core.state import AppState
 
 
-def state(connection: HTTPConnection) -> AppState[Any]:
-    """The module's `AppState`, by way of the ASGI scope: the same in mounted applications and WebSockets.
+def state_of(connection: HTTPConnection) -> AppState[Any]:
+    """The module's `AppState`, from a request or WebSocket of any Starlette application, mounted ones included.
 
-    In FastAPI a dependency, elsewhere a function of the request or WebSocket. Raises RuntimeError where the application
-    runs outside a PyWatt module.
+    Raises RuntimeError where the application runs outside a PyWatt module.
     """
     try:
         return connection.scope[STATE_KEY]  # type: ignore[no-any-return]
@@ -25,3 +24,11 @@ def state(connection: HTTPConnection) -> AppState[Any]:
             "there is no AppState in this request: the application is not served by a PyWatt module "
             "(in a test, use pywatt_core.testing.app, or dependency_overrides[pywatt_fastapi.state])"
         ) from None
+
+
+async def state(connection: HTTPConnection) -> Any:
+    """`state_of` as a dependency: ``Depends(pywatt_fastapi.state)``.
+
+    A coroutine, because FastAPI runs plain functions in a thread, which costs more than the rest of a small request.
+    """
+    return state_of(connection)

@@ -52,7 +52,7 @@ class _Uvicorn(uvicorn.Server):
 class Listener:
     """Serves one ASGI application on one socket, from `open` until `drain`."""
 
-    def __init__(self, app: AsgiApp) -> None:
+    def __init__(self, app: AsgiApp, *, keep_alive: int) -> None:
         config = uvicorn.Config(
             app,
             lifespan="off",  # entered once by the server, for modules without a port too
@@ -62,6 +62,7 @@ class Listener:
             proxy_headers=False,  # believed or not in the front
             server_header=False,
             interface="asgi3",
+            timeout_keep_alive=keep_alive,
         )
         self._uvicorn = _Uvicorn(config)
         self._task: asyncio.Task[None] | None = None

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from starlette.endpoints import HTTPEndpoint
-from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
+from starlette.routing import Host, Mount, Route, WebSocketRoute
 
 from pywatt_core.http import AUTH_MARK, literal_path, under
 from pywatt_core.protocol.messages import AnnouncedEndpoint
@@ -21,11 +21,11 @@ TOKEN_SCHEMES = ("HTTPBearer", "OAuth2", "OpenIdConnect")
 """FastAPI's security classes that expect a bearer token, announced as ``"jwt"``."""
 
 
-def announced(routes: Sequence[Any], prefix: str) -> list[AnnouncedEndpoint]:
-    """Every route below `prefix`, in the order of the router, each path and method once: the first route that has it wins."""
+def announced(inner: Any, prefix: str) -> list[AnnouncedEndpoint]:
+    """Every route of application `inner` below `prefix`, in the order of its router, each path and method once: the first wins."""
     methods_of: dict[tuple[str, str | None], list[str]] = {}
     seen: set[tuple[str, str]] = set()
-    for path, methods, auth in _walk(routes):
+    for path, methods, auth in (*_walk(inner.routes), *_frontends(inner)):
         whole = under(prefix, path)
         fresh = [method for method in methods if (whole, method) not in seen]
         seen.update((whole, method) for method in fresh)
@@ -36,45 +36,55 @@ def announced(routes: Sequence[Any], prefix: str) -> list[AnnouncedEndpoint]:
 
 def has_literal(routes: Sequence[Any], path: str) -> bool:
     """Whether the user has `path`: a route of exactly this path, or something mounted at or above it with a path of its own."""
-    wanted = literal_path(path)
-    for route in _effective(routes):
-        own = getattr(route, "path", None)
-        if isinstance(route, Host):
-            if has_literal(route.routes, path):
-                return True
-        elif isinstance(route, Mount) and (own == "" or path == own or path.startswith(f"{own}/")):
-            if route.routes:
-                if has_literal(route.routes, path.removeprefix(own) or "/"):
-                    return True
-            elif own:
-                return True
-        elif own is not None and literal_path(own) == wanted:
-            return True
-    return False
+    return any(_holds(kind, route, path) for kind, route in _effective(routes))
 
 
-def _effective(routes: Iterable[Any]) -> Iterator[Any]:
-    """Routes with what their routers add to them (FastAPI keeps included routers as they are, and merges when asked)."""
+def _holds(kind: Any, route: Any, path: str) -> bool:
+    own: str = getattr(route, "path", None) or ""
+    if isinstance(kind, Host):
+        return has_literal(route.routes, path)
+    if not isinstance(kind, Mount):
+        return literal_path(own) == literal_path(path)
+    if own and path != own and not path.startswith(f"{own}/"):
+        return False
+    return has_literal(route.routes, path.removeprefix(own) or "/") if route.routes else bool(own)
+
+
+def _effective(routes: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Each route as it was written, to know its kind, and as it works, with what the routers that include it add."""
     fastapi_routing = sys.modules.get("fastapi.routing")
     if fastapi_routing is None:
-        yield from routes
-        return
-    for context in fastapi_routing.iter_route_contexts(list(routes)):
-        plain = isinstance(context.original_route, (Mount, Host, WebSocketRoute))
-        yield context._effective_route if plain else context
+        for route in routes:
+            yield route, route
+    else:
+        for context in fastapi_routing.iter_route_contexts(list(routes)):
+            yield context.original_route, context
 
 
 def _walk(routes: Iterable[Any]) -> Iterator[tuple[str, Sequence[str], str | None]]:
-    for route in _effective(routes):
-        original = getattr(route, "original_route", route)
-        if isinstance(route, Host):
-            yield from _walk(route.routes) if isinstance(route.app, Router) or route.routes else [("/{*rest}", ALL_METHODS, None)]
-        elif isinstance(route, Mount):
+    for kind, route in _effective(routes):
+        if isinstance(kind, Host):
+            if route.routes:
+                yield from _walk(route.routes)
+            else:
+                yield "/{*rest}", ALL_METHODS, None
+        elif isinstance(kind, Mount):
             yield template(route.path, route.param_convertors) + "/{*rest}", ALL_METHODS, None
-        elif isinstance(route, WebSocketRoute):
+        elif isinstance(kind, WebSocketRoute):
             yield template(route.path, route.param_convertors), ("GET",), _auth(route)
-        elif isinstance(original, Route):
-            yield template(route.path or "", route.param_convertors), _methods(route), _auth(route)
+        elif isinstance(kind, Route):
+            yield template(route.path, route.param_convertors), _methods(route), _auth(route)
+
+
+def _frontends(inner: Any) -> Iterator[tuple[str, Sequence[str], str | None]]:
+    """Static pages of ``FastAPI.frontend()``, which answer where no route does. They are not among the routes."""
+    router = getattr(inner, "router", inner)
+    for candidate in getattr(router, "_iter_low_priority_routes", tuple)():
+        group = getattr(candidate, "original_route", candidate)
+        prefix = getattr(candidate, "frontend_prefix", "")
+        for route in getattr(group, "routes", ()):
+            path = (prefix + route.path).rstrip("/")
+            yield path + "/{*rest}", ("GET",), _auth_of_dependant(getattr(group, "dependant", None))
 
 
 def _methods(route: Any) -> Sequence[str]:

@@ -27,6 +27,12 @@ HANDLE_DEADLINE = 300.0
 CUT_PATIENCE = 1.0
 """Seconds that what is cancelled gets to end."""
 
+KEEP_ALIVE = 5
+"""Seconds that a connection without a request stays open (uvicorn's own default)."""
+
+GATEWAY_KEEP_ALIVE = 75
+"""The same for the gateway, which keeps a few connections ready."""
+
 
 class StarletteServer:
     """Implements `pywatt_core.interfaces.Server`."""
@@ -34,6 +40,7 @@ class StarletteServer:
     def __init__(self, application: Application, options: ServerOptions) -> None:
         self._application = application
         self._prefix = clean_prefix(options.prefix)
+        self._behind_gateway = options.behind_gateway
         if options.behind_gateway or self._prefix:
             take_root_path(application)
         self._front = AsgiFront(application.app, options)
@@ -47,13 +54,13 @@ class StarletteServer:
         self._calls: set[asyncio.Task[HttpResponse]] = set()
 
     def routes(self) -> list[AnnouncedEndpoint]:
-        return announced(self._application.routes, self._prefix)
+        return announced(self._application.inner, self._prefix)
 
     def add_route(self, path: str, handler: Callable[[], PlainReply]) -> bool:
         if path in self._front.extra:
             return False
         below = path.removeprefix(self._prefix) if path == self._prefix or path.startswith(self._prefix + "/") else None
-        if below is not None and has_literal(self._application.routes, below or "/"):
+        if below is not None and has_literal(self._application.inner.routes, below or "/"):
             return False
         self._front.extra.add(path, handler)
         return True
@@ -67,7 +74,7 @@ class StarletteServer:
             return
         from .listening import Listener
 
-        self._listener = Listener(self._front)
+        self._listener = Listener(self._front, keep_alive=GATEWAY_KEEP_ALIVE if self._behind_gateway else KEEP_ALIVE)
         await self._listener.open(listener)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
@@ -77,8 +84,17 @@ class StarletteServer:
         self._calls.add(call)
         try:
             return await call
+        except asyncio.CancelledError:
+            if self._was_cut(call):
+                return plain(request, 503, headers=[("retry-after", "1")])
+            raise
         finally:
             self._calls.discard(call)
+
+    def _was_cut(self, call: asyncio.Task[HttpResponse]) -> bool:
+        """Whether the drain ended `call`, and not the one who waits for it."""
+        waiting = asyncio.current_task()
+        return self._draining and call.cancelled() and waiting is not None and not waiting.cancelling()
 
     async def drain(self, deadline: float) -> bool:
         if self._draining:
