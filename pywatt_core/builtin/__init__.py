@@ -1,4 +1,4 @@
-"""The default providers, registered through the same hooks as any plugin's: secrets, JSON, the core's message handlers."""
+"""The default providers, registered through the same hooks as any plugin's: secrets, a cache, JSON, handlers for messages."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..hookspecs import hookimpl
 from ..interfaces import Provider, SecretSource, Serializer
-from .secrets import DotenvOptions, EnvOptions, FileOptions, MemoryOptions, open_dotenv, open_env, open_file, open_memory
+from .memory_options import MemoryOptions
+from .secrets import DotenvOptions, EnvOptions, FileOptions, MemorySecretsOptions, open_dotenv, open_env, open_file, open_memory_secrets
 from .serializers import JsonOptions, open_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
-    from ..interfaces import Handler
+    from ..interfaces import Cache, Context, Handler
     from ..protocol.messages import Message
 
 
@@ -22,8 +24,20 @@ def pywatt_register_secret_sources() -> Iterable[Provider[SecretSource]]:
         Provider("env", EnvOptions, open_env),
         Provider("dotenv", DotenvOptions, open_dotenv),
         Provider("file", FileOptions, open_file),
-        Provider("memory", MemoryOptions, open_memory),
+        Provider("memory", MemorySecretsOptions, open_memory_secrets),
     ]
+
+
+def open_memory_cache(options: MemoryOptions, context: Context) -> AbstractAsyncContextManager[Cache]:
+    """The cache lives in a file of its own, imported when one is opened."""
+    from .memory_cache import open_memory
+
+    return open_memory(options, context)
+
+
+@hookimpl
+def pywatt_register_caches() -> Iterable[Provider[Cache]]:
+    return [Provider("memory", MemoryOptions, open_memory_cache)]
 
 
 @hookimpl

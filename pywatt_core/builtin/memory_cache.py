@@ -11,13 +11,13 @@ import math
 import re
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import NotFound, StorageError
 from ..interfaces import CacheStats
 from .eviction import POLICIES, Eviction
 from .memory_lock import CLOSED, MemoryLocks
+from .memory_options import MemoryOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -28,30 +28,6 @@ if TYPE_CHECKING:
 INTEGER = re.compile(rb"-?(0|[1-9][0-9]*)\Z")
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 """The integers that `increment` counts with: those of every other backend."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemoryOptions:
-    """The keys of a ``[caches.NAME]`` section with ``use = "memory"``."""
-
-    max_items: int = 10_000
-    """Keys kept at most."""
-    max_bytes: int = 64 * 1024 * 1024
-    """Bytes of values and characters of keys kept at most, together."""
-    default_ttl: float | None = None
-    """Seconds that a value is kept where `set` does not say; none means until something else needs the room."""
-    policy: Literal["lru", "lfu", "fifo", "mru", "random", "none"] = "lru"
-    """Which key goes when there is no room: least recently used, least frequently used, oldest, most recently used, any,
-    or none (then what does not fit is refused)."""
-
-    def __post_init__(self) -> None:
-        for name in ("max_items", "max_bytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: at least 1 is needed")
-        if self.default_ttl is not None and not 0 < self.default_ttl < math.inf:
-            raise ValueError(f"default_ttl is {self.default_ttl}: more than 0 seconds are needed, or leave it out")
-        if self.policy not in POLICIES:
-            raise ValueError(f"policy is {self.policy!r}: one of {', '.join(POLICIES)} is needed")
 
 
 class Entry(NamedTuple):

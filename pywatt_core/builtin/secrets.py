@@ -46,7 +46,7 @@ class FileOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryOptions:
+class MemorySecretsOptions:
     """``use = "memory"``: fixed values, for tests."""
 
     values: dict[str, str] = field(default_factory=dict, repr=False)
@@ -106,7 +106,7 @@ async def open_file(options: FileOptions, context: Context) -> AsyncIterator[Fix
 
 
 @asynccontextmanager
-async def open_memory(options: MemoryOptions, context: Context) -> AsyncIterator[FixedSecrets]:
+async def open_memory_secrets(options: MemorySecretsOptions, context: Context) -> AsyncIterator[FixedSecrets]:
     from ..redaction import register
 
     for name, value in options.values.items():
