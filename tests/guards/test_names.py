@@ -55,7 +55,7 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
     import pywatt_core
 
     with pytest.raises(AttributeError, match="no_such_name"):
-        pywatt_core.no_such_name  # noqa: B018
+        pywatt_core.no_such_name
 
 
 def test_importing_the_package_imports_no_room_of_it() -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from pywatt_core.testing import ModuleRunner
 from tools.docs import blocks
 from tools.environment import CONSTRAINTS, ROOT, SetUpError, install, make_environment
 from tools.sources import tracked
@@ -95,6 +94,8 @@ def test_nothing_is_imported_from_the_source_tree(fresh: Path, tmp_path: Path) -
 
 
 async def test_the_module_of_the_readme_runs_under_an_orchestrator(fresh: Path, users: Path) -> None:
+    from pywatt_core.testing import ModuleRunner
+
     command = [str(fresh / "python"), "-m", "pywatt_core.launch", str(users)]
     async with ModuleRunner(users, command=command, secrets={"API_KEY": "canary"}, env={"PYTHONPATH": ""}, cwd=users.parent) as module:
         response = await module.http("GET", "/users/ada")
