@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,12 +91,14 @@ def commands(block: Block) -> list[list[str]]:
         lines = [line[2:] for line in lines if line.startswith("$ ")]
     found = []
     for line in lines:
-        for command in re.split(r"&&|\|\||[|;]", line):
-            words = shlex.split(command, comments=True)
-            while words and (re.fullmatch(r"\w+=.*", words[0]) or words[0] in {"sudo", "exec", "time"}):
-                words = words[1:]
-            if words:
-                found.append(words)
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        for separator, words in groupby(lexer, key=lambda token: set(token) <= set(";|&")):
+            command = list(words)
+            while command and (re.fullmatch(r"\w+=.*", command[0]) or command[0] in {"sudo", "exec", "time"}):
+                command = command[1:]
+            if command and not separator:
+                found.append(command)
     return found
 
 

@@ -142,13 +142,13 @@ def serving_address(process: subprocess.Popen[str]) -> str:
 
 
 def test_a_plugin_by_the_recipe_of_the_readme_is_discovered(fresh: Path, wheels: dict[str, Path], tmp_path: Path) -> None:
-    plugin = tmp_path / "pywatt-pass"
-    (plugin / "pywatt_pass").mkdir(parents=True)
+    plugin = tmp_path / "pywatt-credentials"
+    (plugin / "pywatt_credentials").mkdir(parents=True)
     (plugin / "pyproject.toml").write_text(readme_block("Writing a plugin", "toml"), encoding="utf-8")
-    (plugin / "pywatt_pass" / "__init__.py").write_text(readme_block("Writing a plugin", "python"), encoding="utf-8")
+    (plugin / "pywatt_credentials" / "__init__.py").write_text(readme_block("Writing a plugin", "python"), encoding="utf-8")
     with_plugin = tmp_path / "venv"
     make_environment(with_plugin)
     install(with_plugin, str(wheels["pywatt_core"]))
     install(with_plugin, "-e", str(plugin))
     found = {plugin["name"]: plugin for plugin in plugins(with_plugin / "bin", tmp_path)}
-    assert found["pass"]["distribution"] == "pywatt-pass"
+    assert found["credentials"]["distribution"] == "pywatt-credentials"
