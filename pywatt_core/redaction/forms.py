@@ -11,10 +11,10 @@ from binascii import b2a_base64
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote
 
-from .redactor import REPLACEMENT, TOKEN_BELOW, Form
+from .redactor import REPLACEMENT, Form
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 ENCODED_FROM = 6
 """Values with at least this many characters are also looked for percent-encoded, as base64 and as hexadecimal digits."""
@@ -36,9 +36,6 @@ def forms_of(value: str | bytes) -> tuple[Form, ...]:
         if not text.strip() or text in REPLACEMENT:
             continue
         plain = dict.fromkeys(_escaped(text))
-        if len(text) < TOKEN_BELOW:
-            found.update(dict.fromkeys(map(Form, plain)))
-            continue
         if len(text) >= ENCODED_FROM:
             plain.update(dict.fromkeys(_percent_encoded(data)))
             plain.update(dict.fromkeys((data.hex(), data.hex().upper())))
@@ -81,15 +78,21 @@ def _encode(text: str) -> bytes:
 def _escaped(text: str) -> Iterator[str]:
     """The value as program text, as JSON down to three levels, in SQL, in a shell's quotes, in HTML."""
     yield text
-    level: Iterable[str] = (text,)
+    exact = pure = text
     for _ in range(3):
-        level = dict.fromkeys(form for each in level for form in _json(each))
-        yield from level
+        exact = json.dumps(exact, ensure_ascii=False)[1:-1]
+        pure = json.dumps(pure)[1:-1]
+        yield from (exact, pure, json.dumps(exact)[1:-1], _upper_escapes(pure))
+    for form in (json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]):
+        yield form.replace("/", "\\/")
+        yield form.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("'", "\\u0027")
     both = repr(text + "\"'")[1:-4]
     for form in (both, ascii(text + "\"'")[1:-4], repr(_encode(text) + b"\"'")[2:-4]):
         yield form
         yield form.replace("\\'", "'")
         yield form.replace("\\'", "'").replace('"', '\\"')
+        again = repr(form.replace("\\'", "'") + "\"'")[1:-4]
+        yield from (again, again.replace("\\'", "'"), repr(form + "\"'")[1:-4])
     yield text.replace("'", "''")
     yield text.replace("'", "'\"'\"'")
     yield text.replace("'", "'\\''")
@@ -97,16 +100,6 @@ def _escaped(text: str) -> Iterator[str]:
     yield page
     yield page.replace('"', "&quot;").replace("'", "&#x27;")
     yield page.replace('"', "&#34;").replace("'", "&#39;")
-
-
-def _json(text: str) -> Iterator[str]:
-    exact = json.dumps(text, ensure_ascii=False)[1:-1]
-    pure = json.dumps(text)[1:-1]
-    for form in (exact, pure, _upper_escapes(exact), _upper_escapes(pure)):
-        yield form
-        yield form.replace("/", "\\/")
-    for form in (exact, pure):
-        yield form.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("'", "\\u0027")
 
 
 def _upper_escapes(text: str) -> str:
@@ -123,6 +116,9 @@ def _percent_encoded(data: bytes) -> Iterator[str]:
     yield form
     yield _lower_percent(form)
     yield quote(quote(data, safe=""), safe="")
+    strict = "".join(chr(byte) if chr(byte).isalnum() and byte < 128 else f"%{byte:02X}" for byte in data)
+    yield strict
+    yield _lower_percent(strict)
     everything = "".join(f"%{byte:02X}" for byte in data)
     yield everything
     yield everything.lower()

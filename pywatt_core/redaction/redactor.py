@@ -188,10 +188,17 @@ def _state(version: int, live: dict[str | bytes, tuple[Form, ...]], tiers: list[
     tokens = {text for text in texts if len(text) < TOKEN_BELOW}
     pattern = None
     if tokens:
-        words = "|".join(map(re.escape, sorted(tokens, key=len, reverse=True)))
-        pattern = re.compile(rf"(?<!\w)(?=({words})(?!\w))")
+        words = "|".join(map(_alone, sorted(tokens, key=len, reverse=True)))
+        pattern = re.compile(f"(?=({words}))")
     automata = tuple(tier.automaton for tier in tiers if tier.automaton is not None)
     return _State(version, tuple(tiers), automata, pattern, max(map(len, texts), default=0))
+
+
+def _alone(token: str) -> str:
+    """A pattern for a token that no letter, digit or underscore continues; an edge that is none of these needs no neighbour."""
+    before = r"(?<!\w)" if re.match(r"\w", token) else ""
+    after = r"(?!\w)" if re.search(r"\w\Z", token) else ""
+    return f"{before}{re.escape(token)}{after}"
 
 
 def _tier(values: list[str | bytes], live: dict[str | bytes, tuple[Form, ...]]) -> _Tier:

@@ -42,6 +42,9 @@ class StreamRedactor:
         return hold
 
     def _pass_on(self, text: str, cut: int) -> bytes:
+        if not cut:
+            self._held = text
+            return b""
         before = len(self._seen)
         found = self._redactor.spans(self._seen + text)
         spans = [(max(0, start - before), end - before) for start, end in found if end > before]
@@ -59,8 +62,7 @@ class StreamRedactor:
             position = end
             covered = max(0, end - cut)
         pieces.append(text[position:cut])
-        if cut:
-            self._seen = text[cut - 1]
+        self._seen = text[cut - 1]
         self._held = text[cut:]
         self._covered = covered
         return "".join(pieces).encode("latin-1")

@@ -1,0 +1,249 @@
+"""Whatever is registered is found, in every form, wherever it stands; whatever is not stays as it was."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pywatt_core.redaction import REPLACEMENT, Redactor
+from pywatt_core.redaction.forms import forms_of
+from pywatt_core.redaction.redactor import KEPT_PER_NAME, KEPT_UNNAMED, TOKEN_BELOW
+
+CHARACTERS = st.one_of(st.sampled_from("abcdAB019 +/=_-%\\\"'\n\t<&:@é€"), st.characters(codec="utf-8"))
+VALUES = st.text(CHARACTERS, min_size=1, max_size=24)
+
+
+def redactor_of(*values: str | bytes) -> Redactor:
+    redactor = Redactor()
+    for value in values:
+        redactor.register(value)
+    return redactor
+
+
+def occurrences(text: str, form: str) -> list[tuple[int, int]]:
+    """Every occurrence, overlapping ones too, by the plainest means."""
+    found = []
+    at = text.find(form)
+    while at >= 0:
+        found.append((at, at + len(form)))
+        at = text.find(form, at + 1)
+    return found
+
+
+def is_word(text: str, start: int, end: int) -> bool:
+    def goes_on(one: int, other: int) -> bool:
+        return 0 <= one < len(text) and 0 <= other < len(text) and all(re.match(r"\w", text[at]) for at in (one, other))
+
+    return not goes_on(start - 1, start) and not goes_on(end - 1, end)
+
+
+@st.composite
+def values_and_text(draw: st.DrawFn) -> tuple[list[str], str]:
+    """Secrets, and a text made of noise, of their forms, and of pieces of them that overlap or stop short."""
+    values = draw(st.lists(VALUES, min_size=1, max_size=5))
+    forms = [form.text for value in values for form in forms_of(value)] or values
+    whole = st.sampled_from(forms)
+    piece = st.builds(lambda form, a, b: form[min(a, b) : max(a, b)], whole, st.integers(0, 24), st.integers(0, 24))
+    parts = draw(st.lists(st.one_of(whole, piece, st.text(CHARACTERS, max_size=6)), max_size=8))
+    return values, "".join(parts)
+
+
+@given(values_and_text())
+@settings(max_examples=400, deadline=None)
+def test_no_form_of_any_secret_survives(case: tuple[list[str], str]) -> None:
+    values, text = case
+    clean = redactor_of(*values).redact(text)
+    replaced = occurrences(clean, REPLACEMENT)
+    for value in values:
+        for form in forms_of(value):
+            for start, end in occurrences(clean, form.text):
+                if len(form.text) < TOKEN_BELOW and not is_word(clean, start, end):
+                    continue
+                assert any(start <= last and first <= end for first, last in replaced), (form.text, clean)
+
+
+@given(values_and_text())
+@settings(max_examples=400, deadline=None)
+def test_what_no_secret_covers_is_unchanged(case: tuple[list[str], str]) -> None:
+    values, text = case
+    covered = bytearray(len(text))
+    for value in values:
+        for form in forms_of(value):
+            for start, end in occurrences(text, form.text):
+                if len(form.text) >= TOKEN_BELOW or is_word(text, start, end):
+                    first, last = max(0, start - form.before), min(len(text), end + form.after)
+                    covered[first:last] = b"\1" * (last - first)
+    spans = redactor_of(*values).spans(text)
+    for at, mark in enumerate(covered):
+        if not mark:
+            assert not any(start <= at < end for start, end in spans), text[at]
+    if not any(covered):
+        assert redactor_of(*values).redact(text) == text
+
+
+@given(st.lists(VALUES, min_size=2, max_size=6, unique=True), st.data())
+@settings(max_examples=100, deadline=None)
+def test_the_order_and_time_of_registering_do_not_matter(values: list[str], data: st.DataObject) -> None:
+    text = data.draw(values_and_text().map(lambda case: case[1])) + "".join(values)
+    at_once = redactor_of(*values)
+    step_by_step = Redactor()
+    for value in data.draw(st.permutations(values)):
+        step_by_step.redact(text)
+        step_by_step.register(value)
+    assert step_by_step.redact(text) == at_once.redact(text)
+
+
+@pytest.mark.parametrize(
+    ("values", "text", "expected"),
+    [
+        (["abcd1234", "1234wxyz"], "-abcd1234wxyz-", "-[REDACTED]-"),
+        (["abcd", "abcdefgh"], "abcdefgh", "[REDACTED]"),
+        (["abcdefgh", "cdef"], "xabcdefghx cdef", "x[REDACTED]x [REDACTED]"),
+        (["aaaa"], "baaaaaaab", "b[REDACTED]b"),
+        (["abcd", "efgh"], "abcdefgh", "[REDACTED][REDACTED]"),
+    ],
+)
+def test_the_union_of_overlapping_matches_is_hidden(values: list[str], text: str, expected: str) -> None:
+    assert redactor_of(*values).redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pin ab1 entered", "pin [REDACTED] entered"),
+        ("ab1", "[REDACTED]"),
+        ("xab1 ab1x _ab1 ab1_", "xab1 ab1x _ab1 ab1_"),
+        ("(ab1)=ab1,ab1", "([REDACTED])=[REDACTED],[REDACTED]"),
+    ],
+)
+def test_a_short_secret_is_hidden_only_where_it_stands_alone(text: str, expected: str) -> None:
+    assert redactor_of("ab1").redact(text) == expected
+
+
+@pytest.mark.parametrize("value", ["", " ", "\n\t ", b"", "        "])
+def test_an_empty_or_blank_value_hides_nothing(value: str | bytes) -> None:
+    assert redactor_of(value).redact("a  b        c\n\t ") == "a  b        c\n\t "
+
+
+def test_a_long_secret_is_compared_to_its_end() -> None:
+    head = "0123456789" * 6
+    redactor = redactor_of(head + "left", head + "right" * 9)
+    assert redactor.redact(f"{head}left {head}middle {head}{'right' * 9}") == f"[REDACTED] {head}middle [REDACTED]"
+
+
+def test_bytes_are_redacted_whatever_their_encoding() -> None:
+    redactor = redactor_of("grün€paß")
+    data = b"\xff\xfe " + "grün€paß".encode() + b" \x80"
+    assert redactor.redact_bytes(data) == b"\xff\xfe [REDACTED] \x80"
+    assert redactor_of(b"\xff\x00key\xfe").redact_bytes(b"a\xff\x00key\xfeb") == b"a[REDACTED]b"
+    assert "key" not in redactor_of(b"\xff\x00key\xfe").redact(repr({"k": b"\xff\x00key\xfe"}))
+
+
+def test_only_text_and_bytes_are_registered() -> None:
+    with pytest.raises(TypeError, match="only text and bytes can be registered for redaction, not int"):
+        Redactor().register(12345678)  # type: ignore[arg-type]
+
+
+def test_the_newest_values_of_a_name_stay_registered() -> None:
+    redactor = Redactor()
+    redactor.register("kept for ever", name="other")
+    values = [f"value-{number:05d}-of-a-rotation" for number in range(1000)]
+    for value in values:
+        redactor.register(value, name="DB_PASSWORD")
+        assert redactor.redact(f"<{value}>") == "<[REDACTED]>"
+    assert [redactor.redact(value) for value in values[-KEPT_PER_NAME:]] == [REPLACEMENT] * KEPT_PER_NAME
+    assert redactor.redact("kept for ever") == REPLACEMENT
+    held = len(redactor._forms)
+    assert held == KEPT_PER_NAME + 1
+    assert sum(len(tier.values) for tier in redactor._state.tiers) <= 3 * held
+
+
+def test_a_value_with_two_names_stays_while_one_of_them_keeps_it() -> None:
+    redactor = Redactor()
+    redactor.register("shared-value", name="stable")
+    redactor.register("shared-value", name="rotating")
+    for number in range(KEPT_PER_NAME + 5):
+        redactor.register(f"rotating-{number}-value", name="rotating")
+    assert redactor.redact("shared-value") == REPLACEMENT
+
+
+def test_values_without_a_name_are_bounded_too() -> None:
+    redactor = Redactor()
+    for number in range(KEPT_UNNAMED + 10):
+        redactor.register(f"{number:05d}")
+    assert redactor.redact("00000 04105") == "00000 [REDACTED]"
+    assert len(redactor._forms) == KEPT_UNNAMED
+
+
+def test_registering_one_by_one_between_searches_builds_little() -> None:
+    redactor = Redactor()
+    built = []
+    original = redactor._refresh
+
+    def counting(state):  # type: ignore[no-untyped-def]
+        before = {id(tier) for tier in state.tiers}
+        new = original(state)
+        built.append(sum(len(tier.values) for tier in new.tiers if id(tier) not in before))
+        return new
+
+    redactor._refresh = counting  # type: ignore[method-assign]
+    for number in range(500):
+        redactor.register(f"secret-{number:05d}", name=str(number))
+        redactor.redact("a line")
+    assert len(built) == 500
+    assert sum(built) < 500 * 12, "each value may be built into about log2(500) automata"
+    assert len(redactor._state.automata) <= 10
+
+
+def test_several_automata_become_one_when_searches_have_paid_for_it() -> None:
+    redactor = Redactor()
+    for number in range(40):
+        redactor.register(f"secret-{number:05d}")
+        redactor.redact("a line")
+    assert len(redactor._state.automata) > 1
+    for _ in range(16 * 40 + 1):
+        redactor.redact("a line")
+    assert len(redactor._state.automata) == 1
+    assert all(redactor.redact(f"secret-{number:05d}") == REPLACEMENT for number in range(40))
+
+
+def test_a_value_is_hidden_in_every_thread_as_soon_as_register_has_returned() -> None:
+    redactor = Redactor()
+    leaks: list[str] = []
+    start = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        start.wait(timeout=30)
+        for turn in range(60):
+            value = f"thread{number}-turn{turn}-secret"
+            redactor.register(value, name=f"thread {number}" if turn % 2 else "")
+            if value in redactor.redact(f"a line with {value} in it"):
+                leaks.append(value)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert leaks == []
+
+
+def test_a_process_without_secrets_does_not_load_the_automaton() -> None:
+    program = (
+        "import sys; from pywatt_core.redaction import redact, register; assert redact('text') == 'text'\n"
+        "assert not {'ahocorasick', 'hmac', 'json', 'pywatt_core.redaction.forms'} & set(sys.modules)\n"
+        "register('hunter2'); assert redact('a hunter2 b') == 'a [REDACTED] b'; assert 'ahocorasick' in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
