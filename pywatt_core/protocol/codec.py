@@ -46,6 +46,7 @@ __all__ = [
     "encode",
     "encode_enveloped",
     "encode_init",
+    "encode_metadata",
     "encode_wrapped",
     "encoder",
 ]
@@ -186,6 +187,11 @@ def encode_enveloped(message: Message, id: str | None, metadata: Metadata, code:
         return (_to_msgpack if code == MSGPACK else _to_json)(Envelope(id=id, content=content, metadata=metadata))
     except UNWRITABLE as error:
         refuse(message, error)
+
+
+def encode_metadata(metadata: Metadata) -> bytes:
+    """The member ``metadata`` of an envelope, in JSON."""
+    return _to_json(metadata)
 
 
 def encode_wrapped(message: HttpResponse, id: str, source: str) -> bytes:

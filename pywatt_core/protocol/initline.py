@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from ..errors import LocalProtocolError
+from .framing import INIT_LIMIT
 from .lenient import Unreadable, _plain_listen, read_value, safe_text, too_deep, unit_name
-from .messages import Init, TcpAddress, TcpChannel, UnixAddress, listen_address
+from .messages import Announce, Init, TcpAddress, TcpChannel, UnixAddress, listen_address
 from .values import socket_address
 
 _KNOWN = frozenset(Init.__struct_fields__) | {"op"}
@@ -107,6 +109,29 @@ def _convert(found: dict[str, Any]) -> Init:
     if not init.module_id:
         raise Unreadable("the init line: Expected a module id that is not empty - at `$.module_id`", op="init")
     return msgspec.structs.replace(init, listen=str(_listen(init.listen)))
+
+
+def check_init(init: Init, line: bytes) -> None:
+    """Refuse to send what the reference would refuse to read. Raises `LocalProtocolError`, which names the field.
+
+    `line` is what `init` was written as.
+    """
+    if len(line) > INIT_LIMIT:
+        raise LocalProtocolError(f"the init line of {len(line)} bytes is over the limit of {INIT_LIMIT}")
+    try:
+        decode_init(line)
+    except Unreadable as error:
+        raise LocalProtocolError(f"'init' may not be sent: {error}") from None
+    if init.tcp_channel is not None and socket_address(init.tcp_channel.address) is None:
+        raise LocalProtocolError("'init' may not be sent: Expected IP:PORT - at `$.tcp_channel.address`")
+
+
+def check_announce(announce: Announce) -> None:
+    """Refuse to send an announce whose types are wrong. Raises `LocalProtocolError`, which names the field."""
+    try:
+        msgspec.convert(msgspec.to_builtins(announce), Announce)
+    except (ValueError, TypeError) as error:
+        raise LocalProtocolError(f"'announce' may not be sent: {safe_text(error)}") from None
 
 
 def _listen(text: str) -> TcpAddress | UnixAddress:

@@ -14,71 +14,21 @@ from typing import Any, ClassVar, Literal
 
 from msgspec import field, structs
 
-from .values import (
-    U16,
-    AnnouncedEndpoint,
-    Body,
-    Discreet,
-    EncodedMessage,
-    Extension,
-    IpcChannel,
-    Metadata,
-    Octets,
-    ProviderInfo,
-    ServiceType,
-    TcpAddress,
-    TcpChannel,
-    UnixAddress,
-    canonical_uuid,
-    listen_address,
-)
+from .values import U16, Body, Discreet
+from .values import AnnouncedEndpoint as AnnouncedEndpoint
+from .values import EncodedMessage as EncodedMessage
+from .values import Extension as Extension
+from .values import IpcChannel as IpcChannel
+from .values import Metadata as Metadata
+from .values import Octets as Octets
+from .values import ProviderInfo as ProviderInfo
+from .values import ServiceType as ServiceType
+from .values import TcpAddress as TcpAddress
+from .values import TcpChannel as TcpChannel
+from .values import UnixAddress as UnixAddress
+from .values import canonical_uuid as canonical_uuid
+from .values import listen_address as listen_address
 
-__all__ = [  # noqa: RUF022  parts first, then messages in the order of the protocol's tables
-    "AnnouncedEndpoint",
-    "EncodedMessage",
-    "Extension",
-    "IpcChannel",
-    "Metadata",
-    "Octets",
-    "ProviderInfo",
-    "ServiceType",
-    "TcpAddress",
-    "TcpChannel",
-    "UnixAddress",
-    "canonical_uuid",
-    "listen_address",
-    "Message",
-    "ModuleMessage",
-    "OrchestratorMessage",
-    "Role",
-    "Identify",
-    "Announce",
-    "GetSecret",
-    "RotationAck",
-    "RegisterServiceProvider",
-    "DiscoverServiceProviders",
-    "ServiceRequest",
-    "ServiceOperation",
-    "HttpResponse",
-    "PortRequest",
-    "RouteToModule",
-    "HeartbeatAck",
-    "Init",
-    "Secret",
-    "Rotated",
-    "Shutdown",
-    "RegisterServiceProviderResponse",
-    "DiscoverServiceProvidersResponse",
-    "ServiceResponse",
-    "ServiceOperationResult",
-    "HttpRequest",
-    "PortResponse",
-    "RoutedModuleMessage",
-    "RoutedModuleResponse",
-    "Heartbeat",
-    "MESSAGES",
-    "RESPONSE_ENDPOINT",
-]
 
 RESPONSE_ENDPOINT = "__response__"
 """`RouteToModule.target_endpoint` of a reply to a `RoutedModuleMessage` (protocol 12.4)."""

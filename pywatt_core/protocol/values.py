@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -41,15 +40,14 @@ else:
     Body = Octets  # callers pass any bytes; msgspec has to see the type that it must not write as Base64
 
 
-class Discreet(Struct):
+class Discreet(Struct, frozen=True):
     """A Struct whose repr names the fields of `hidden` without their values, so that no log or traceback shows them."""
 
     hidden: ClassVar[frozenset[str]] = frozenset()
 
-    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            yield name, _Veil(value) if name in self.hidden and value is not None else value
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return [(name, _Veil(value) if name in self.hidden and value is not None else value) for name, value in values]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"

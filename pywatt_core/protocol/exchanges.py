@@ -1,0 +1,233 @@
+"""Which message answers which: what of ours waits for an answer, and what of the peer's we still owe one (protocol 3.4).
+
+One `Exchange` per kind of request and per session, used at both ends. The asking end calls `expect`, `resolve` and
+`forget`, the answering end `owe` and `settle`. Because an answer may be sent only where a request was received, and an
+answer that comes after its request was given up is remembered as late, whatever may be sent is welcome when it arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
+
+from ..errors import LocalProtocolError
+from .messages import RESPONSE_ENDPOINT, HttpResponse, Message, RouteToModule, Secret
+
+REMEMBERED: Final = 65_536
+"""How many requests given up, and how many left unanswered, a session remembers; the oldest are forgotten beyond that."""
+
+AUTO_ASSIGNED: Final = "auto-assigned"
+"""The reference's orchestrator may put this in place of the id of a port request (protocol 3.4)."""
+
+
+class Late:
+    """The answer to a request that was given up: nothing waits for it, and nothing is wrong with it."""
+
+
+LATE: Final = Late
+Outcome: TypeAlias = "Hashable | type[Late] | None"
+"""The key under which the request waits; None where the message is to be delivered like any other; `LATE`: to be dropped."""
+
+
+class Stray(Exception):
+    """An answer to nothing that was asked."""
+
+
+class Exchange:
+    """Requests and answers that carry the same id."""
+
+    def __init__(self, request: type[Message], answer: type[Message], member: str) -> None:
+        self.request, self.answer, self._member = request, answer, member
+        self._id: Callable[[Message], str] = attrgetter(member)
+        self._waiting: dict[Hashable, None] = {}
+        self._late: dict[Hashable, None] = {}
+        self._owed: dict[Hashable, int] = {}
+
+    def expect(self, message: Message) -> Hashable | None:
+        """A request of ours is being sent: the key under which it now waits. Raises `LocalProtocolError` for an id in use."""
+        key = (self.answer, self._id(message))
+        if key in self._waiting or key in self._late:
+            raise LocalProtocolError(
+                f"{message.op!r} may not be sent: an earlier one with the same {self._member} has not been answered yet"
+            )
+        self._waiting[key] = None
+        return key
+
+    def resolve(self, message: Message) -> Outcome:
+        """An answer has arrived. Raises `Stray` where nobody asked."""
+        key = (self.answer, self._id(message))
+        if key in self._waiting:
+            del self._waiting[key]
+            return key
+        return self._resolve_late(key, message)
+
+    def _resolve_late(self, key: Hashable, message: Message) -> Outcome:
+        if key in self._late:
+            del self._late[key]
+            return LATE
+        raise Stray(f"nothing that waits for {message.op!r} has this {self._member}")
+
+    def find(self, members: Mapping[str, Any]) -> Hashable | None:
+        """The key of the request that a malformed answer was for, as far as its members tell; it no longer waits."""
+        key = (self.answer, members.get(self._member))
+        try:
+            del self._waiting[key]
+        except (KeyError, TypeError):
+            return None
+        return key
+
+    def forget(self, key: Hashable) -> None:
+        """A request of ours is given up; its answer may still come."""
+        if key in self._waiting:
+            del self._waiting[key]
+            self._late[key] = None
+            bound(self._late)
+
+    def abandon(self) -> list[Hashable]:
+        """The keys of all that waits; nothing does any more."""
+        keys = list(self._waiting)
+        self._waiting.clear()
+        self._late.clear()
+        return keys
+
+    def owe(self, message: Message) -> None:
+        """A request of the peer's has arrived."""
+        key = self._id(message)
+        self._owed[key] = self._owed.get(key, 0) + 1
+        if len(self._owed) > REMEMBERED:
+            bound(self._owed)
+
+    def owe_malformed(self, members: Mapping[str, Any]) -> None:
+        """A request of the peer's has arrived that could not be read, save for its key: it may still be refused."""
+        key = members.get(self._member)
+        if isinstance(key, str):
+            self._owed[key] = self._owed.get(key, 0) + 1
+
+    def settle(self, message: Message) -> None:
+        """An answer of ours is being sent. Raises `LocalProtocolError` where nobody asked, or it has been answered."""
+        key = self._id(message)
+        count = self._owed.get(key)
+        if count is None:
+            raise LocalProtocolError(f"{message.op!r} may not be sent: no request with this {self._member} is waiting for it")
+        if count == 1:
+            del self._owed[key]
+        else:
+            self._owed[key] = count - 1
+
+
+def bound(memory: dict[Hashable, Any]) -> None:
+    while len(memory) > REMEMBERED:
+        del memory[next(iter(memory))]
+
+
+class HttpExchange(Exchange):
+    """Responses leave with a status that HTTP knows."""
+
+    def settle(self, message: HttpResponse) -> None:  # type: ignore[override]  # the table calls it for nothing else
+        if not 100 <= message.status_code <= 599:
+            raise LocalProtocolError("'http_response' may not be sent: its status_code is not between 100 and 599")
+        super().settle(message)
+
+
+class PortExchange(Exchange):
+    """The reference's orchestrator may answer with an id that stands for whichever request is oldest."""
+
+    def _resolve_late(self, key: Hashable, message: Message) -> Outcome:
+        if self._id(message) == AUTO_ASSIGNED:
+            for waiting in (self._waiting, self._late):
+                for oldest in waiting:
+                    del waiting[oldest]
+                    return oldest if waiting is self._waiting else LATE
+        return super()._resolve_late(key, message)
+
+
+class RouteExchange(Exchange):
+    """A `route_to_module` may itself be a reply, which nothing answers (protocol 12.4)."""
+
+    def expect(self, message: RouteToModule) -> Hashable | None:  # type: ignore[override]
+        return None if message.target_endpoint == RESPONSE_ENDPOINT else super().expect(message)
+
+    def owe(self, message: RouteToModule) -> None:  # type: ignore[override]
+        if message.target_endpoint != RESPONSE_ENDPOINT:
+            super().owe(message)
+
+
+class SecretExchange(Exchange):
+    """Secrets are asked for by name, by several at once, and may also be pushed unasked: nothing is ever owed or stray.
+
+    A second request for a name that is being asked for shares the answer of the first and need not travel.
+    """
+
+    def is_asked(self, message: Message) -> bool:
+        """True where the same name is under way."""
+        return (self.answer, self._id(message)) in self._waiting
+
+    def expect(self, message: Message) -> Hashable | None:
+        key = (self.answer, self._id(message))
+        self._waiting[key] = None
+        return key
+
+    def resolve(self, message: Secret) -> Outcome:  # type: ignore[override]
+        key = (self.answer, message.name)
+        if key in self._waiting:
+            del self._waiting[key]
+            return key
+        return LATE if message.value is None else None
+
+    def forget(self, key: Hashable) -> None:
+        self._waiting.pop(key, None)
+
+    def owe(self, message: Message) -> None:
+        """Silence is an answer too."""
+
+    def settle(self, message: Message) -> None:
+        """Pushing is always allowed."""
+
+
+class QueueExchange(Exchange):
+    """Answers without any key, in the order of the requests; one may be waiting at a time (protocol 3.4)."""
+
+    def __init__(self, request: type[Message], answer: type[Message], member: str) -> None:
+        super().__init__(request, answer, member)
+        self._queue: dict[Hashable, bool] = {}
+        self._serial = 0
+        self._count = 0
+
+    def expect(self, message: Message) -> Hashable | None:
+        if any(self._queue.values()):
+            raise LocalProtocolError(f"{message.op!r} may not be sent: the one before has not been answered yet, and answers carry no key")
+        self._serial += 1
+        key = (self.answer, self._serial)
+        self._queue[key] = True
+        return key
+
+    def resolve(self, message: Message) -> Outcome:
+        for key, waiting in self._queue.items():
+            del self._queue[key]
+            return key if waiting else LATE
+        raise Stray(f"nothing waits for {message.op!r}")
+
+    def find(self, members: Mapping[str, Any]) -> Hashable | None:
+        for key, waiting in self._queue.items():
+            del self._queue[key]
+            return key if waiting else None
+        return None
+
+    def forget(self, key: Hashable) -> None:
+        if key in self._queue:
+            self._queue[key] = False
+            bound(self._queue)  # type: ignore[arg-type]
+
+    def abandon(self) -> list[Hashable]:
+        keys = [key for key, waiting in self._queue.items() if waiting]
+        self._queue.clear()
+        return keys
+
+    def owe(self, message: Message) -> None:
+        self._count += 1
+
+    def settle(self, message: Message) -> None:
+        if not self._count:
+            raise LocalProtocolError(f"{message.op!r} may not be sent: no request is waiting for it")
+        self._count -= 1
