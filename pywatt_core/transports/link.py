@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, cast
 
-from ..errors import ChannelClosed, LocalProtocolError, RequestTimeout
+from ..errors import ChannelClosed, LocalProtocolError, RemoteProtocolError, RequestTimeout
 
 if TYPE_CHECKING:
     from ..protocol.messages import Message, Metadata
-    from ..protocol.session import Session
+    from ..protocol.session import Problem, Session
 
 OnMessage = Callable[["Message", "Link"], None]
 OnClose = Callable[["Link", Exception | None], None]
@@ -52,6 +52,7 @@ class Link(asyncio.Protocol):
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._on_message = on_message
         self._on_close = on_close
+        self._report, session.on_problem = session.on_problem, self._on_problem
         self._reader: asyncio.ReadTransport | None = None
         self._writer: asyncio.WriteTransport | None = None
         self._one_transport = True
@@ -74,6 +75,8 @@ class Link(asyncio.Protocol):
         if self._writer is None or self._writer.is_closing():
             raise ChannelClosed(f"{message.op} was not sent: the link is closed", executed="no")
         data, key = self.session.send(message, metadata=metadata)
+        if not data:
+            return key
         if self._wrote_this_tick:
             self._outgoing.append(data)
             if key is not None:
@@ -155,18 +158,25 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for message, answers, _metadata in self.session.receive(data):
-                if answers is None:
-                    self._on_message(message, self)
-                else:
-                    self._resolve(answers, message)
-        except Exception as error:
+            received = self.session.receive(data)
+        except RemoteProtocolError as error:
             self._fail(error)
+            return
+        for message, answers, _metadata in received:
+            if answers is not None:
+                self._resolve(answers, message)
+                continue
+            try:
+                self._on_message(message, self)
+            except Exception as error:
+                self._loop.call_exception_handler({"message": f"acting on {message.op!r} failed", "exception": error, "protocol": self})
+        if self.session.failure is not None:
+            self._fail(self.session.failure)
 
     def eof_received(self) -> bool:
         try:
             self.session.receive(b"")
-        except Exception as error:
+        except RemoteProtocolError as error:
             self.error = self.error or error
         return False
 
@@ -232,6 +242,17 @@ class Link(asyncio.Protocol):
         for waiting in self._waiting.pop(key, ()):
             if not waiting.future.done():
                 waiting.future.set_result(message)
+
+    def _on_problem(self, problem: Problem) -> None:
+        """What arrived malformed was dropped; who waits for it must know, and who sent it gets its negative answer."""
+        if problem.answers is not None:
+            for waiting in self._waiting.pop(problem.answers, ()):
+                if not waiting.future.done():
+                    waiting.future.set_exception(RemoteProtocolError(f"the answer to {waiting.op!r} cannot be read: {problem.detail}"))
+        if problem.refusal is not None:
+            self.post(problem.refusal)
+        if self._report is not None:
+            self._report(problem)
 
     def _give_up(self, waiting: _Waiting) -> None:
         others = self._waiting.get(waiting.key)
