@@ -152,8 +152,6 @@ _URL_ALPHABET = str.maketrans("+/", "-_")
 
 
 def _as_logged(form: str) -> Iterator[str]:
-    """The form itself, as it looks inside a line of JSON, and both where UTF-8 was read as Latin-1."""
-    for text in (form, json.dumps(form, ensure_ascii=False)[1:-1], json.dumps(form)[1:-1]):
-        yield text
-        if not text.isascii():
-            yield _encode(text).decode("latin-1")
+    """The form itself and as it looks inside a line of JSON; the same where its UTF-8 was read as Latin-1, as in `redact_bytes`."""
+    for text in (form,) if form.isascii() else (form, _encode(form).decode("latin-1")):
+        yield from (text, json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1])
