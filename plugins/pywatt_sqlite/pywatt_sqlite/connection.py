@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
-from pywatt_core.errors import StorageError
+from pywatt_core.errors import StorageError, Unavailable
 
-from .failures import code, primary
+from .failures import BACKEND_ERRORS, code, primary, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -31,7 +31,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
 """Seconds between two attempts to get a lock that another process holds."""
 INTERRUPT_EVERY = 0.02
 """Seconds between two interrupts: one that comes before SQLite has begun to work has no effect."""
-
+INTERRUPT_PATIENCE = 5.0
+"""Seconds after which a thread that does not react to interrupts, because of a disk that does not answer, is given up."""
 
 CLOSED = "the database is closed"
 
@@ -62,7 +63,15 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
 class Connection:
     """A connection for one user at a time. `run` executes work in its thread."""
 
-    def __init__(self, target: str, pragmas: tuple[str, ...], *, busy_timeout: float, cached_statements: int, patience: float) -> None:
+    def __init__(
+        self,
+        target: str,
+        pragmas: tuple[str, ...],
+        *,
+        busy_timeout: float,
+        cached_statements: int,
+        patience: float = INTERRUPT_PATIENCE,
+    ) -> None:
         self.lost = False
         """True once a statement could not even be interrupted: the connection is of no use any more."""
         self._target = target
@@ -79,8 +88,11 @@ class Connection:
         self._worker._thread.daemon = True  # a disk that never answers must not keep the process from ending
 
     async def open(self) -> None:
-        """Connect. Raises what sqlite3 raises."""
-        await self._worker
+        """Connect. Raises `Unavailable` or another `StorageError` where that fails."""
+        try:
+            await self._worker
+        except BACKEND_ERRORS as error:
+            raise translated(error, f"opening {self._target}") from error
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._target, uri=True, timeout=0, isolation_level=None, cached_statements=self._cached_statements)
@@ -104,6 +116,8 @@ class Connection:
         """
         if self._closed:
             raise StorageError(CLOSED)
+        if self.lost:
+            raise Unavailable("the connection was given up after a statement that could not be interrupted")
 
         def work() -> T:
             with self._lock:
@@ -149,6 +163,8 @@ class Connection:
 
     async def interrupt(self) -> None:
         """Stop what the thread is doing and wait until it is idle; marks the connection lost where that does not help."""
+        if self.lost:
+            return
         deadline = monotonic() + self._patience
         self._given_up.set()
         idle = asyncio.ensure_future(self._submit(self._given_up.clear))
@@ -191,8 +207,10 @@ class Connection:
             return
         self._closed = True
         await self.interrupt()
+        if self.lost:
+            self._worker.stop()
+            return
         try:
-            async with asyncio.timeout(self._patience):
-                await self._worker.close()
-        except (TimeoutError, sqlite3.Error) as error:
-            log.error("a connection could not be closed: %s", error or "its thread does not answer")
+            await self._worker.close()
+        except sqlite3.Error as error:
+            log.error("a connection could not be closed: %s", error)

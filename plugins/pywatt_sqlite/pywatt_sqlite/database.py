@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import asynccontextmanager
 from functools import partial
@@ -47,7 +48,6 @@ class SqliteDatabase(SqliteQueries):
             target,
             busy_timeout=options.busy_timeout,
             cached_statements=options.cached_statements,
-            patience=options.close_timeout,
         )
         self._readers = Pool("reading", options.readers, partial(make, reader_pragmas(options)), timeout=options.acquire_timeout)
         self._writer: Pool | None = None
@@ -69,9 +69,8 @@ class SqliteDatabase(SqliteQueries):
 
     async def close(self) -> None:
         """Wait for what is running, ``close_timeout`` seconds at most, interrupt the rest and close. May be called twice."""
-        await self._readers.close(self._options.close_timeout)
-        if self._writer is not None:
-            await self._writer.close(self._options.close_timeout)
+        pools = {self._readers, self._writer or self._readers}
+        await asyncio.gather(*[pool.close(self._options.close_timeout, asyncio.current_task()) for pool in pools])
 
     async def ping(self) -> None:
         """Read the file's header. Raises `Unavailable` where that fails."""
@@ -90,8 +89,10 @@ class SqliteDatabase(SqliteQueries):
                     yield row
         finally:
             pool.leaving(connection)
-            await finished(connection.clean(lambda _: reading.close()))
-            pool.release(connection)
+            try:
+                await finished(connection.clean(lambda _: reading.close()))
+            finally:
+                pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self, *, isolation: str | None = None, read_only: bool = False) -> AsyncIterator[Transaction]:

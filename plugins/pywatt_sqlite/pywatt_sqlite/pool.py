@@ -27,7 +27,8 @@ class Pool:
         self._free: list[Connection] = []
         self._users: dict[Connection, asyncio.Task[Any] | None] = {}
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
-        self._all_back: asyncio.Event | None = None
+        self._closer: asyncio.Task[Any] | None = None
+        self._all_back = asyncio.Event()
         self._closed = False
 
     async def acquire(self) -> Connection:
@@ -63,8 +64,11 @@ class Pool:
         else:
             self._hand_over(connection)
 
-    async def close(self, patience: float) -> None:
-        """Wait for users for `patience` seconds, interrupt those that remain, close every connection."""
+    async def close(self, patience: float, closer: asyncio.Task[Any] | None) -> None:
+        """Wait for users for `patience` seconds, interrupt those that remain, close every connection.
+
+        `closer` is the task that closes: what it still holds itself is not waited for.
+        """
         if self._closed:
             return
         self._closed = True
@@ -72,7 +76,7 @@ class Pool:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_exception(StorageError(CLOSED))
-        self._all_back = asyncio.Event()
+        self._closer = closer
         self._check_back()
         try:
             async with asyncio.timeout(patience):
@@ -94,6 +98,8 @@ class Pool:
         self._opening -= 1
         self._connections.add(connection)
         self._hand_over(connection)
+        if self._closed:
+            await connection.close()
 
     async def _turn(self) -> Connection | None:
         turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
@@ -119,7 +125,7 @@ class Pool:
 
     def _refuse_to_wait_for_oneself(self) -> None:
         task = asyncio.current_task()
-        if len(self._users) == len(self._connections) and all(user is task for user in self._users.values()):
+        if not self._opening and len(self._users) == len(self._connections) and all(user is task for user in self._users.values()):
             raise StorageError(
                 f"this task itself holds every connection for {self._use} and would wait for ever: inside a transaction use the "
                 "object that it gave you; end an iteration, or take fetch_all, before the next statement"
@@ -137,7 +143,7 @@ class Pool:
         self._check_back()
 
     def _check_back(self) -> None:
-        if self._all_back is not None and not self._opening:
-            task = asyncio.current_task()
-            if all(user is task for user in self._users.values()) and len(self._free) + len(self._users) == len(self._connections):
+        if self._closed and not self._opening:
+            held = len(self._connections) - len(self._free)
+            if held == sum(user is self._closer for user in self._users.values()):  # the task that closes waits not for itself
                 self._all_back.set()

@@ -1,0 +1,33 @@
+"""What every provider of a kind has to do, as tests: subclass a contract, give it one fixture, and pytest runs them all.
+
+A contract's class attributes say what a backend can do. What it cannot do it declares, and then has to refuse clearly,
+which is tested as well.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .cache import CacheContract
+    from .database import DatabaseContract
+    from .server import ServerContract
+
+__all__ = ["CacheContract", "DatabaseContract", "ServerContract"]
+
+_HOMES = {"CacheContract": "cache", "DatabaseContract": "database", "ServerContract": "server"}
+
+# A plugin author who breaks a contract wants to see the values: pytest shows them only for modules that it rewrites.
+pytest.register_assert_rewrite(*[f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)])
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
