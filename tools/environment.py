@@ -54,6 +54,8 @@ def install(folder: Path, *arguments: str) -> None:
     uv = find_uv()
     if uv is not None:
         run([uv, "pip", "install", "--quiet", "--python", python, *arguments])
+    elif subprocess.run([python, "-c", "import pip"], capture_output=True, check=False).returncode:
+        raise SetUpError(f"{folder} has no pip, because uv made it, and there is no uv now: remove it ('make clean') and try again")
     else:
         run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", *arguments])
 

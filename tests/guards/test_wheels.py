@@ -79,7 +79,7 @@ def plugins(bin_folder: Path, folder: Path) -> list[dict[str, object]]:
         [bin_folder / "pywatt", "plugins", "--json"], cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    listed: list[dict[str, object]] = json.loads(done.stdout)["plugins"]
+    listed: list[dict[str, object]] = json.loads(done.stdout)
     return listed
 
 

@@ -99,6 +99,16 @@ def test_the_installer_that_is_there_is_used(tmp_path: Path, monkeypatch: pytest
     assert words[-3:] == ["--require-hashes", "-r", "constraints.txt"]
 
 
+def test_an_environment_without_pip_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    python.chmod(0o755)
+    monkeypatch.setenv("UV", "")
+    with pytest.raises(SetUpError, match="has no pip, because uv made it, and there is no uv now: remove it"):
+        install(tmp_path, "nothing")
+
+
 def test_an_installer_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uv = tmp_path / "uv"
     uv.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
