@@ -28,7 +28,14 @@ def pywatt_register_commands() -> Iterable[Command]:
 @hookimpl
 def pywatt_register_sections() -> Iterable[TopSection]:
     """``[gateway]`` and ``[modules.NAME]``, the latter with tables of its own that are laid over the top-level ones."""
-    from .gateway.options import GatewayOptions
-    from .settings import ModuleSettings
-
-    return [TopSection("gateway", GatewayOptions), TopSection("modules", ModuleSettings, named=True, overlays=True)]
+    return [
+        TopSection("gateway", "pywatt_orchestrator.gateway.options:GatewayOptions"),
+        TopSection(
+            "modules",
+            "pywatt_orchestrator.settings:ModuleSettings",
+            named=True,
+            overlays=True,
+            secrets="secrets",
+            check="pywatt_orchestrator.project:read_project",
+        ),
+    ]

@@ -39,7 +39,7 @@ class Guardian:
         os.set_blocking(self._pipe, False)
         try:
             self._popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(PROGRAM)],
+                [sys.executable, "-I", "-S", str(PROGRAM), str(self._lock)],
                 stdin=reading,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

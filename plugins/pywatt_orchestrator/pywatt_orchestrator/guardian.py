@@ -1,15 +1,17 @@
 """Outlives its orchestrator for a moment and sweeps up: a program of its own that imports next to nothing.
 
-The orchestrator holds the only write end of our standard input and keeps us informed: ``+PGID`` for a process group
+Our argument is the descriptor of the folder's lock, which we hold until we end. The orchestrator holds the only write end
+of our standard input and keeps us informed: ``+PGID`` for a process group
 that lives, ``-PGID`` for one that is gone, ``d FOLDER`` for the folder to remove. When that pipe ends, the orchestrator
 is gone, by whatever way. Modules see the end of their own standard input at the same moment and get `GRACE` to answer
 what runs; then the groups that remain are killed and the folder is removed.
 """
 
-# ruff: noqa: PTH108, PTH118, PTH106, PTH120, PTH208 - pathlib would triple what this process weighs.
+# ruff: noqa: PTH108, PTH118, PTH106, PTH116, PTH120, PTH208 - pathlib would triple what this process weighs.
 
 import os
 import signal
+import sys
 import time
 
 GRACE = 0.6
@@ -26,7 +28,10 @@ def lives(group: int) -> bool:
     return True
 
 
-def remove(folder: str) -> None:
+def remove(folder: str, lock: int) -> None:
+    """Not where the orchestrator has removed it itself and another one has made it anew."""
+    if not os.path.samestat(os.fstat(lock), os.stat(os.path.join(folder, "lock"))):
+        return
     for name in os.listdir(folder):
         os.unlink(os.path.join(folder, name))
     os.rmdir(folder)
@@ -62,7 +67,7 @@ def main() -> None:
             continue
     try:
         if folder is not None:
-            remove(folder)
+            remove(folder, int(sys.argv[1]))
     except OSError:
         pass  # Already gone, or the folder above is in use by another project.
 

@@ -119,6 +119,13 @@ class Source:
         self._take(text.encode("utf-8", "backslashreplace").strip(), "stdout")
         self._plan_summary()
 
+    def note(self, text: str, *, level: str) -> None:
+        """What the orchestrator has to say about something that the process did; a flood of it is a flood too."""
+        self._budget.refill(self._loop.time())
+        if self._budget.spend(len(text)):
+            self._journal.say(text, module=self._module, level=level)
+        self._plan_summary()
+
     def end(self) -> None:
         """Nothing more will come."""
         for line in self._lines.rest():

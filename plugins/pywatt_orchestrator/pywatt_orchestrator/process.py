@@ -63,6 +63,12 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
+    def signal_leader(self, number: int) -> None:
+        """Send a signal to the process alone."""
+        if not self.exited.done():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, number)
+
     def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         try:

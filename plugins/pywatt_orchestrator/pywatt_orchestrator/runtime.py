@@ -86,9 +86,10 @@ class RuntimeFolder:
         """Remove the folder and everything in it, then let go of the lock; may be called twice."""
         if self.lock < 0:
             return
-        shutil.rmtree(self.path, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            self.path.parent.rmdir()
+        if _is_at(self.lock, self.path / LOCK):
+            shutil.rmtree(self.path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.path.parent.rmdir()
         os.close(self.lock)
         self.lock = -1
 
@@ -147,13 +148,21 @@ def _try_lock(path: Path) -> int | None:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The last holder removes the file before it lets go: what was locked may no longer be what stands there.
-        if os.path.samestat(os.fstat(lock), path.lstat()):
-            return lock
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(lock)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    if _is_at(lock, path):
+        return lock
+    os.close(lock)  # The last holder removed the file before it let go.
     return None
+
+
+def _is_at(lock: int, path: Path) -> bool:
+    """Whether the locked file is still the one that stands at `path`."""
+    try:
+        return os.path.samestat(os.fstat(lock), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def read_holder(folder: Path) -> Holder | None:

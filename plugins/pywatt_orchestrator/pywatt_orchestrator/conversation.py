@@ -1,0 +1,171 @@
+"""What one process says and what it is answered, whatever link it comes over. One row a message."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from pywatt_core.errors import ChannelClosed, PyWattError
+from pywatt_core.protocol.messages import (
+    RESPONSE_ENDPOINT,
+    Announce,
+    DiscoverServiceProviders,
+    DiscoverServiceProvidersResponse,
+    EncodedMessage,
+    GetSecret,
+    Heartbeat,
+    HeartbeatAck,
+    Identify,
+    Message,
+    PortRequest,
+    PortResponse,
+    RegisterServiceProvider,
+    RegisterServiceProviderResponse,
+    RotationAck,
+    RoutedModuleResponse,
+    RouteToModule,
+    ServiceOperation,
+    ServiceOperationResult,
+    ServiceRequest,
+    ServiceResponse,
+)
+
+from .places import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pywatt_core.protocol.session import Problem
+    from pywatt_core.transports.link import Link
+
+    from .desk import SecretDesk
+    from .logs import Source
+    from .project import ModulePlan
+
+NO_SERVICES = "this orchestrator hosts no services: configure the module's own, for example [databases.main] or [caches.main]"
+NO_MESSAGES = "this orchestrator does not carry messages between modules"
+
+
+class Conversation:
+    """One process's side of everything that is not HTTP. Nothing here ever waits while a link is being read."""
+
+    def __init__(
+        self, plan: ModulePlan, module_id: str, *, desk: SecretDesk, source: Source, on_announce: Callable[[Announce], None]
+    ) -> None:
+        self.plan, self.module_id = plan, module_id
+        self._desk, self._source, self._on_announce = desk, source, on_announce
+        self.announced = False
+        self.pulse: float | None = None
+        """When it last acknowledged a heartbeat on standard output, by the loop's clock."""
+        self._asked: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._rows: dict[type[Message], Callable[[Any, Link], None]] = {
+            Announce: self._announce,
+            GetSecret: self._get_secret,
+            HeartbeatAck: self._heartbeat_ack,
+            PortRequest: self._port_request,
+            RotationAck: self._nothing,
+            Identify: self._nothing,
+            RegisterServiceProvider: lambda message, link: self._reply(
+                RegisterServiceProviderResponse(success=False, error=NO_SERVICES), link
+            ),
+            DiscoverServiceProviders: lambda message, link: self._reply(
+                DiscoverServiceProvidersResponse(success=False, error=NO_SERVICES), link
+            ),
+            ServiceRequest: self._service_request,
+            ServiceOperation: self._service_operation,
+            RouteToModule: self._route_to_module,
+        }
+
+    def take(self, message: Message, link: Link) -> None:
+        """A link's `on_message`."""
+        row = self._rows.get(type(message))
+        if row is None:
+            self._source.note(f"a message that nothing waits for was ignored: {message.op}", level="debug")
+        else:
+            row(message, link)
+
+    def problem(self, problem: Problem, link: Link | None) -> None:
+        """A session's `on_problem`: what cannot be acted on is shown, and costs the module nothing else."""
+        if problem.refusal is not None and link is not None:
+            self._reply(problem.refusal, link)
+        if problem.kind == "text":
+            self._source.stray(problem.text)
+        elif problem.kind == "illegal" and self.announced and "'announce'" in problem.detail:
+            self._source.note("it announced itself again; the first announce stands", level="warning")
+        elif problem.kind == "unknown":
+            self._source.note(f"a message of an unknown kind was ignored: {problem.detail}", level="warning")
+        else:
+            self._source.note(f"a message was dropped ({problem.kind}): {problem.detail}", level="warning")
+
+    def end(self) -> None:
+        """The process is gone."""
+        for task in self._tasks:
+            task.cancel()
+
+    # ── rows ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _announce(self, message: Announce, _link: Link) -> None:
+        self.announced = True
+        self._on_announce(message)
+
+    def _heartbeat_ack(self, _message: HeartbeatAck, link: Link) -> None:
+        self.pulse = self._loop.time()
+
+    def _nothing(self, _message: Message, _link: Link) -> None:
+        """Understood, and nothing follows from it."""
+
+    def _get_secret(self, message: GetSecret, link: Link) -> None:
+        task = self._loop.create_task(self._deliver(message.name, link))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, name: str, link: Link) -> None:
+        answer = await self._desk.answer(self.plan, self.module_id, name, asked=self._asked, starting=not self.announced)
+        if answer.value is None and self.plan.rust:
+            return  # The Rust SDK knows no negative answer and would take this line for a broken one (protocol 9.1).
+        self._reply(answer, link)
+        if self.plan.rust:
+            self._reply(Heartbeat(), link)  # It may swallow the line after its answer (protocol 9.3).
+
+    def _port_request(self, message: PortRequest, link: Link) -> None:
+        port = free_port(message.specific_port)
+        if port is None:
+            text = f"port {message.specific_port} is in use or not allowed"
+            self._reply(PortResponse(request_id=message.request_id, success=False, port=0, error_message=text), link)
+        else:
+            self._reply(PortResponse(request_id=message.request_id, success=True, port=port), link)
+
+    def _service_request(self, message: ServiceRequest, link: Link) -> None:
+        self._source.note(f"it asks for a service: {NO_SERVICES}", level="warning")
+        self._reply(ServiceResponse(id=message.id, service_type=message.service_type, success=False, error=NO_SERVICES), link)
+
+    def _service_operation(self, message: ServiceOperation, link: Link) -> None:
+        # The reference finds the waiting caller only by the echoed operation (protocol 3.4).
+        echo = {
+            "connection_id": message.connection_id,
+            "service_type": message.service_type,
+            "operation": message.operation,
+            "params": message.params,
+        }
+        answer = ServiceOperationResult(
+            success=False, error=NO_SERVICES, params=echo, connection_id=message.connection_id, request_id=message.request_id
+        )
+        self._reply(answer, link)
+
+    def _route_to_module(self, message: RouteToModule, link: Link) -> None:
+        if message.target_endpoint == RESPONSE_ENDPOINT:
+            self._source.note("an answer to a message that was never routed was ignored", level="debug")
+            return
+        self._source.note(f"it sends a message to {message.target_module_id!r}: {NO_MESSAGES}", level="warning")
+        payload = EncodedMessage(data=b'{"Err":"%s"}' % NO_MESSAGES.encode(), format="Json")
+        self._reply(RoutedModuleResponse(source_module_id=message.target_module_id, request_id=message.request_id, payload=payload), link)
+
+    def _reply(self, message: Message, link: Link) -> None:
+        try:
+            link.post(message)
+        except ChannelClosed:
+            pass  # It ended while it was being answered.
+        except PyWattError as error:
+            self._source.note(f"an answer could not be sent: {error}", level="error")

@@ -1,0 +1,53 @@
+"""Secrets are handed out one by one, to the module that may have them, each hidden from every log before it leaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pywatt_core.errors import SecretError, SecretNotFound
+from pywatt_core.protocol.messages import Secret
+from pywatt_core.redaction import register
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .logs import Journal
+    from .project import ModulePlan
+
+
+class SecretDesk:
+    """Answers `get_secret` from the configured sources. `fetch` raises `SecretNotFound` or another `SecretError`."""
+
+    def __init__(self, fetch: Callable[[str], Awaitable[str]], journal: Journal, *, way_out: str) -> None:
+        self._fetch = fetch
+        self._journal = journal
+        self._way_out = way_out
+        """How to provide a missing secret, with ``{name}`` and ``{module}`` in it."""
+
+    async def answer(self, plan: ModulePlan, module_id: str, name: str, *, asked: set[str], starting: bool) -> Secret:
+        """The secret, or why there is none to be had; `asked` are the names that this process asked for while it started."""
+        if (refusal := self._refusal(plan, name, asked, starting)) is not None:
+            self._journal.say(refusal, module=module_id, level="error")
+            return Secret(name=name, error=refusal)
+        if starting:
+            asked.add(name)
+        try:
+            value = await self._fetch(name)
+        except SecretNotFound:
+            text = f"it asks for the secret {name!r}, which no source knows: {self._way_out.format(name=name, module=plan.name)}"
+        except SecretError as error:
+            text = f"the secret {name!r} could not be read: {error}"
+        else:
+            register(value, name=name)
+            return Secret(name=name, value=value)
+        self._journal.say(text, module=module_id, level="error")
+        return Secret(name=name, error=text)
+
+    def _refusal(self, plan: ModulePlan, name: str, asked: set[str], starting: bool) -> str | None:
+        if plan.secret_names is None:
+            if starting or name in asked:
+                return None
+            return f"it may not have the secret {name!r}, which it did not ask for while it started: name it in secrets= of its decorator"
+        if name in plan.secret_names:
+            return None
+        return f'it may not have the secret {name!r}: add "{name}" to secrets in [modules.{plan.name}]'

@@ -1,0 +1,317 @@
+"""One process of one instance: spawned, greeted, watched until it is ready, kept alive, ended, reaped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pywatt_core.errors import ChannelClosed, PyWattError
+from pywatt_core.protocol.messages import (
+    Announce,
+    Extension,
+    Heartbeat,
+    HttpRequest,
+    HttpResponse,
+    Init,
+    Shutdown,
+    TcpAddress,
+    TcpChannel,
+    UnixAddress,
+)
+from pywatt_core.protocol.session import Facts, Role, Session, Wire
+from pywatt_core.transports.link import Link, new_id
+from pywatt_core.transports.stdio import open_pipes
+
+from . import probe
+from .channel import ChannelDoor, own_uid
+from .conversation import Conversation
+from .logs import Pump, Source
+from .places import Place, announced_address
+from .process import Child, Spawn, environment, spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pywatt_core.protocol.session import Problem
+
+    from .desk import SecretDesk
+    from .guard import Guardian
+    from .logs import Journal
+    from .project import ModulePlan
+
+LAST_WORDS = 0.5
+"""Seconds to read on after a process has ended, where something that it started still holds its pipes."""
+DUMP_TIME = 1.0
+"""Seconds that a process which hangs gets to write down where."""
+MISSED_BEFORE_NOTICE = 2.0
+"""Seconds without an acknowledgement after which a module is taken for hanging: two heartbeats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What every process shares with all others."""
+
+    journal: Journal
+    guardian: Guardian
+    desk: SecretDesk
+    api: str
+    """``init.orchestrator_api``."""
+    environ: Mapping[str, str]
+    python: str = sys.executable
+
+
+class Run:
+    """One process. `announced` resolves with its first announce, `doomed` with the reason why it has to be replaced."""
+
+    def __init__(self, plan: ModulePlan, module_id: str, place: Place, around: Surroundings, *, on_notice: Callable[[bool], None]) -> None:
+        self.plan, self.module_id, self._place, self._around = plan, module_id, place, around
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self.announced: asyncio.Future[Announce] = loop.create_future()
+        self.doomed: asyncio.Future[str] = loop.create_future()
+        self.hangs = False
+        """It has left heartbeats unanswered for longer than two of them."""
+        self.address: TcpAddress | UnixAddress | None = None
+        """Where it is reached once it has announced itself; None for a module that serves no port."""
+        self._on_notice = on_notice
+        self._source = Source(around.journal, module_id)
+        self._talk = Conversation(plan, module_id, desk=around.desk, source=self._source, on_announce=self._announce)
+        self._facts = Facts()
+        self._link: Link | None = None
+        self._door: ChannelDoor | None = None
+        self._pump: Pump | None = None
+        self._pump_transport: asyncio.ReadTransport | None = None
+        self.child: Child | None = None
+        self._beat_at: float | None = None
+        """When the heartbeat that waits for its acknowledgement was sent."""
+
+    # ── beginning ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def open(self) -> Child:
+        """Spawn and greet. Raises `PyWattError` or `OSError` with the reason where there is nothing to watch; nothing is left then."""
+        try:
+            self._place.open()
+            if self.plan.rust:
+                self._door = ChannelDoor(self._channel, uid=own_uid(), turned_away=lambda text: self._source.note(text, level="error"))
+            self.child = child = spawn(self._what(), on_started=self._around.guardian.add, on_gone=self._around.guardian.discard)
+            self._pump = pump = Pump(self._source)
+            session = self._session(Wire.STDIO, lambda problem: self._talk.problem(problem, self._link))
+            self._link = await open_pipes(session, child.stdout, child.stdin, on_message=self._talk.take, on_close=self._wire_closed)
+            self._pump_transport, _ = await self._loop.connect_read_pipe(lambda: pump, os.fdopen(child.stderr, "rb", buffering=0))
+            with contextlib.suppress(ChannelClosed):  # It ended before it was greeted: its exit code says more.
+                self._link.post(self._init())
+        except BaseException:
+            await self.kill()
+            raise
+        return child
+
+    def _what(self) -> Spawn:
+        settings = self.plan.settings
+        extra = dict(settings.env)
+        if settings.run is not None or settings.module_id_env:
+            extra["PYWATT_MODULE_ID"] = self.module_id
+        fd = self._place.fd
+        if fd is not None:
+            extra["PYWATT_LISTEN_FD"] = str(fd)
+        return Spawn(
+            argv=self.plan.command_line(self._around.python),
+            cwd=str(self.plan.cwd),
+            env=environment(self._around.environ, inherit=settings.inherit_env, extra=extra),
+            pass_fds=() if fd is None else (fd,),
+        )
+
+    def _init(self) -> Init:
+        channel = TcpChannel(address=self._door.address, required=True) if self._door is not None else None
+        return Init(
+            orchestrator_api=self._around.api,
+            module_id=self.module_id,
+            env=dict(self.plan.settings.env),
+            listen=self._place.listen,
+            tcp_channel=channel,
+            pywatt=Extension(config=dict(self.plan.config)),
+        )
+
+    def _channel(self) -> Link:
+        session = self._session(
+            Wire.CHANNEL, lambda problem: self._talk.problem(problem, self._door.link if self._door is not None else None)
+        )
+        return Link(session, on_message=self._talk.take, on_close=self._channel_closed)
+
+    def _session(self, wire: Wire, on_problem: Callable[[Problem], None]) -> Session:
+        return Session(Role.ORCHESTRATOR, wire, facts=self._facts, module_id=self.module_id, on_problem=on_problem, new_id=new_id)
+
+    # ── being watched ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def ipc_only(self) -> bool:
+        return self._offers("http_ipc_only")
+
+    def _offers(self, feature: str) -> bool:
+        announce = self.announced.result() if self.announced.done() else None
+        return announce is not None and announce.pywatt is not None and feature in announce.pywatt.features
+
+    def _announce(self, announce: Announce) -> None:
+        if self.announced.done():
+            return
+        self.announced.set_result(announce)
+        if self.ipc_only:
+            return
+        try:
+            self.address = announced_address(announce.listen, self._place)
+        except ValueError as error:
+            self.doom(str(error))
+
+    async def until_ready(self) -> None:
+        """Wait for the announce, then until the address accepts and the health path answers 2xx, however long that takes."""
+        announce = await self.announced
+        path = self.plan.settings.health
+        announced = {endpoint.path for endpoint in announce.endpoints if "GET" in (method.upper() for method in endpoint.methods)}
+        pause = probe.FIRST_PAUSE
+        while True:
+            try:
+                async with asyncio.timeout(probe.ATTEMPT):
+                    await self._ask(path if path in announced else None)
+                return
+            except probe.NotWell as error:
+                self.not_ready_because = str(error)
+            except TimeoutError:
+                self.not_ready_because = f"{path} was not answered within {probe.ATTEMPT:g} s"
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, probe.LONGEST_PAUSE)
+
+    not_ready_because = "it has not announced itself"
+
+    async def _ask(self, path: str | None) -> None:
+        if not self.ipc_only:
+            assert self.address is not None
+            await probe.ask(self.address, path)
+        elif path is not None and self._link is not None:
+            try:
+                await probe.ask_over_link(self._link, path, timeout=probe.ATTEMPT)
+            except PyWattError as error:
+                raise probe.NotWell(f"{path} was not answered ({error})") from error
+
+    async def http_request(self, request: HttpRequest) -> HttpResponse:
+        """Carry a request over standard input to a module without a port. Raises what `Link.request` raises."""
+        if self._link is None:
+            raise ChannelClosed("the module is not running", executed="no")
+        answer = await self._link.request(request, timeout=probe.ATTEMPT * 6)
+        assert isinstance(answer, HttpResponse)
+        return answer
+
+    def beat(self, now: float, *, late: bool) -> None:
+        """Called each second. `late`: we ourselves were held up, so that nobody else can be blamed."""
+        if self._door is not None and self._door.link is not None:
+            with contextlib.suppress(PyWattError):
+                self._door.link.post(Heartbeat())  # It lets a Rust module's own frames through (protocol 5.2).
+        if not self._offers("heartbeat") or self._link is None or self.doomed.done():
+            return
+        if self._beat_at is not None and (self._talk.pulse or 0.0) >= self._beat_at:
+            self._beat_at = None
+            self._notice(False)
+        if self._beat_at is None:
+            self._beat_at = now
+            with contextlib.suppress(PyWattError):
+                self._link.post(Heartbeat())
+        elif late:
+            self._beat_at = now
+        elif now - self._beat_at >= self.plan.settings.hang_timeout:
+            self.doom(f"it hangs: no heartbeat was acknowledged for {now - self._beat_at:.0f} s (hang_timeout)")
+        elif now - self._beat_at >= MISSED_BEFORE_NOTICE:
+            self._notice(True)
+
+    def _notice(self, hangs: bool) -> None:
+        if hangs is not self.hangs:
+            self.hangs = hangs
+            self._on_notice(hangs)
+
+    def doom(self, reason: str) -> None:
+        """It has to be replaced; the first reason stands."""
+        if not self.doomed.done():
+            self.doomed.set_result(reason)
+
+    def _wire_closed(self, _link: Link, error: Exception | None) -> None:
+        if self.child is None or self.child.exited.done():
+            return
+        if error is not None:
+            self.doom(f"its standard output cannot be read any more: {error}")
+        else:
+            self._source.note("it closed its standard output", level="warning")
+
+    def _channel_closed(self, _link: Link, error: Exception | None) -> None:
+        if self.child is not None and not self.child.exited.done():
+            self._source.note(f"its channel closed{f': {error}' if error else ''}", level="warning")
+
+    # ── ending ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def stop(self) -> int:
+        """Ask it to end, then tell it, then end it with everything it started; return the exit code."""
+        assert self.child is not None
+        settings = self.plan.settings
+        for link in (self._link, self._door.link if self._door is not None else None):
+            if link is not None:
+                with contextlib.suppress(PyWattError):
+                    link.post(Shutdown())
+        if self._link is not None:
+            self._link.close_writing()
+        if not await self._ends_within(settings.stop_timeout):
+            self._source.note(f"it does not end {settings.stop_timeout:g} s after shutdown (stop_timeout): SIGTERM", level="warning")
+            self.child.signal(signal.SIGTERM)
+            self.child.signal(signal.SIGCONT)
+            if not await self._ends_within(settings.kill_timeout):
+                self._source.note(f"it ignores SIGTERM for {settings.kill_timeout:g} s (kill_timeout): SIGKILL", level="warning")
+        return await self.kill()
+
+    async def dump_and_kill(self) -> int:
+        """End a process that hangs; a Python one first writes to its log where (its faulthandler answers SIGABRT)."""
+        assert self.child is not None
+        if self.plan.settings.run is not None and _without_core_file(self.child.pid):
+            self.child.signal_leader(signal.SIGABRT)
+            self.child.signal(signal.SIGCONT)
+            await self._ends_within(DUMP_TIME)
+        return await self.kill()
+
+    async def kill(self) -> int:
+        """End it now, with everything it started, and close what led to it; return the exit code. May be called twice."""
+        code = 0
+        if self.child is not None:
+            self.child.signal(signal.SIGKILL)
+            code = await self.child.exited
+        self._talk.end()
+        if self._pump is not None and self._pump_transport is not None:
+            ends: list[asyncio.Future[None]] = [self._pump.ended]
+            if self._link is not None:
+                ends.append(self._link.closed)
+            await asyncio.wait(ends, timeout=LAST_WORDS)
+            self._pump_transport.close()
+        if self._link is not None:
+            await self._link.close()
+        if self._door is not None:
+            await self._door.close()
+        return code
+
+    def kill_at_once(self) -> None:
+        """SIGKILL without waiting: somebody has lost patience."""
+        if self.child is not None:
+            self.child.signal(signal.SIGKILL)
+
+    async def _ends_within(self, seconds: float) -> bool:
+        assert self.child is not None
+        done, _ = await asyncio.wait({self.child.exited}, timeout=seconds)
+        return bool(done)
+
+
+def _without_core_file(pid: int) -> bool:
+    """Forbid a process to leave a core file when it aborts; False where that cannot be done."""
+    try:
+        import resource
+
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+    except (AttributeError, OSError, ImportError, ValueError):
+        return False
+    return True

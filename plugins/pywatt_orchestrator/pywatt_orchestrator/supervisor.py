@@ -1,0 +1,262 @@
+"""All modules of one orchestrator: started in the order of their dependencies, shown to the gateway, stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from pywatt_core.config import suggestion
+from pywatt_core.errors import ConfigError
+
+from . import gateway as front
+from .instance import Instance, Status, place_for
+from .states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from .project import ModulePlan, Project
+    from .run import Surroundings
+    from .runtime import RuntimeFolder
+
+BEAT = 1.0
+"""Seconds between heartbeats."""
+LATE = 2.0
+"""Seconds between two beats that show that we were held up ourselves."""
+
+
+class Supervisor:
+    """`start`, then `stop`. Everything between happens by itself; `update` is called with a new table of routes each time it changes."""
+
+    def __init__(
+        self, project: Project, folder: RuntimeFolder, around: Surroundings, *, update: Callable[[front.RouteTable], None]
+    ) -> None:
+        self.project = project
+        self._around = around
+        self._update = update
+        self._loop = asyncio.get_running_loop()
+        self._instances: dict[str, list[Instance]] = {}
+        for name, plan in project.modules.items():
+            self._instances[name] = [
+                Instance(
+                    plan,
+                    module_id,
+                    place_for(plan, folder.socket_path(module_id)),
+                    around,
+                    may_start=self._dependencies_of(plan),
+                    on_change=self._changed,
+                )
+                for module_id in plan.module_ids()
+            ]
+        self._doors: dict[str, front.Instance] = {}
+        self._publishing = False
+        self._change = asyncio.Condition()
+        self._waking: set[asyncio.Task[None]] = set()
+        self._beat: asyncio.TimerHandle | None = None
+        self._last_beat = 0.0
+        self._announced_ready: set[str] = set()
+        self.stopping = False
+
+    # ── all of them ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Start every module; those with dependencies once these are ready."""
+        self._publish()
+        self._tick()
+        for instance in self.instances():
+            instance.start()
+
+    async def stop(self) -> None:
+        """Stop every module, those that others depend on after these; returns when no process is left."""
+        self.stopping = True
+        names = list(self._instances)
+        tasks: dict[str, asyncio.Task[None]] = {}
+        for name in reversed(self._in_order(names)):
+            dependents = [other for other in names if name in self.project.modules[other].settings.depends_on]
+            tasks[name] = asyncio.create_task(self._stop_after([tasks[other] for other in dependents], name), name=f"stopping {name}")
+        if tasks:
+            await asyncio.wait(tasks.values())
+        if self._beat is not None:
+            self._beat.cancel()
+        for task in tasks.values():
+            task.result()
+
+    async def _stop_after(self, first: Sequence[asyncio.Task[None]], name: str) -> None:
+        if first:
+            await asyncio.wait(first)
+        await asyncio.gather(*(instance.stop() for instance in self._instances[name]))
+
+    def kill_at_once(self) -> None:
+        """End every process without grace."""
+        for instance in self.instances():
+            instance.kill_at_once()
+
+    def _in_order(self, names: Iterable[str]) -> list[str]:
+        """Dependencies before those that need them."""
+        ordered: dict[str, None] = {}
+
+        def visit(name: str) -> None:
+            if name not in ordered:
+                for dependency in self.project.modules[name].settings.depends_on:
+                    if dependency in self._instances:
+                        visit(dependency)
+                ordered[name] = None
+
+        for name in names:
+            visit(name)
+        return list(ordered)
+
+    # ── some of them ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def instances(self, name: str | None = None) -> list[Instance]:
+        """The instances of the module `name`, the instance `name`, or all. Raises `ConfigError` that names the nearest."""
+        everything = [instance for many in self._instances.values() for instance in many]
+        if name is None:
+            return everything
+        found = self._instances.get(name) or [instance for instance in everything if instance.module_id == name]
+        if not found:
+            raise ConfigError(f"there is no module {name!r}. {suggestion(name, self._instances, 'modules')}")
+        return found
+
+    def status(self, name: str | None = None) -> list[Status]:
+        """How they are. Raises like `instances`."""
+        return [instance.status() for instance in self.instances(name)]
+
+    async def stop_module(self, name: str) -> None:
+        """Stop one module or instance until somebody restarts it. Raises like `instances`."""
+        await asyncio.gather(*(instance.stop() for instance in self.instances(name)))
+
+    async def restart_module(self, name: str) -> list[Status]:
+        """Restart one module or instance, one process after the other, each ready before the next; requests wait meanwhile.
+
+        Returns how they are then, which need not be ready. Raises like `instances`.
+        """
+        found = self.instances(name)
+        for instance in found:
+            await instance.restart()
+            if await instance.settled(State.READY, State.FAILED, State.BACKOFF, State.STOPPED) is not State.READY:
+                break
+        return [instance.status() for instance in found]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds; it is asked after every change."""
+        async with self._change:
+            await self._change.wait_for(condition)
+
+    def nothing_left(self) -> bool:
+        """Nothing runs and nothing will without a person."""
+        return all(instance.state in (State.FAILED, State.STOPPED) for instance in self.instances())
+
+    # ── dependencies ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _dependencies_of(self, plan: ModulePlan) -> Callable[[], asyncio.Future[None]]:
+        async def wait(instances: list[Instance]) -> None:
+            said = ""
+            while waiting := [name for name in plan.settings.depends_on if not self._is_ready(name)]:
+                text = f"it waits for {' and '.join(self._word_about(name) for name in waiting)}"
+                for instance in instances:
+                    if instance.state is State.STARTING and instance.run is None:
+                        instance.why = text
+                if text != said:
+                    said = text
+                async with self._change:
+                    await self._change.wait()
+
+        return lambda: asyncio.ensure_future(wait(self._instances[plan.name]))
+
+    def _is_ready(self, name: str) -> bool:
+        """One ready instance is enough to be of use."""
+        return any(instance.state is State.READY for instance in self._instances.get(name, ()))
+
+    def _word_about(self, name: str) -> str:
+        state = self._instances[name][0].state
+        return f"{name}, which is {state.value}" if state in (State.FAILED, State.STOPPED, State.BACKOFF) else name
+
+    # ── telling others ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _changed(self, instance: Instance) -> None:
+        if not self._publishing:
+            self._publishing = True
+            self._loop.call_soon(self._after_change)
+        if instance.state is State.READY and not instance.hangs and instance.module_id not in self._announced_ready:
+            self._announced_ready.add(instance.module_id)
+            spent = instance.status().uptime or 0.0
+            self._around.journal.say(f"ready in {spent:.2f} s on {instance.plan.mount}", module=instance.module_id)
+        elif instance.state in (State.STARTING, State.STOPPED):
+            self._announced_ready.discard(instance.module_id)
+
+    def _after_change(self) -> None:
+        self._publishing = False
+        self._publish()
+        task = self._loop.create_task(self._wake())
+        self._waking.add(task)
+        task.add_done_callback(self._waking.discard)
+
+    async def _wake(self) -> None:
+        async with self._change:
+            self._change.notify_all()
+
+    def _publish(self) -> None:
+        """A new table of routes: who is there, and what each module announced last."""
+        modules = []
+        for name, instances in self._instances.items():
+            settings = self.project.modules[name].settings
+            announces = [instance.announce for instance in instances if instance.announce is not None]
+            doors = [door for instance in instances if (door := self._door(instance)) is not None]
+            modules.append(
+                front.ModuleRoutes(
+                    name=name,
+                    mount=self.project.modules[name].mount,
+                    endpoints=announces[-1].endpoints if announces else None,
+                    instances=doors,
+                    mount_all=settings.mount_all,
+                    expose=settings.expose,
+                    health=settings.health,
+                    metrics=settings.metrics,
+                )
+            )
+        self._update(front.RouteTable(modules))
+
+    def _door(self, instance: Instance) -> front.Instance | None:
+        """How the gateway reaches an instance; None where nobody is coming back there without a person."""
+        if instance.state in (State.FAILED, State.STOPPED):
+            self._doors.pop(instance.module_id, None)
+            return None
+        run = instance.run
+        announced = run is not None and run.announced.done() and not run.doomed.done()
+        address = run.address if run is not None and announced else instance.place.address
+        over_link = run is not None and announced and run.ipc_only
+        door = self._doors.get(instance.module_id)
+        if door is None or door.address != (None if over_link else address) or (door.http_request is not None) is not over_link:
+            door = front.Instance(
+                instance.module_id,
+                None if over_link else address,
+                trusted=instance.place.trusted,
+                http_request=instance.http_request if over_link else None,
+            )
+            self._doors[instance.module_id] = door
+        ready = instance.state is State.READY and not instance.hangs
+        if door.ready is not ready:
+            door.ready = ready
+        return door
+
+    # ── heartbeats ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        late = self._last_beat != 0.0 and now - self._last_beat > BEAT + LATE
+        self._last_beat = now
+        for instance in self.instances():
+            if instance.run is not None and instance.state in (State.ANNOUNCED, State.READY):
+                with contextlib.suppress(Exception):
+                    instance.run.beat(now, late=late)
+        self._beat = self._loop.call_later(BEAT, self._tick)
+
+
+def summary(statuses: Sequence[Status]) -> Mapping[str, int]:
+    """How many instances are in which state."""
+    counts: dict[str, int] = {}
+    for status in statuses:
+        counts[status.state] = counts.get(status.state, 0) + 1
+    return counts

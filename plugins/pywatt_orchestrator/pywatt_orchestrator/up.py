@@ -1,0 +1,225 @@
+"""One orchestrator from start to end, in the order in which it happens. Whatever is opened is closed in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from pywatt_core.registry import Registry
+from pywatt_core.services.secrets import fetch_from
+
+from .control import ControlServer
+from .desk import SecretDesk
+from .gateway import Gateway
+from .guard import Guardian
+from .lines import Record
+from .logs import OURSELVES, Journal, timestamp
+from .output import Output
+from .reaper import reap_orphans
+from .rendering import as_json, as_text
+from .run import Surroundings
+from .runtime import RuntimeFolder, claim
+from .states import State
+from .supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pywatt_core.config import Settings
+
+    from .project import Project
+
+WAY_OUT = "`export {{name}}=…` before you start pywatt, or a line {{name}}=… in {dotenv}; then `pywatt restart {{module}}`"
+GATEWAY_FIRST = 0.5
+"""Seconds that requests under way get before the modules are told to stop; they drain their own part after that."""
+GATEWAY_DRAIN = 10.0
+"""Seconds that the front door waits for requests under way in all."""
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def orchestrate(project: Project, settings: Settings, *, identity: Path, command: str, json: bool = False) -> int:
+    """Run `project` until somebody asks for its end or nothing is left to run; return the exit code.
+
+    `identity` is what there may be one orchestrator of: the configuration file, or the module's file for `pywatt run`.
+    Raises `PyWattError` for what keeps it from starting.
+    """
+    folder = claim(identity, project.folder, command)
+    try:
+        folder.check_sockets([module_id for plan in project.modules.values() if plan.unix for module_id in plan.module_ids()])
+        _raise_file_limit()
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_Orchestrator(project, settings, folder, json=json).live())
+    finally:
+        folder.release()
+
+
+class _Orchestrator:
+    def __init__(self, project: Project, settings: Settings, folder: RuntimeFolder, *, json: bool) -> None:
+        self._project, self._settings, self._folder = project, settings, folder
+        self._output = Output(1, notice=_dropped_notice(json))
+        self._journal = Journal(_printer(self._output, project, json))
+        self._asked = asyncio.Event()
+        self._signals = 0
+        self._supervisor: Supervisor | None = None
+        self._guardian: Guardian | None = None
+
+    async def live(self) -> int:
+        try:
+            async with AsyncExitStack() as stack:
+                gateway = await self._open(stack)
+                assert self._supervisor is not None
+                self._supervisor.start()
+                code = await self._until_the_end(self._supervisor)
+                await self._close(gateway, self._supervisor)
+            return code
+        finally:
+            self._output.close()
+
+    async def _open(self, stack: AsyncExitStack) -> Gateway:
+        """Everything but the modules. What cannot be had, such as the port, is found out before any of them starts."""
+        self._take_logging(stack)
+        self._take_signals(stack)
+        self._guardian = guardian = Guardian(self._folder.path, self._folder.lock)
+        guardian.start()
+        stack.callback(guardian.close)
+        stack.callback(self._folder.release)
+        registry = Registry.discover(self._settings)
+        for warning in self._settings.warnings:
+            self._journal.say(warning, level="warning")
+        sources = await registry.open_secret_sources(stack, self._settings, OURSELVES)
+        gateway = Gateway(self._project.gateway)
+        stack.push_async_callback(gateway.close)
+        await gateway.start()
+        around = Surroundings(
+            journal=self._journal,
+            guardian=guardian,
+            desk=SecretDesk(fetch_from(sources), self._journal, way_out=WAY_OUT.format(dotenv=self._settings.folder / ".env")),
+            api=_url(gateway),
+            environ=os.environ,
+        )
+        self._supervisor = Supervisor(self._project, self._folder, around, update=gateway.update)
+        control = ControlServer(str(self._folder.control), self._supervisor, self._journal, stop_everything=self._asked.set)
+        stack.push_async_callback(control.close)
+        await control.start()
+        self._journal.say(f"front door on {_url(gateway)}, {_counted(len(self._project.modules), 'module')}")
+        return gateway
+
+    async def _until_the_end(self, supervisor: Supervisor) -> int:
+        """Wait for a signal, for `pywatt stop`, or until nothing is left that could serve; return the exit code."""
+        asked = asyncio.create_task(self._asked.wait())
+        nothing_left = asyncio.create_task(supervisor.until(supervisor.nothing_left))
+        try:
+            await asyncio.wait({asked, nothing_left}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+            nothing_left.cancel()
+        if self._asked.is_set():
+            return 0
+        failed = [instance for instance in supervisor.instances() if instance.state is State.FAILED]
+        for instance in failed:
+            self._journal.say(f"{instance.module_id} has failed: {instance.why}", level="error")
+        self._journal.say("nothing is left to run" if failed else "every module has done its work", level="error" if failed else "info")
+        return 1 if failed else 0
+
+    async def _close(self, gateway: Gateway, supervisor: Supervisor) -> None:
+        """The front door lets nobody in any more; the modules finish what runs; then everything goes."""
+        self._journal.say("stopping")
+        draining = asyncio.create_task(gateway.drain(GATEWAY_DRAIN))
+        await asyncio.wait({draining}, timeout=GATEWAY_FIRST)
+        await supervisor.stop()
+        draining.cancel()
+        await asyncio.wait({draining})
+        self._journal.say("stopped")
+
+    # ── signals and logging ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _take_signals(self, stack: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for number in END_SIGNALS:
+            loop.add_signal_handler(number, self._signal, number)
+            stack.callback(loop.remove_signal_handler, number)
+        if os.getpid() == 1:
+            loop.add_signal_handler(signal.SIGCHLD, self._reap)
+            stack.callback(loop.remove_signal_handler, signal.SIGCHLD)
+
+    def _signal(self, number: int) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            self._journal.say(f"{signal.Signals(number).name}: stopping; once more to end everything at once")
+            self._asked.set()
+        elif self._supervisor is not None:
+            self._journal.say(f"{signal.Signals(number).name} again: every module is ended at once", level="warning")
+            self._supervisor.kill_at_once()
+
+    def _reap(self) -> None:
+        """We are PID 1 of a container: orphans are ours to reap, our own children are reaped by those who wait for them."""
+        runs = [instance.run for instance in self._supervisor.instances()] if self._supervisor is not None else []
+        ours = {run.child.pid for run in runs if run is not None and run.child is not None}
+        if self._guardian is not None and self._guardian.pid is not None:
+            ours.add(self._guardian.pid)
+        reap_orphans(ours)
+
+    def _take_logging(self, stack: AsyncExitStack) -> None:
+        root = logging.getLogger()
+        before, level = list(root.handlers), root.level
+        root.handlers = [self._journal.forward_logging()]
+        root.setLevel(logging.INFO)
+
+        def give_back() -> None:
+            root.handlers = before
+            root.setLevel(level)
+
+        stack.callback(give_back)
+
+
+def _printer(output: Output, project: Project, json: bool) -> Callable[[Record], None]:
+    if json:
+        return lambda record: output.write(as_json(record))
+    width = max(map(len, [OURSELVES, *project.module_ids()]))
+    colour = os.isatty(1) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return lambda record: output.write(as_text(record, width=width, colour=colour)) if record.level != "debug" else None
+
+
+def _dropped_notice(json: bool) -> Callable[[int], str]:
+    def notice(count: int) -> str:
+        text = f"{count} log lines were dropped: whoever reads this output does not keep up"
+        record = Record(timestamp=timestamp(), module=OURSELVES, level="warning", message=text)
+        return as_json(record) if json else as_text(record)
+
+    return notice
+
+
+def _url(gateway: Gateway) -> str:
+    scheme = "https" if gateway.options.tls_cert is not None else "http"
+    host, port = gateway.address or (gateway.options.bind, gateway.options.port)
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Any = uvloop.new_event_loop
+    return factory  # type: ignore[no-any-return]
+
+
+def _raise_file_limit() -> None:
+    """Every connection costs two descriptors, and the usual soft limit of 1024 is for programs that still use select()."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
