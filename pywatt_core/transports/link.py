@@ -56,6 +56,7 @@ class Link(asyncio.Protocol):
         self._reader: asyncio.ReadTransport | None = None
         self._writer: asyncio.WriteTransport | None = None
         self._one_transport = True
+        self._closing = False
         self._waiting: dict[Hashable, list[_Waiting]] = {}
         self._outgoing: list[bytes] = []
         self._outgoing_keys: list[Hashable] = []
@@ -73,7 +74,7 @@ class Link(asyncio.Protocol):
         Raises `LocalProtocolError` where the message is illegal now and `ChannelClosed` where the link is gone.
         """
         if self._writer is None or self._writer.is_closing():
-            raise ChannelClosed(f"{message.op} was not sent: the link is closed", executed="no")
+            raise ChannelClosed(f"{message.op!r} was not sent: the link is closed", executed="no")
         data, key = self.session.send(message, metadata=metadata)
         if not data:
             return key
@@ -130,6 +131,7 @@ class Link(asyncio.Protocol):
     async def close(self) -> None:
         """Write what is still waiting to be written, then close both directions."""
         self._flush()
+        self._closing = True
         if self._writer is not None:
             self._writer.close()
         if self._reader is not None:
@@ -139,6 +141,7 @@ class Link(asyncio.Protocol):
     def close_writing(self) -> None:
         """Close our direction only: the peer sees the end of the stream, its answers still arrive."""
         self._flush()
+        self._closing = True
         if self._writer is not None and not self._one_transport:
             self._writer.close()
         elif self._writer is not None and self._writer.can_write_eof():
@@ -218,12 +221,12 @@ class Link(asyncio.Protocol):
             self._on_close(self, self.error)
 
     def writer_lost(self, error: Exception | None) -> None:
-        """The outgoing pipe of a link over two pipes is gone: closed by us, or broken because the peer is."""
-        broken = self._writer is not None and error is not None
+        """The outgoing pipe of a link over two pipes is gone: closed by us, or because nobody reads it any more."""
+        by_us = self._writer is None or self._closing
         self._writer = None
         self._writable.set()
-        if broken and error is not None:
-            self._fail(error)
+        if not by_us:
+            self._fail(error or BrokenPipeError("nobody reads what this end writes"))
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,318 @@
+"""Links over real sockets and pipes, with the real session at both ends."""
+
+import asyncio
+import os
+import socket
+import uuid
+
+import pytest
+
+from pywatt_core.errors import ChannelClosed, LocalProtocolError, RemoteProtocolError, RequestTimeout
+from pywatt_core.protocol.messages import (
+    EncodedMessage,
+    GetSecret,
+    Heartbeat,
+    HeartbeatAck,
+    RoutedModuleResponse,
+    RouteToModule,
+    Secret,
+)
+from pywatt_core.protocol.session import Role, Session, Wire
+from pywatt_core.transports.link import Link, new_id
+from pywatt_core.transports.stdio import open_pipes
+
+
+def route(text="x"):
+    payload = EncodedMessage(data=text.encode(), format="Json")
+    return RouteToModule(target_module_id="b", target_endpoint="echo", request_id=str(uuid.uuid4()), payload=payload)
+
+
+def answer(message):
+    return RoutedModuleResponse(source_module_id="b", request_id=message.request_id, payload=message.payload)
+
+
+class Ends:
+    """A module's and an orchestrator's end of one channel over a socket pair."""
+
+    def __init__(self):
+        self.arrived = []
+        self.lost = []
+        self.act = lambda message, link: link.post(answer(message)) if isinstance(message, RouteToModule) else None
+
+    async def open(self, raw=False, wire=Wire.CHANNEL):
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        make = lambda role: lambda: Link(Session(role, wire, new_id=new_id), on_message=self.take, on_close=self.note)  # noqa: E731
+        _, self.module = await loop.create_unix_connection(make(Role.MODULE), sock=ours)
+        if raw:
+            theirs.setblocking(False)
+            self.peer = theirs
+        else:
+            _, self.orchestrator = await loop.create_unix_connection(make(Role.ORCHESTRATOR), sock=theirs)
+        return self
+
+    def take(self, message, link):
+        self.arrived.append(message)
+        self.act(message, link)
+
+    def note(self, link, error):
+        self.lost.append((link, error))
+
+    async def close(self):
+        await self.module.close()
+        if hasattr(self, "orchestrator"):
+            await self.orchestrator.close()
+        else:
+            self.peer.close()
+
+
+@pytest.fixture
+def ends():
+    return Ends()
+
+
+async def test_many_requests_at_once_each_get_their_own_answer(ends):
+    await ends.open()
+    requests = [route(str(number)) for number in range(200)]
+    answers = await asyncio.gather(*(ends.module.request(request, timeout=20) for request in requests))
+    assert [reply.payload.data for reply in answers] == [request.payload.data for request in requests]
+    await ends.close()
+
+
+async def test_order_is_kept_however_the_writes_are_coalesced(ends):
+    await ends.open()
+    ends.act = lambda message, link: None
+    sent = [route(str(number)) for number in range(500)]
+    for number, message in enumerate(sent):
+        ends.module.post(message)
+        if number % 7 == 0:
+            await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        while len(ends.arrived) < len(sent):
+            await asyncio.sleep(0)
+    assert [message.request_id for message in ends.arrived] == [message.request_id for message in sent]
+    await ends.close()
+
+
+async def test_a_request_that_nobody_answers_times_out_and_a_late_answer_disturbs_nothing(ends):
+    await ends.open()
+    ends.act = lambda message, link: None
+    with pytest.raises(RequestTimeout, match="'route_to_module' was not answered in time; it may or may not have been executed"):
+        await ends.module.request(route(), timeout=0.01)
+    late = ends.arrived.pop()
+    ends.act = lambda message, link: link.post(answer(message))
+    ends.orchestrator.post(answer(late))
+    assert (await ends.module.request(route("next"), timeout=20)).payload.data == b"next"
+    await ends.close()
+
+
+async def test_an_earlier_deadline_is_kept_although_a_later_one_was_set_first(ends):
+    await ends.open()
+    ends.act = lambda message, link: None
+    patient = asyncio.create_task(ends.module.request(route(), timeout=3600))
+    await asyncio.sleep(0)
+    with pytest.raises(RequestTimeout):
+        await ends.module.request(route(), timeout=0.01)
+    assert not patient.done()
+    await ends.close()
+    with pytest.raises(ChannelClosed):
+        await patient
+
+
+async def test_a_cancelled_request_leaves_nothing_waiting(ends):
+    await ends.open()
+    ends.act = lambda message, link: None
+    asking = asyncio.create_task(ends.module.request(route(), timeout=20))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait({asking})
+    assert ends.module.session.abandon() == []
+    await ends.close()
+
+
+async def test_what_was_in_flight_when_the_peer_vanished_may_have_been_executed(ends):
+    await ends.open()
+    ends.act = lambda message, link: None
+    asking = asyncio.create_task(ends.module.request(route(), timeout=20))
+    async with asyncio.timeout(20):
+        while not ends.arrived:
+            await asyncio.sleep(0)
+    await ends.orchestrator.close()
+    with pytest.raises(ChannelClosed, match="the link closed before 'route_to_module' was answered") as caught:
+        await asking
+    assert caught.value.executed == "unknown"
+    await ends.close()
+
+
+async def test_what_is_sent_after_the_end_was_certainly_not_executed(ends):
+    await ends.open()
+    await ends.close()
+    with pytest.raises(ChannelClosed, match="'route_to_module' was not sent: the link is closed") as caught:
+        await ends.module.request(route(), timeout=20)
+    assert caught.value.executed == "no"
+    with pytest.raises(ChannelClosed):
+        ends.module.post(HeartbeatAck())
+
+
+async def test_the_end_is_told_once_to_each_side(ends):
+    await ends.open()
+    await ends.orchestrator.close()
+    await ends.module.closed
+    await ends.close()
+    assert [(link is ends.orchestrator, error) for link, error in ends.lost] == [(True, None), (False, None)]
+
+
+async def test_a_message_that_nothing_answers_cannot_be_requested(ends):
+    await ends.open()
+    with pytest.raises(LocalProtocolError, match="nothing answers 'heartbeat': send it"):
+        await ends.orchestrator.request(Heartbeat(), timeout=1)
+    await ends.close()
+
+
+async def test_lost_framing_closes_the_link_with_the_reason(ends):
+    await ends.open(raw=True)
+    asking = asyncio.create_task(ends.module.request(route(), timeout=20))
+    await asyncio.sleep(0)
+    await asyncio.get_running_loop().sock_sendall(ends.peer, b"\xff\xff\xff\xff\x01")
+    with pytest.raises(ChannelClosed):
+        await asking
+    await ends.module.closed
+    assert isinstance(ends.module.error, RemoteProtocolError)
+    assert len(ends.lost) == 1
+    await ends.close()
+
+
+async def test_a_handler_that_fails_does_not_end_the_link(ends):
+    await ends.open()
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["exception"]))
+
+    def fail_once(message, link):
+        if message.payload.data == b"bad":
+            raise RuntimeError("on purpose")
+        link.post(answer(message))
+
+    ends.act = fail_once
+    ends.module.post(route("bad"))
+    assert (await ends.module.request(route("good"), timeout=20)).payload.data == b"good"
+    assert [str(error) for error in reported] == ["on purpose"]
+    await ends.close()
+
+
+async def test_send_waits_while_the_peer_does_not_read_and_memory_stays_bounded(ends):
+    await ends.open(raw=True)
+    megabyte = route("x" * 100_000)
+    sent = 0
+
+    async def flood():
+        nonlocal sent
+        for _ in range(200):
+            await ends.module.send(route(megabyte.payload.data.decode()))
+            sent += 1
+
+    flooding = asyncio.create_task(flood())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    stuck = sent
+    assert stuck < 20, "the sender feels that nobody reads"
+    while not flooding.done():
+        async with asyncio.timeout(20):
+            await asyncio.get_running_loop().sock_recv(ends.peer, 1 << 20)
+    assert sent == 200
+    await ends.close()
+
+
+async def test_a_link_that_does_not_read_makes_the_peer_wait(ends):
+    await ends.open(raw=True)
+    ends.module.pause_reading()
+    loop = asyncio.get_running_loop()
+    frame = b'{"op":"heartbeat"}'
+    await loop.sock_sendall(ends.peer, len(frame).to_bytes(4, "big") + b"\x01" + frame)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert ends.arrived == []
+    ends.module.resume_reading()
+    async with asyncio.timeout(20):
+        while not ends.arrived:
+            await asyncio.sleep(0)
+    await ends.close()
+
+
+async def pipes():
+    """Both ends of a pair of pipes as links, the module's past its handshake."""
+    to_module, from_orchestrator = os.pipe()
+    to_orchestrator, from_module = os.pipe()
+    arrived, lost = [], []
+    orchestrator = await open_pipes(
+        Session(Role.ORCHESTRATOR, new_id=new_id), to_orchestrator, from_orchestrator, on_message=lambda m, link: arrived.append(m)
+    )
+    module = await open_pipes(
+        Session(Role.MODULE, new_id=new_id),
+        to_module,
+        from_module,
+        on_message=lambda m, link: arrived.append(m),
+        on_close=lambda link, error: lost.append(error),
+    )
+    return orchestrator, module, arrived, lost
+
+
+INIT = {"orchestrator_api": "x", "module_id": "m", "env": {}, "listen": "127.0.0.1:0"}
+
+
+async def arrives(arrived, count=1):
+    async with asyncio.timeout(20):
+        while len(arrived) < count:
+            await asyncio.sleep(0.001)
+
+
+async def test_over_pipes_the_end_of_the_input_leaves_the_output_open():
+    from pywatt_core.protocol.messages import Announce, HttpRequest, HttpResponse, Init
+
+    orchestrator, module, arrived, lost = await pipes()
+    orchestrator.post(Init(**INIT))
+    await arrives(arrived)
+    module.post(Announce(listen="127.0.0.1:1", endpoints=[]))
+    await arrives(arrived, 2)
+    asking = asyncio.create_task(orchestrator.request(HttpRequest(request_id="1", method="GET", uri="/"), timeout=20))
+    await arrives(arrived, 3)
+    orchestrator.close_writing()
+    await module.closed
+    assert lost == [None]
+    module.post(HttpResponse(request_id="1", status_code=200, headers={}, body=b"late but there"))
+    assert (await asking).body == b"late but there"
+    await module.close()
+    await orchestrator.close()
+
+
+async def test_two_questions_for_one_secret_share_its_answer_over_the_wire():
+    from pywatt_core.protocol.messages import Init
+
+    orchestrator, module, arrived, _lost = await pipes()
+    orchestrator.post(Init(**INIT))
+    await arrives(arrived)
+    first, second = (asyncio.create_task(module.request(GetSecret(name="K"), timeout=20)) for _ in range(2))
+    await arrives(arrived, 2)
+    orchestrator.post(Secret(name="K", value="v"))
+    assert [(await one).value for one in (first, second)] == ["v", "v"]
+    await module.close()
+    await orchestrator.close()
+
+
+async def test_a_broken_output_pipe_ends_the_link_with_its_error():
+    to_module, keep_open = os.pipe()
+    broken, from_module = os.pipe()
+    lost = []
+    module = await open_pipes(
+        Session(Role.MODULE, new_id=new_id),
+        to_module,
+        from_module,
+        on_message=lambda m, link: None,
+        on_close=lambda link, error: lost.append(error),
+    )
+    os.write(keep_open, b'{"orchestrator_api":"x","module_id":"m","env":{},"listen":"127.0.0.1:0"}\n')
+    os.close(broken)
+    async with asyncio.timeout(20):
+        await module.closed
+    assert len(lost) == 1
+    os.close(keep_open)
+    await module.close()
