@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import math
 from collections.abc import Callable
 from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar
@@ -245,7 +246,20 @@ def _read_again(data: bytes, sender: Role) -> Message | Loose:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Unreadable(safe_text(error), kind="text") from None
+    if data.count(b'"op"') > 1 and _repeats_op(data):
+        raise Unreadable("repeated field `op`", kind="text")
     return read_object(value, sender)
+
+
+def _repeats_op(data: bytes) -> bool:
+    """Whether the object names its `op` twice: readers would differ about what it is, so that it is nothing."""
+    outermost: list[tuple[str, Any]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> None:
+        outermost[:] = pairs  # the outermost object is finished last
+
+    json.loads(data, object_pairs_hook=keep)
+    return [name for name, _ in outermost].count("op") > 1
 
 
 def _refuse_extension(code: int, data: memoryview) -> NoReturn:

@@ -217,7 +217,7 @@ class QueueExchange(Exchange):
     def forget(self, key: Hashable) -> None:
         if key in self._queue:
             self._queue[key] = False
-            bound(self._queue)  # type: ignore[arg-type]
+            bound(self._queue)
 
     def abandon(self) -> list[Hashable]:
         keys = [key for key, waiting in self._queue.items() if waiting]

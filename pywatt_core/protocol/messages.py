@@ -29,7 +29,6 @@ from .values import UnixAddress as UnixAddress
 from .values import canonical_uuid as canonical_uuid
 from .values import listen_address as listen_address
 
-
 RESPONSE_ENDPOINT = "__response__"
 """`RouteToModule.target_endpoint` of a reply to a `RoutedModuleMessage` (protocol 12.4)."""
 

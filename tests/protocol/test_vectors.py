@@ -1,0 +1,298 @@
+"""Every golden vector is a test by its name, or stands in one of the tables below with the reason why it is not.
+
+The vectors say what the reference emits, accepts and refuses; their member ``ours`` says where we deliberately do otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from pywatt_core.errors import RemoteProtocolError
+from pywatt_core.protocol import codec
+from pywatt_core.protocol.framing import LengthFraming
+from pywatt_core.protocol.lenient import read_value
+from pywatt_core.protocol.messages import (
+    Announce,
+    EncodedMessage,
+    HttpRequest,
+    HttpResponse,
+    Init,
+    PortResponse,
+    Secret,
+    ServiceOperationResult,
+    ServiceType,
+)
+from pywatt_core.protocol.session import Facts, Problem, Role, Session, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "data" / "vectors.json").read_text())
+SENDERS = {"module_to_orchestrator": Role.MODULE, "orchestrator_to_module": Role.ORCHESTRATOR}
+UUID = "11111111-2222-4333-8444-555555555555"
+
+LATER_KINDS = {
+    "sql": "the model manager's SQL",
+    "http_body": "the response helpers of the HTTP-over-IPC router",
+    "bincode": "bincode",
+    "bincode_decode": "bincode",
+}
+"""Kinds of vectors whose feature is not part of the wire core."""
+
+LATER_DIRECTIONS = {
+    "registration": "service registration, a protocol of its own on a connection of its own",
+    "http_tcp": "HTTP over TCP, whose messages have no op",
+    "streaming": "chunked streams and publish/subscribe",
+    "routing": "advanced routing",
+    "metrics": "channel metrics",
+    "model": "the model manager",
+}
+"""Directions of messages whose feature comes later; frames with such payloads are tested as frames."""
+
+OTHERWISE = {
+    "identify_rust_serialize_error": "the reference cannot write it; ours is opt-in, see test_an_identify_is_written_in_either_spelling",
+    "channel_identify_rust_serialize_error": "the same in an envelope",
+    "reject_secret_dup_name": "a repeated key outside the init line: the last one counts, as in every JSON reader but the reference's",
+    "reject_port_negative_zero": "-0 is read as the integer 0",
+}
+"""What we treat otherwise on purpose."""
+
+
+def _named(kind: str, *, where: Callable[[dict[str, Any]], bool] = lambda vector: True) -> list[Any]:
+    chosen = [v for v in VECTORS if v["kind"] == kind and v["name"] not in OTHERWISE and where(v)]
+    return [pytest.param(vector, id=vector["name"]) for vector in chosen]
+
+
+MESSAGES = _named("message", where=lambda v: v["direction"] in SENDERS and v["name"] != "service_operation_result_correlatable")
+ENVELOPES = _named("message", where=lambda v: v["direction"] == "envelope" and v["name"].startswith("message_"))
+PAYLOADS = _named("message", where=lambda v: v["direction"] == "envelope" and v["name"].startswith("encoded_message_"))
+FRAMES = _named("frame")
+INVALID = _named("invalid")
+ACCEPTED = _named("accept")
+INVALID_FRAMES = _named("invalid_frame")
+
+
+def test_every_vector_is_tested_or_listed_with_a_reason() -> None:
+    tested = {p.id for p in [*MESSAGES, *ENVELOPES, *PAYLOADS, *FRAMES, *INVALID, *ACCEPTED, *INVALID_FRAMES]}
+    tested.add("service_operation_result_correlatable")
+    for vector in VECTORS:
+        later = vector["kind"] in LATER_KINDS or (vector["kind"] == "message" and vector["direction"] in LATER_DIRECTIONS)
+        ways = [vector["name"] in tested, later, vector["name"] in OTHERWISE]
+        assert ways.count(True) == 1, f"{vector['name']} is tested, put off and treated otherwise: {ways}"
+    assert {vector["name"] for vector in VECTORS} >= OTHERWISE.keys()
+
+
+# ── what the reference emits ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def written_again(text: bytes, sender: Role) -> bytes:
+    """Read `text` and write what was read, in the form that `text` has."""
+    raw = json.loads(text)
+    if "op" not in raw and "orchestrator_api" in raw:
+        return codec.encode_init(read_line(text + b"\n"))
+    found = codec.decode(text, sender)
+    if "op" in raw:
+        return codec.encode(found.message)
+    assert found.metadata is not None
+    if "id" in raw:
+        return codec.encode_enveloped(found.message, found.id, found.metadata)
+    assert isinstance(found.message, HttpResponse)
+    return codec.encode_wrapped(found.message, found.metadata.id or "", found.metadata.source or "")
+
+
+def read_line(line: bytes) -> Init:
+    """The init message that a module's session makes of its first line."""
+    (received,) = Session(Role.MODULE).receive(line)
+    assert isinstance(received.message, Init)
+    return received.message
+
+
+@pytest.mark.parametrize("vector", MESSAGES)
+def test_what_the_reference_emits_is_read_and_written_byte_for_byte(vector: dict[str, Any]) -> None:
+    text = vector["json"].encode()
+    sender = SENDERS[vector["direction"]]
+    assert written_again(text, sender) == text
+    if vector["op"] and vector["op"] != "init":
+        assert codec.decode(text, sender).message.op == vector["op"]
+
+
+@pytest.mark.parametrize("vector", ENVELOPES)
+def test_an_envelope_around_any_content_is_written_as_the_reference_does(vector: dict[str, Any]) -> None:
+    text = vector["json"].encode()
+    assert msgspec.json.encode(msgspec.json.decode(text, type=codec.Envelope[Any])) == text
+
+
+@pytest.mark.parametrize("vector", PAYLOADS)
+def test_a_payload_is_written_as_the_reference_does(vector: dict[str, Any]) -> None:
+    text = vector["json"].encode()
+    payload = msgspec.json.decode(text, type=EncodedMessage, dec_hook=read_value)
+    assert msgspec.json.encode(payload, enc_hook=list) == text
+
+
+def test_service_operation_result_correlatable() -> None:
+    (vector,) = [v for v in VECTORS if v["name"] == "service_operation_result_correlatable"]
+    message = codec.decode(vector["json"].encode(), Role.ORCHESTRATOR).message
+    assert isinstance(message, ServiceOperationResult)
+    assert json.loads(codec.encode(message)) == json.loads(vector["json"]), "key order is not significant here"
+
+
+# ── frames ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("vector", FRAMES)
+def test_a_frame_is_read_and_written_byte_for_byte(vector: dict[str, Any]) -> None:
+    wire = bytes.fromhex(vector["hex"])
+    framing = LengthFraming()
+    ((code, payload),) = framing.feed(wire)
+    assert code == vector["format_code"]
+    assert vector["name"] == "frame_bincode_message_hi" or payload == vector["json"].encode()
+    assert framing.wrap(payload, code) == wire
+
+
+@pytest.mark.parametrize("vector", [p for p in FRAMES if p.values[0]["direction"] in SENDERS])
+def test_a_frame_arrives_as_its_message(vector: dict[str, Any]) -> None:
+    sender = SENDERS[vector["direction"]]
+    problems: list[Problem] = []
+    facts = Facts(complete=True)
+    session = Session(sender.other, Wire.CHANNEL, facts=facts, on_problem=problems.append)
+    for ours in ('{"op":"heartbeat"}', f'{{"op":"route_to_module","target_module_id":"b","target_endpoint":"e","request_id":"{UUID}","payload":{{"data":[],"format":"Json"}}}}',
+                 '{"op":"http_request","request_id":"req-1","method":"GET","uri":"/"}'):  # fmt: skip
+        if ours.startswith('{"op":"route') == (sender is Role.ORCHESTRATOR):
+            session.send(codec.decode(ours.encode(), sender.other).message)
+    (received,) = session.receive(bytes.fromhex(vector["hex"]))
+    assert received.message.op == vector["op"]
+    assert not problems
+
+
+BAD_FRAMES: dict[str, str] = {
+    "bad_frame_format_0_auto": "encoding",
+    "bad_frame_format_4": "encoding",
+    "bad_frame_format_255": "encoding",
+    "bad_frame_truncated_header": "closed",
+    "bad_frame_truncated_no_format": "closed",
+    "bad_frame_truncated_payload": "closed",
+    "bad_frame_too_large_4gib": "lost",
+    "bad_frame_too_large_tcp": "lost",
+    "bad_frame_little_endian_length": "closed",
+    "bad_frame_invalid_utf8_payload": "encoding",
+    "bad_frame_code3_not_base64": "encoding",
+    "bad_frame_code2_garbage": "encoding",
+}
+
+
+@pytest.mark.parametrize("vector", INVALID_FRAMES)
+def test_a_bad_frame_costs_itself_or_the_connection_never_more(vector: dict[str, Any]) -> None:
+    problems: list[Problem] = []
+    session = Session(Role.MODULE, Wire.CHANNEL, facts=Facts(), on_problem=problems.append)
+    wire, verdict = bytes.fromhex(vector["hex"]), BAD_FRAMES[vector["name"]]
+    if verdict == "lost":
+        with pytest.raises(RemoteProtocolError, match="over the limit of 67108864"):
+            session.receive(wire)
+        assert session.closed
+    elif verdict == "closed":
+        assert session.receive(wire) == []
+        assert session.receive(b"") == []
+        assert [problem.detail for problem in problems] == ["the stream ended within a frame"]
+    else:
+        received = session.receive(wire + b'\x00\x00\x00\x12\x01{"op":"heartbeat"}')
+        assert [problem.kind for problem in problems] == [verdict]
+        assert [one.message.op for one in received] == ["heartbeat"], "the stream goes on"
+
+
+# ── what is accepted, and what is refused ───────────────────────────────────────────────────────────────────────────
+
+
+def read_target(vector: dict[str, Any]) -> Any:
+    """Read a vector's text as what it is meant for."""
+    if vector["name"] == "reject_init_too_long":
+        return read_line(b'{"orchestrator_api":"h","module_id":"m","env":{},"listen":"127.0.0.1:1"}'.ljust(2**20 + 1) + b"\n")
+    data = bytes.fromhex(vector["hex"]) if "hex" in vector else vector["json"].encode()
+    match vector["target"]:
+        case "init":
+            if "EOF before newline" in vector["detail"]:
+                session = Session(Role.MODULE)
+                assert session.receive(data) == []
+                return session.receive(b"")
+            return (
+                read_line(data.rstrip(b"\n") + b"\n") if data else Session(Role.MODULE).receive(b"\n") or Session(Role.MODULE).receive(b"")
+            )
+        case "o2m":
+            return codec.decode(data, Role.ORCHESTRATOR).message
+        case "m2o" | "msg_m2o":
+            return codec.decode(data, Role.MODULE).message
+        case "msg_str":
+            return msgspec.json.decode(data, type=codec.Envelope[str])
+        case "enc":
+            return msgspec.json.decode(data, type=EncodedMessage, dec_hook=read_value)
+    raise AssertionError(vector["target"])
+
+
+MEANINGS: dict[str, Callable[[Any], bool]] = {
+    "reject_init_security_level_null": lambda m: m.security_level == "None",
+    "reject_init_security_level_lower": lambda m: m.security_level == "None",
+    "reject_init_security_level_MTLS": lambda m: m.security_level == "Mtls",
+    "accept_init_security_level_as_object": lambda m: m.security_level == "Token",
+    "reject_init_missing_env": lambda m: m.env == {},
+    "reject_init_env_null": lambda m: m.env == {},
+    "reject_listen_object_unix": lambda m: m.listen == "/run/m.sock",
+    "reject_listen_object_tcp": lambda m: m.listen == "127.0.0.1:80",
+    "accept_listen_ipv6_scope": lambda m: m.listen == "[fe80::1%1]:80",
+    "reject_tcp_channel_host_port": lambda m: m.tcp_channel.address == "127.0.0.1:9901",
+    "reject_tcp_channel_missing_required": lambda m: m.tcp_channel.required is False,
+    "reject_tcp_channel_missing_tls": lambda m: m.tcp_channel.tls_enabled is False,
+    "reject_tcp_channel_hostname": lambda m: m.tcp_channel.address == "localhost:9901",
+    "reject_ipc_channel_missing_required": lambda m: m.ipc_channel.required is False,
+    "accept_init_unknown_fields": lambda m: (m.debug_mode, m.log_level) == (True, "info"),
+    "reject_enveloped_o2m": lambda m: m.op == "heartbeat",
+    "reject_secret_error_form": lambda m: m == Secret("a", error="not found"),
+    "reject_http_headers_missing": lambda m: m == HttpRequest("r", "GET", "/", {}, None),
+    "accept_http_headers_dup_key": lambda m: m.headers == {"a": "2"},
+    "reject_port_null_on_failure": lambda m: m == PortResponse("r", success=False, port=0, error_message="x"),
+    "reject_port_missing_on_failure": lambda m: m.port == 0,
+    "accept_uuid_simple": lambda m: m.request_id == UUID,
+    "accept_uuid_upper": lambda m: m.request_id == "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee",
+    "accept_uuid_urn": lambda m: m.request_id == UUID,
+    "accept_uuid_braced": lambda m: m.request_id == UUID,
+    "accept_payload_format_object": lambda m: m.payload.format == "Json",
+    "reject_stype_lower": lambda m: m.service_type is ServiceType.CACHE,
+    "reject_stype_custom_paren": lambda m: m.service_type == ServiceType.custom("x"),
+    "accept_stype_unit_obj": lambda m: m.service_type is ServiceType.CACHE,
+    "reject_dsp_providers_missing": lambda m: m.providers == [],
+    "reject_dsp_provider_metadata_null": lambda m: m.providers[0].metadata == {},
+    "reject_m2o_announce_bare": lambda m: m == Announce("127.0.0.1:1", []),
+    "reject_m2o_announce_nested_py": lambda m: m == Announce("127.0.0.1:1", []),
+    "reject_m2o_announce_listen_obj": lambda m: m.listen == "/x",
+    "reject_m2o_identify_flat_module_id": lambda m: m.claimed == "m",
+    "reject_m2o_identify_py": lambda m: m.claimed == "m",
+    "reject_m2o_identify_content": lambda m: m.claimed == "m",
+    "reject_m2o_get_secret_nested_py": lambda m: m.name == "A",
+    "reject_m2o_http_response_wrapper": lambda m: m == HttpResponse("r", 200, {}, None),
+    "accept_raw_u2028_in_string": lambda m: m.value == "\u2028\x85\x7f",
+}
+"""What a tolerated spelling means."""
+
+
+@pytest.mark.parametrize("vector", [*INVALID, *ACCEPTED])
+def test_what_is_refused_is_refused_and_what_is_tolerated_is_understood(vector: dict[str, Any]) -> None:
+    verdict = vector.get("ours", vector["expect"]).lower()
+    if verdict.startswith("accept"):
+        found = read_target(vector)
+        assert MEANINGS.get(vector["name"], lambda message: message is not None)(found)
+        return
+    assert verdict.startswith(("reject", "log and ignore")), verdict
+    with pytest.raises((RemoteProtocolError, msgspec.ValidationError)) as caught:
+        read_target(vector)
+    if "ignore" in verdict:
+        assert isinstance(caught.value, codec.Unreadable)
+        assert caught.value.kind == "unknown"
+
+
+def test_every_tolerance_that_ours_promises_has_its_meaning_checked() -> None:
+    tolerated = {p.id for p in INVALID if p.values[0].get("ours", "").startswith("accept")}
+    envelopes = {name for name in tolerated if name.startswith("reject_msg_")}
+    assert tolerated - envelopes <= MEANINGS.keys()
