@@ -6,20 +6,27 @@ A plugin describes (`hookspecs`), an object acts (here). Nothing in this file do
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
 
 if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
     from .protocol.messages import AnnouncedEndpoint, HttpRequest, HttpResponse, Message
 
 T = TypeVar("T")
 
 Params: TypeAlias = "Sequence[object] | Mapping[str, object]"
 """Values for a statement: a sequence for ``?``, a mapping for ``:name``."""
+
+
+def _here() -> Path:
+    from pathlib import Path  # not at the top: looking at what is installed has no use for it
+
+    return Path(os.curdir)
 
 
 # ── providers ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -32,7 +39,7 @@ class Context:
     module_id: str
     section: str
     """The configuration section, for example ``databases.main``."""
-    folder: Path = field(default_factory=lambda: Path(os.curdir))
+    folder: Path = field(default_factory=lambda: _here())
     """The folder that relative paths in options resolve against: the one that holds the configuration file."""
 
 
@@ -65,12 +72,17 @@ class TopSection:
 
     name: str
     """``"gateway"`` for ``[gateway]``."""
-    options: type[Any]
-    """A frozen keyword-only dataclass, as for a `Provider`."""
+    options: str
+    """``"package.module:Options"``: a frozen keyword-only dataclass as for a `Provider`, imported only when a file is checked."""
     named: bool = False
     """True where the table holds entries, each with these options: ``[modules.NAME]``."""
     overlays: bool = False
     """True where an entry may also hold tables that are laid over the top-level ones: ``[modules.NAME.databases.main]``."""
+    secrets: str = ""
+    """The option that lists names of secrets which have to be there, so that ``pywatt check`` can look."""
+    check: str = ""
+    """``"package.module:function"``, called by ``pywatt check`` with the `Settings`, for rules that span several options;
+    it raises `ConfigError` with every problem."""
 
 
 # ── storage ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,18 +1,36 @@
 """Typed settings from files, the init line, the environment and the command line, each value knowing its source.
 
 `load` is where a process begins; `check_section` is what owners of other tables use; `for_module` is what an orchestrator
-sends; `resolve` replaces ``secret:NAME`` just before a provider is opened.
+sends; `resolve` replaces ``secret:NAME`` just before a provider is opened. Names are imported when they are first used.
 """
 
 from __future__ import annotations
 
-from .files import find_file, read_file
-from .loading import CORE, for_module, load, name_of_main, override
-from .merging import KINDS, Text
-from .problems import Problem, nearest, raise_problems, report, suggestion
-from .secret_references import reference, references, resolve, settings_references
-from .sections import check_section, is_secret_type, option_fields
-from .settings import ModuleOptions, PluginSelection, Section, Settings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .files import find_file, read_file
+    from .loading import for_module, load, name_of_main, override
+    from .merging import Text
+    from .names import CORE, KINDS
+    from .problems import Problem, nearest, raise_problems, report, suggestion
+    from .secret_references import reference, references, resolve, settings_references
+    from .sections import check_section, is_secret_type, option_fields
+    from .selection import PluginSelection
+    from .settings import ModuleOptions, Section, Settings
+
+_HOMES = {
+    "files": "find_file read_file",
+    "loading": "for_module load name_of_main override",
+    "merging": "Text",
+    "names": "CORE KINDS",
+    "problems": "Problem nearest raise_problems report suggestion",
+    "secret_references": "reference references resolve settings_references",
+    "sections": "check_section is_secret_type option_fields",
+    "selection": "PluginSelection",
+    "settings": "ModuleOptions Section Settings",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "CORE",
@@ -41,3 +59,14 @@ __all__ = [
     "settings_references",
     "suggestion",
 ]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .merging import Layer
-from .merging import Path as Keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from .merging import Layer
+    from .merging import Path as Keys
+
+# Paths are texts here: `pywatt plugins` looks for a file at every call, and pathlib takes longer to import than the search takes.
 
 FILE = "pywatt.toml"
 PROJECT_FILE = "pyproject.toml"
@@ -23,25 +26,40 @@ def find_file(start: str | os.PathLike[str] | None = None) -> Path | None:
 
     In one folder ``pywatt.toml`` wins. None where there is neither.
     """
-    folder = Path(start or os.curdir).absolute()
-    for here in (folder, *folder.parents):
-        if (here / FILE).is_file():
-            return here / FILE
-        project = here / PROJECT_FILE
-        if project.is_file() and _has_our_table(project):
+    found = find(start)
+    if found is None:
+        return None
+    from pathlib import Path
+
+    return Path(found)
+
+
+def find(start: str | os.PathLike[str] | None = None) -> str | None:
+    """`find_file` for those who want the path as text."""
+    folder = os.path.abspath(os.fspath(start or os.curdir))  # noqa: PTH100
+    while True:
+        file, project = os.path.join(folder, FILE), os.path.join(folder, PROJECT_FILE)  # noqa: PTH118
+        if os.path.isfile(file):  # noqa: PTH113
+            return file
+        if os.path.isfile(project) and _has_our_table(project):  # noqa: PTH113
             return project
-    return None
+        above = os.path.dirname(folder)  # noqa: PTH120
+        if above == folder:
+            return None
+        folder = above
 
 
-def read_file(file: Path) -> dict[str, Any]:
+def read_file(file: str | os.PathLike[str]) -> dict[str, Any]:
     """The file's tables; of ``pyproject.toml`` those below ``[tool.pywatt]``. Raises `ConfigError` that names the line."""
-    return _parse(file, _read(file))
+    return _parse(os.fspath(file), _read(os.fspath(file)))
 
 
 def file_layer(file: Path) -> Layer:
     """The file as a source. Lines are looked up only when somebody asks where a value stands."""
-    text = _read(file)
-    data = _parse(file, text)
+    from .merging import Layer
+
+    text = _read(str(file))
+    data = _parse(str(file), text)
     prefix = ("tool", "pywatt") if file.name == PROJECT_FILE else ()
 
     @cache
@@ -57,9 +75,10 @@ def file_layer(file: Path) -> Layer:
     return Layer(file.name, data, locate)
 
 
-def _read(file: Path) -> str:
+def _read(file: str) -> str:
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        with open(file, "rb") as stream:  # noqa: PTH123
+            return stream.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: not UTF-8 at byte {error.start}. Save the file as UTF-8") from None
     except OSError as error:
@@ -67,14 +86,14 @@ def _read(file: Path) -> str:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}). {remedy}") from None
 
 
-def _parse(file: Path, text: str) -> dict[str, Any]:
+def _parse(file: str, text: str) -> dict[str, Any]:
     import tomllib
 
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
-    if file.name != PROJECT_FILE:
+    if os.path.basename(file) != PROJECT_FILE:  # noqa: PTH119
         return data
     tool = data.get("tool", {})
     ours = tool.get("pywatt", {}) if isinstance(tool, dict) else {}
@@ -83,10 +102,11 @@ def _parse(file: Path, text: str) -> dict[str, Any]:
     return ours
 
 
-def _has_our_table(project: Path) -> bool:
+def _has_our_table(project: str) -> bool:
     """A look at the bytes first: most projects' files are not ours, and parsing is slow. A file that cannot be read is not ours."""
     try:
-        text = project.read_bytes()
+        with open(project, "rb") as stream:  # noqa: PTH123
+            text = stream.read()
     except OSError:
         return False
     if b"pywatt" not in text:

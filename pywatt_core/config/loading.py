@@ -11,19 +11,15 @@ from typing import Any
 from ..errors import ConfigError
 from .environment import environment_layer, misspelt
 from .files import file_layer, find_file
-from .merging import KINDS, Layer, Merged, Text, at, implied_use, merge
+from .merging import Layer, Merged, Text, at, merge
+from .names import CORE, DEFAULT_SECRETS, KINDS, implied_use
 from .problems import Problem, raise_problems
 from .sections import check_section
-from .settings import ModuleOptions, PluginSelection, Section, Settings
-
-CORE = ("module", "plugins", *KINDS)
-"""Top-level tables that belong to the core; all others belong to plugins."""
+from .selection import PluginSelection
+from .settings import ModuleOptions, Section, Settings
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 """Names that can also be written in an environment variable."""
-
-DEFAULT_SECRETS: Mapping[str, Mapping[str, Any]] = {"env": {}, "dotenv": {"required": False}}
-"""Without ``[secrets.*]``: the environment, then ``.env`` beside the file."""
 
 
 def load(

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-Path: TypeAlias = "tuple[str, ...]"
+from .names import KINDS, implied_use
 
-KINDS = ("databases", "caches", "channels", "auth", "secrets")
-"""Top-level tables whose entries are named sections, each opened by the provider that its ``use`` names."""
+Path: TypeAlias = "tuple[str, ...]"
 
 
 class Text(str):
@@ -98,11 +97,6 @@ def _other_provider(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
         return False
     used = old.get("use", implied_use(*path))
     return used is not None and used != new["use"]
-
-
-def implied_use(kind: str, name: str) -> str | None:
-    """The provider of a section that has no ``use``: ``[channels.tcp]`` and ``[secrets.env]`` are named after theirs."""
-    return name if kind in ("channels", "secrets") else None
 
 
 def _forget(merged: Merged, path: Path) -> None:

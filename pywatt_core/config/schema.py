@@ -9,11 +9,12 @@ from dataclasses import MISSING
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from .merging import KINDS, implied_use
+from .names import KINDS, implied_use
 from .reports import pydantic_type
 from .secret_references import PREFIX
 from .sections import accepts_text, is_secret_type, option_fields
-from .settings import ModuleOptions, PluginSelection
+from .selection import PluginSelection
+from .settings import ModuleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 NAME_PATTERN = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 
 
-def json_schema(providers: Mapping[str, Mapping[str, type[Any]]], tops: Iterable[TopSection] = ()) -> dict[str, Any]:
-    """JSON Schema (2020-12) of ``pywatt.toml``. `providers` maps a kind to provider names to their options."""
+def json_schema(providers: Mapping[str, Mapping[str, type[Any]]], tops: Iterable[tuple[TopSection, type[Any]]] = ()) -> dict[str, Any]:
+    """JSON Schema (2020-12) of ``pywatt.toml``.
+
+    `providers` maps a kind to provider names to their options; `tops` are plugins' own sections with theirs.
+    """
     definitions: dict[str, Any] = {}
     properties = {
         "module": _table(ModuleOptions, "module", definitions, "One module's own settings. Times are in seconds."),
@@ -33,8 +37,8 @@ def json_schema(providers: Mapping[str, Mapping[str, type[Any]]], tops: Iterable
     for kind in KINDS:
         properties[kind] = _kind(kind, providers.get(kind, {}), definitions)
     overlays = dict(properties)
-    for top in tops:
-        table = _table(top.options, top.name, definitions, inspect.getdoc(top.options) or "")
+    for top, options in tops:
+        table = _table(options, top.name, definitions, inspect.getdoc(options) or "")
         if top.overlays:
             table["properties"] = {**{name: schema for name, schema in overlays.items() if name != "secrets"}, **table["properties"]}
         properties[top.name] = {"type": "object", "additionalProperties": table} if top.named else table

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigError
 from .merging import Merged, split
+from .selection import PluginSelection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,16 +46,6 @@ class ModuleOptions:
                 raise ValueError(f"{name} is a number of seconds, not below 0")
         if not 1 <= self.threads <= 1024:
             raise ValueError("threads is between 1 and 1024")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PluginSelection:
-    """``[plugins]``: which entry points are loaded. Built-ins always are."""
-
-    allow: tuple[str, ...] | None = None
-    """Where present, the complete list of entry-point names that are loaded."""
-    disable: tuple[str, ...] = ()
-    """Names that are not loaded, whatever `allow` says."""
 
 
 @dataclass(frozen=True)

@@ -89,16 +89,21 @@ def _examine_top(
 ) -> None:
     """A plugin's own section; entries that may overlay others are checked as the effective configuration they make."""
     overlays = {*CORE, *tops} - {"secrets"} if top.overlays else set()
+    try:
+        options = registry.section_options(top)
+    except PluginError as error:
+        found.faults.append(Problem(top.name, str(error), settings.origin(top.name)))
+        return
     entries = [(top.name, table)] if not top.named else [(f"{top.name}.{name}", entry) for name, entry in table.items()]
     for path, entry in entries:
         if not isinstance(entry, Mapping):
             found.problems.append(Problem(path, "is a table", settings.origin(path), f"Write [{top.name}.NAME]"))
             continue
-        own = option_fields(top.options)
+        own = option_fields(options)
         over = {key for key, value in entry.items() if key in overlays and key not in own and isinstance(value, Mapping)}
-        _, problems = check_section(entry, top.options, path, settings.origin, ignore=over)
+        _, problems = check_section(entry, options, path, settings.origin, ignore=over)
         found.problems += problems
-        _warn_of_literals(entry, top.options, path, settings.origin, found)
+        _warn_of_literals(entry, options, path, settings.origin, found)
         if over:
             _examine_overlay(registry, settings, path, own, over, found)
 
@@ -146,6 +151,10 @@ def secret_paths(registry: Registry, settings: Settings) -> dict[str, bool]:
                 add(providers[section.use].options, section.path)
     for top in registry.sections().values():
         table = settings.extra.get(top.name, {})
+        try:
+            options = registry.section_options(top)
+        except PluginError:  # the check says what is wrong with it
+            continue
         for path in [f"{top.name}.{name}" for name in table] if top.named else [top.name]:
-            add(top.options, path)
+            add(options, path)
     return paths

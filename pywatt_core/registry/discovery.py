@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..hookspecs import PROJECT
 
@@ -20,8 +19,7 @@ OTHER_API = re.compile(r"pywatt[._-]?v?\d+")
 """Entry-point groups of other versions of the plugin API."""
 
 
-@dataclass(frozen=True)
-class EntryPoint:
+class EntryPoint(NamedTuple):
     """One line of a distribution's ``entry_points.txt``."""
 
     name: str
@@ -57,8 +55,7 @@ def scan(path: Sequence[str] | None = None) -> list[EntryPoint]:
     return found
 
 
-@dataclass(frozen=True)
-class _Distribution:
+class _Distribution(NamedTuple):
     key: str
     """The normalised name (PEP 503)."""
     metadata: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..config.problems import nearest
 from .discovery import normalised
 from .kinds import DISTRIBUTIONS, FRAMEWORKS, KINDS
 
@@ -39,6 +38,8 @@ def nobody_provides(registry: Registry, kind: str, name: str) -> str:
             return f"the {noun} {name!r} would come from {_why_not(plugin)}"
     installed = sorted(registry.providers(kind))
     text = f"unknown {noun} provider {name!r}; installed: {', '.join(installed) or 'none'}"
+    from ..config.problems import nearest
+
     guess = nearest(name, [*installed, *DISTRIBUTIONS])
     if name in DISTRIBUTIONS:
         text += f". Install it: pip install {DISTRIBUTIONS[name]}"

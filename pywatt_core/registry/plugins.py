@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,24 +22,28 @@ MOST = 1000
 """More answers from one hook than anybody can mean: a generator without an end."""
 
 
-@dataclass(eq=False)
 class Plugin:
     """A plugin and what is known of it. Its identity is distribution and entry point."""
 
-    name: str
-    distribution: str
-    version: str
-    value: str = ""
-    location: str = ""
-    builtin: bool = False
-    disabled: str = ""
-    """Why it is not loaded, where the configuration says so."""
-    failure: str = ""
-    """Why it could not be loaded; nothing of it can be used then."""
-    faults: dict[str, str] = field(default_factory=dict)
-    """What went wrong in single hooks, by hook; what the others provide works."""
-    hooks: tuple[str, ...] = ()
-    object: Any = None
+    def __init__(self, name: str, distribution: str, version: str, value: str = "", location: str = "", *, builtin: bool = False) -> None:
+        self.name = name
+        self.distribution = distribution
+        self.version = version
+        self.value = value
+        """What the entry point names: ``package.module`` or ``package.module:attribute``."""
+        self.location = location
+        self.builtin = builtin
+        self.disabled = ""
+        """Why it is not loaded, where the configuration says so."""
+        self.failure = ""
+        """Why it could not be loaded; nothing of it can be used then."""
+        self.faults: dict[str, str] = {}
+        """What went wrong in single hooks, by hook; what the others provide works."""
+        self.hooks: tuple[str, ...] = ()
+        self.object: Any = None
+
+    def __repr__(self) -> str:
+        return f"Plugin({self.identity!r})"
 
     @property
     def label(self) -> str:
@@ -78,6 +81,10 @@ class Loader:
             plugin.failure = _reason(plugin, error)
             return
         self.register(plugin, loaded)
+
+    def fetch(self, plugin: Plugin, target: str) -> object:
+        """What ``package.module:name`` names, imported on the budget of `plugin`. Raises `PluginError` that names it."""
+        return within_budget(plugin.label, f"while {target} was imported", lambda: _import(target), self.budget)
 
     def register(self, plugin: Plugin, loaded: object) -> None:
         """Register an object that has been imported already: the same door for built-ins and everybody else."""

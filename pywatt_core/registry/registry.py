@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from ..config.problems import Problem, nearest
-from ..config.settings import PluginSelection
+from ..config.selection import PluginSelection
 from ..errors import PluginError
 from ..hookspecs import PROJECT
 from ..interfaces import Authenticator, Cache, Channel, Command, Context, Database, Handler, Provider, SecretSource, Serializer, TopSection
@@ -19,7 +18,7 @@ from .plugins import Loader, Plugin, plugin_of
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
-    from ..config import Section, Settings
+    from ..config import Problem, Section, Settings
     from ..interfaces import Server, ServerOptions
     from ..protocol.messages import Message
     from .status import PluginStatus
@@ -119,6 +118,12 @@ class Registry:
     def sections(self) -> dict[str, TopSection]:
         """Top-level tables of the configuration file that belong to plugins, by name."""
         return self._by_name("pywatt_register_sections", TopSection)
+
+    def section_options(self, top: TopSection) -> type[Any]:
+        """The options of a plugin's own section, imported now. Raises `PluginError` that names the plugin."""
+        plugin = next(plugin for plugin, one in self.answers("pywatt_register_sections") if one is top)
+        options: Any = self._loader.fetch(plugin, top.options)
+        return cast("type[Any]", options)
 
     def handlers(self, state: Any) -> dict[type[Message], Handler]:
         """Handlers for the orchestrator's messages. Raises `PluginError` where a plugin fails, or two handle one message."""
@@ -267,7 +272,8 @@ class Registry:
             else:
                 self._loader.load(plugin)
             self.plugins.append(plugin)
-        self._warn_of_unknown_names()
+        if self._selection != PluginSelection():
+            self._warn_of_unknown_names()
 
     def _deselected(self, name: str) -> str:
         if name in self._selection.disable:
@@ -277,6 +283,8 @@ class Registry:
         return ""
 
     def _warn_of_unknown_names(self) -> None:
+        from ..config.problems import nearest
+
         installed = [plugin.name for plugin in self.plugins]
         for key, names in (("allow", self._selection.allow or ()), ("disable", self._selection.disable)):
             for name in names:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..config.loading import DEFAULT_SECRETS
-from ..config.merging import implied_use
+from ..config.names import DEFAULT_SECRETS, implied_use
 from .kinds import KINDS
 
 if TYPE_CHECKING:
@@ -25,8 +23,7 @@ NAMELESS = {
 """Hooks that serve without being named in the configuration."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PluginStatus:
+class PluginStatus(NamedTuple):
     """One row. `status` is ``active``, ``inactive``, ``disabled`` or ``broken``, and `reason` says why."""
 
     name: str
@@ -34,10 +31,11 @@ class PluginStatus:
     version: str
     status: str
     reason: str
-    provides: dict[str, list[str]] = field(default_factory=dict)
-    location: str = ""
-    entry_point: str = ""
-    builtin: bool = False
+    provides: dict[str, list[str]]
+    """Kind to names; a kind without names, such as ``servers``, is provided as a whole."""
+    location: str
+    entry_point: str
+    builtin: bool
 
 
 def status(registry: Registry, raw: Mapping[str, Any]) -> list[PluginStatus]:

@@ -1,0 +1,23 @@
+"""The names of sections that the core knows; light, because everything that looks at a configuration needs them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KINDS = ("databases", "caches", "channels", "auth", "secrets")
+"""Top-level tables whose entries are named sections, each opened by the provider that its ``use`` names."""
+
+
+CORE = ("module", "plugins", *KINDS)
+"""Top-level tables that belong to the core; all others belong to plugins."""
+
+DEFAULT_SECRETS: Mapping[str, Mapping[str, Any]] = {"env": {}, "dotenv": {"required": False}}
+"""Without ``[secrets.*]``: the environment, then ``.env`` beside the file."""
+
+
+def implied_use(kind: str, name: str) -> str | None:
+    """The provider of a section that has no ``use``: ``[channels.tcp]`` and ``[secrets.env]`` are named after theirs."""
+    return name if kind in ("channels", "secrets") else None
