@@ -76,10 +76,10 @@ def _encode(text: str) -> bytes:
 
 
 def _escaped(text: str) -> Iterator[str]:
-    """The value as program text, as JSON down to three levels, in SQL, in a shell's quotes, in HTML."""
+    """The value as program text, as JSON, in SQL, in a shell's quotes, in HTML."""
     yield text
     exact = pure = text
-    for _ in range(3):
+    for _ in range(2):
         exact = json.dumps(exact, ensure_ascii=False)[1:-1]
         pure = json.dumps(pure)[1:-1]
         yield from (exact, pure, json.dumps(exact)[1:-1], _upper_escapes(pure))
@@ -152,6 +152,11 @@ _URL_ALPHABET = str.maketrans("+/", "-_")
 
 
 def _as_logged(form: str) -> Iterator[str]:
-    """The form itself and as it looks inside a line of JSON; the same where its UTF-8 was read as Latin-1, as in `redact_bytes`."""
+    """The form, then as it looks inside JSON, and inside JSON that JSON holds.
+
+    The same where its UTF-8 was read as Latin-1, which is also how `redact_bytes` looks at bytes.
+    """
     for text in (form,) if form.isascii() else (form, _encode(form).decode("latin-1")):
-        yield from (text, json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1])
+        exact, pure = json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]
+        yield from (text, exact, pure)
+        yield from (json.dumps(exact, ensure_ascii=False)[1:-1], json.dumps(exact)[1:-1], json.dumps(pure)[1:-1])

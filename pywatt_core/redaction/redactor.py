@@ -137,9 +137,12 @@ class Redactor:
         """The same for bytes in any encoding that ASCII is a part of; what is not redacted stays as it is, byte by byte."""
         return self.redact(data.decode("latin-1")).encode("latin-1")
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where `redact` replaces: the union of all matches as half-open, ascending, disjoint stretches."""
-        return merge(_matches(self._current(), text))
+    def spans(self, text: str, start: int = 0) -> list[tuple[int, int]]:
+        """Where `redact` replaces: the union of all matches as half-open, ascending, disjoint stretches.
+
+        What stands before `start` only says whether a short value stands alone, and is not searched for short values itself.
+        """
+        return merge(_matches(self._current(), text, start))
 
     def begins(self, text: str, start: int = 0) -> bool:
         """True where a form begins with the characters of `text` from `start` on, all of them."""
@@ -227,7 +230,7 @@ def _replaced(state: _State, text: str) -> str:
     return "".join([*pieces, text[position:]])
 
 
-def _matches(state: _State, text: str) -> Iterator[tuple[int, int]]:
+def _matches(state: _State, text: str, context: int = 0) -> Iterator[tuple[int, int]]:
     for automaton in state.automata:
         for last, forms in automaton.iter(text):
             start = last + 1 - min(len(forms[0].text), KEY_LENGTH)
@@ -238,7 +241,7 @@ def _matches(state: _State, text: str) -> Iterator[tuple[int, int]]:
                     after = form.after and end < len(text) and text[end] in _DIGITS
                     yield start - before, end + after
     if state.tokens is not None:
-        for found in state.tokens.finditer(text):
+        for found in state.tokens.finditer(text, context):
             yield found.span(1)
 
 

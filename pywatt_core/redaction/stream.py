@@ -46,7 +46,7 @@ class StreamRedactor:
             self._held = text
             return b""
         before = len(self._seen)
-        found = self._redactor.spans(self._seen + text)
+        found = self._redactor.spans(self._seen + text, before)
         spans = [(max(0, start - before), end - before) for start, end in found if end > before]
         if self._covered:
             spans.append((0, self._covered))
