@@ -101,19 +101,14 @@ def _methods(route: Any) -> Sequence[str]:
 
 
 def template(path: str, convertors: dict[str, Any]) -> str:
-    """Starlette's path as it is announced: ``{name}`` is one whole segment, ``{*name}`` all that is left.
+    """Starlette's path as it is announced: ``{name}`` for what ends at a slash, ``{*name}`` for what does not.
 
-    A segment that is only partly a parameter becomes one whole, and what stands behind a remainder is part of it: the
-    announced path then admits more than the application's own router, never less.
+    Behind a second remainder nothing is said: the first then stands for everything, which admits more, never less.
     """
-    segments: list[str] = []
-    for segment in path.split("/"):
-        names = PARAMETER.findall(segment)
-        remainder = [name for name in names if re.fullmatch(convertors[name].regex, "a/b")]
-        if remainder:
-            return "/".join([*segments, f"{{*{remainder[0]}}}"])
-        segments.append(f"{{{'_'.join(names)}}}" if names else segment)
-    return "/".join(segments)
+    remainders = [name for name, convertor in convertors.items() if re.fullmatch(convertor.regex, "a/b")]
+    if len(remainders) > 1:
+        path = path[: next(found.end() for found in PARAMETER.finditer(path) if found[1] in remainders)]
+    return PARAMETER.sub(lambda found: f"{{{'*' if found[1] in remainders else ''}{found[1]}}}", path)
 
 
 def _auth(route: Any) -> str | None:

@@ -21,7 +21,6 @@ from pywatt_core.errors import ServerError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
 
     from pywatt_core.http.wsgi import WsgiApp
 
@@ -41,9 +40,6 @@ TICK = 1.0
 
 POLL = 0.005
 """Seconds between two looks at threads that are to end."""
-
-EAGER_ROUNDS = 3
-"""Rounds of the loop, once it accepts nothing new, that read what clients have already sent before idle channels are closed."""
 
 
 class _Task(WSGITask):  # type: ignore[misc]
@@ -74,7 +70,6 @@ class Listener:
         self._thread: threading.Thread | None = None
         self._idle: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._rounds = 0
 
     def open(self, listener: socket.socket) -> None:
         """Accept from `listener`, which is closed again by `stop_accepting`. Raises `ServerError` where waitress cannot start."""
@@ -101,24 +96,26 @@ class Listener:
         self._thread.start()
 
     def _run(self) -> None:
-        """waitress's own loop, with a look round after each of its steps while draining."""
+        """waitress's own loop; while draining, each of its steps closes the channels that have nothing to do."""
         try:
             while self._map:
-                if not self._server.draining:
+                if self._server.draining:
+                    self._drain_step()
+                else:
                     wasyncore.poll2(TICK, self._map)
-                    continue
-                self._rounds += 1
-                wasyncore.poll2(0.0 if self._rounds <= EAGER_ROUNDS else TICK, self._map)
-                if self._rounds > EAGER_ROUNDS:
-                    self._close_channels(lambda channel: channel.idle)
         except Exception:
             logger.exception("waitress's loop ended with an error")
             self._tell_idle()
 
-    def _close_channels(self, which: Callable[[Any], bool]) -> None:
-        for channel in list(self._server.active_channels.values()):
-            if which(channel):
-                channel.handle_close()
+    def _drain_step(self) -> None:
+        # Only what was idle before the step, and read nothing in it, is closed: a request that the kernel has is answered.
+        idle = [channel for channel in self._server.active_channels.values() if channel.idle]
+        wasyncore.poll2(0.0 if idle else TICK, self._map)
+        self._close_channels([channel for channel in idle if channel.idle])
+
+    def _close_channels(self, channels: list[Any]) -> None:
+        for channel in channels:
+            channel.handle_close()
         if not self._server.active_channels:
             self._tell_idle()
 
@@ -146,7 +143,7 @@ class Listener:
 
     def cut(self) -> None:
         """Drop the connections that are left; their requests are lost."""
-        self._server.trigger.pull_trigger(lambda: self._close_channels(lambda channel: True))
+        self._server.trigger.pull_trigger(lambda: self._close_channels(list(self._server.active_channels.values())))
 
     async def close(self) -> None:
         """After the workers have ended: end the loop and its thread."""

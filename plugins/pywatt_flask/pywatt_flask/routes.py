@@ -42,6 +42,7 @@ def has_literal(application: Application, path: str) -> bool:
 
 def _walk(application: Application) -> Iterator[tuple[str, Sequence[str], str | None]]:
     for mount in application.mounts:
+        yield mount, ALL_METHODS, None
         yield mount + "/{*rest}", ALL_METHODS, None
     for rule in application.flask.url_map.iter_rules():
         if not rule.build_only:
@@ -61,41 +62,23 @@ def _methods(rule: Rule) -> Sequence[str]:
 
 
 def template(rule: Rule) -> str:
-    """Werkzeug's rule as it is announced: ``{name}`` is one whole segment, ``{*name}`` all that is left.
+    """Werkzeug's rule as it is announced: ``{name}`` for what ends at a slash, ``{*name}`` for what does not.
 
-    A segment that is only partly a parameter becomes one whole, and what stands behind a remainder is part of it: the
-    announced path then admits more than the application's own map, never less.
+    Behind a second remainder nothing is said: the first then stands for everything, which admits more, never less.
     """
     assert rule.map is not None
-    written = rule.rule
-    segments: list[str] = []
-    names: list[str] = []
-    literal = ""
-    end = 0
-
-    def finish() -> None:
-        nonlocal names, literal
-        segments.append(f"{{{'_'.join(names)}}}" if names else literal)
-        names, literal = [], ""
-
-    def take(text: str) -> None:
-        nonlocal literal
-        first, *others = text.split("/")
-        literal += first
-        for other in others:
-            finish()
-            literal = other
-
-    for parameter in PARAMETER.finditer(written):
-        take(written[end : parameter.start()])
+    converters = rule.map.converters
+    text, end = "", 0
+    remainder = False
+    for parameter in PARAMETER.finditer(rule.rule):
+        text += rule.rule[end : parameter.start()]
         end = parameter.end()
-        converter = rule.map.converters[parameter["converter"] or "default"]
-        if not converter.part_isolating:
-            return "/".join([*segments, f"{{*{parameter['name']}}}"])
-        names.append(parameter["name"])
-    take(written[end:])
-    finish()
-    return "/".join(segments)
+        whole_segment = converters[parameter["converter"] or "default"].part_isolating
+        if remainder and not whole_segment:
+            return text[: text.index("}", text.index("{*")) + 1]
+        remainder = remainder or not whole_segment
+        text += f"{{{'' if whole_segment else '*'}{parameter['name']}}}"
+    return text + rule.rule[end:]
 
 
 def _auth(application: Application, rule: Rule) -> str | None:
