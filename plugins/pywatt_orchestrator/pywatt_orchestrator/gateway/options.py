@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path  # noqa: TC003 - msgspec resolves the annotation at run time
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,3 +75,7 @@ class GatewayOptions:
                 raise ValueError(f"{option.name} is {value}; it must be at least 1")
             if option.name.endswith("_timeout") and not value > 0:
                 raise ValueError(f"{option.name} is {value}; a time limit must be above 0")
+
+    def shortest_timeout(self) -> float:
+        """The smallest of the time limits, which says how often they have to be checked."""
+        return min(float(getattr(self, option.name)) for option in fields(self) if option.name.endswith("_timeout"))

@@ -59,17 +59,23 @@ class Match(NamedTuple):
     """The path that the module sees: without the mount, percent-encoded; empty for the mount itself without its slash."""
     methods: Methods | None
     """What is open there; None where nothing is."""
+    prefix: bytes
+    """The header line that tells a trusted module its mount, after its CRLF, or nothing."""
+    linked: bool
+    """Whether the module serves no port, and gets its requests over the link."""
 
 
 class _Mount:
     """One module with its paths compiled."""
 
-    __slots__ = ("inside", "length", "module", "prefix", "tree")
+    __slots__ = ("inside", "linked", "module", "path", "prefix", "tree")
 
     def __init__(self, module: ModuleRoutes) -> None:
         self.module = module
-        self.prefix = b"" if module.mount == "/" else module.mount.encode()
-        self.length = len(self.prefix)
+        self.path = b"" if module.mount == "/" else module.mount.encode()
+        trusted = bool(self.path) and any(instance.trusted for instance in module.instances)
+        self.prefix = b"\r\nX-Forwarded-Prefix: " + self.path if trusted else b""
+        self.linked = any(instance.http_request is not None for instance in module.instances)
         self.inside = module.inside()
         self.tree = PathTree()
         for endpoint in module.endpoints or ():
@@ -78,11 +84,10 @@ class _Mount:
             except ValueError as error:
                 logger.warning("module %s announced the path %r, which stays closed: %s", module.name, endpoint.path, error)
 
-    def methods(self, decoded: bytes) -> Methods | None:
-        """What is open at the percent-decoded path inside the mount."""
-        if decoded in self.inside:
-            return None
-        return ANY_METHOD if self.module.mount_all else self.tree.find(decoded)
+    def match(self, inner: bytes, decoded: bytes) -> Match:
+        """What is open at a path inside the mount, which is given percent-encoded and percent-decoded."""
+        methods = None if not inner or decoded in self.inside else ANY_METHOD if self.module.mount_all else self.tree.find(decoded)
+        return Match(self.module, inner, methods, self.prefix, self.linked)
 
 
 class RouteTable:
@@ -93,16 +98,17 @@ class RouteTable:
 
     def __init__(self, modules: Iterable[ModuleRoutes] = ()) -> None:
         self.modules = tuple(modules)
+        self._by_name = {module.name: module for module in self.modules}
         self._mounts: dict[bytes, _Mount] = {}
         for module in self.modules:
             _check_mount(module.mount, module.name)
             mount = _Mount(module)
-            other = self._mounts.setdefault(mount.prefix, mount)
+            other = self._mounts.setdefault(mount.path, mount)
             if other is not mount:
                 raise ConfigError(
                     f"modules {other.module.name} and {module.name} are both mounted at {module.mount}; give one another mount"
                 )
-        self._depths = sorted({prefix.count(b"/") for prefix in self._mounts}, reverse=True)
+        self._depths = sorted({path.count(b"/") for path in self._mounts}, reverse=True)
         self._literal = {
             path: match for mount in self._mounts.values() for path, match in _literal_matches(mount) if self._nearest(path) is mount
         }
@@ -114,13 +120,23 @@ class RouteTable:
         """
         return self._literal.get(path) or self._search(path)
 
+    def module(self, name: str) -> ModuleRoutes | None:
+        """The module of this name."""
+        return self._by_name.get(name)
+
+    def open_paths(self, module: ModuleRoutes) -> Iterable[tuple[str, list[str]]]:
+        """The announced paths of a module that are open, as seen from outside, with their methods."""
+        inside, mount = module.inside(), module.mount.rstrip("/")
+        for endpoint in module.endpoints or ():
+            if endpoint.path.encode() not in inside:
+                yield mount + endpoint.path, sorted(method.upper() for method in endpoint.methods)
+
     def _search(self, path: bytes) -> Match | None:
         encoded, decoded = canonical(path)
         mount = self._nearest(encoded)
         if mount is None:
             return None
-        inner = encoded[mount.length :]
-        return Match(mount.module, inner, mount.methods(decoded[mount.length :]) if inner else None)
+        return mount.match(encoded[len(mount.path) :], decoded[len(mount.path) :])
 
     def _nearest(self, path: bytes) -> _Mount | None:
         """The mount with the most segments that `path` lies in. (A mount is never percent-encoded: `_check_mount`.)"""
@@ -152,4 +168,4 @@ def _literal_matches(mount: _Mount) -> Iterable[tuple[bytes, Match]]:
             logger.warning("module %s announced the path %r, which no request can have: %s", mount.module.name, literal.decode(), error)
             continue
         if plain:
-            yield mount.prefix + literal, Match(mount.module, literal, mount.methods(literal))
+            yield mount.path + literal, mount.match(literal, literal)

@@ -1,0 +1,342 @@
+"""One request on its way to an instance over HTTP, and the response on its way back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from .bodies import LAST_CHUNK, BadBody, ChunkedBody, EndlessBody, LengthBody, chunk
+from .heads import HEAD_END, IDEMPOTENT, NO_BODY, BadResponse, parse_response
+from .tunnel import Tunnel
+from .upstream import least_busy
+
+if TYPE_CHECKING:
+    from .client import ClientConnection
+    from .heads import ResponseHead
+    from .routing import Match
+    from .upstream import Instance, UpstreamConnection
+
+REPLAY_LIMIT = 65_536
+"""Bytes of a request that are kept until its response begins, so that it can be sent again."""
+RECONNECT_PAUSE = 0.05
+"""Seconds between two attempts to reach an instance."""
+
+
+class Exchange:
+    """Relays one request and its response, whatever their framing, with back-pressure both ways.
+
+    The client's side calls `body_received`, `body_finished`, `client_*` and `timed_out`; the module's side calls
+    `response_received` and `upstream_*`. It ends with exactly one of `ClientConnection.answered`, `problem`, `reset`.
+    """
+
+    instance: Instance | None = None
+    _connection: UpstreamConnection | None = None
+    _begun = False
+    """Whether the head of the response has been forwarded."""
+    _reusable = False
+    _body: LengthBody | ChunkedBody | EndlessBody
+    _partial = b""
+    _rechunk = False
+    """Whether the client gets the body in chunks."""
+    _held = False
+    """Whether reading from the module is paused."""
+    _silence = 0.0
+    _retried = False
+    _task: asyncio.Task[None] | None = None
+
+    def __init__(self, client: ClientConnection, match: Match) -> None:
+        self._client = client
+        self._match = match
+        self._request = client.request
+        self._unsent: bytes | None = b""
+        """What has to be sent to an instance, or could have to be sent again; None where that is no longer possible."""
+
+    # ── towards the module ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Send the head, at once where a connection is idle."""
+        self._unsent = self._head()
+        instance = least_busy(self._match.module.instances)
+        if instance is not None and instance.pool is not None:
+            connection = instance.pool.take()
+            if connection is not None:
+                self._choose(instance)
+                self._attach(connection)
+                return
+        self._acquire(None)
+
+    def _head(self) -> bytes:
+        request, client = self._request, self._client
+        if request.chunked:
+            framing = b"\r\nTransfer-Encoding: chunked"
+        else:
+            framing = b"" if request.length is None else b"\r\nContent-Length: %d" % request.length
+        if client.upgrade:
+            framing += b"\r\nConnection: upgrade\r\nUpgrade: " + client.upgrade
+        host = request.host or client.local_host
+        return b"".join(
+            (
+                request.method,
+                b" ",
+                self._match.inner,
+                request.query,
+                b" HTTP/1.1",
+                request.kept,
+                b"\r\nHost: ",
+                host,
+                framing,
+                client.forwarded,
+                host,
+                self._match.prefix,
+                b"\r\nX-Request-ID: ",
+                client.request_id,
+                client.trace,
+                HEAD_END,
+            )
+        )
+
+    def _choose(self, instance: Instance) -> None:
+        self.instance = instance
+        instance.in_flight += 1
+        self._client.served_by = instance.id
+
+    def _acquire(self, avoid: Instance | None) -> None:
+        self._client.expect_nothing()
+        self._task = asyncio.create_task(self._reach(avoid))
+
+    async def _reach(self, avoid: Instance | None) -> None:
+        """Wait for a ready instance and a connection to it, as long as `ready_timeout` allows."""
+        client, module = self._client, self._match.module
+        try:
+            async with asyncio.timeout(client.options.ready_timeout):
+                while True:
+                    instance = await client.gateway.ready_instance(module.name, avoid)
+                    self._choose(instance)
+                    try:
+                        connection = await instance.connection()
+                    except OSError:
+                        self._leave()
+                        avoid = instance
+                        await asyncio.sleep(RECONNECT_PAUSE)
+                    else:
+                        break
+        except TimeoutError:
+            self._task = None
+            self._leave()
+            client.problem(503, f"module {module.name} has no instance ready", module=module.name)
+            return
+        self._task = None
+        self._attach(connection)
+
+    def _attach(self, connection: UpstreamConnection) -> None:
+        """Send what there is of the request so far."""
+        client = self._client
+        self._connection = connection
+        connection.user = self
+        if self._unsent is not None:
+            connection.transport.write(self._unsent)
+        if client.complete:
+            client.expect_response()
+        else:
+            client.resume_reading()
+            client.expect_body()
+
+    def body_received(self, payload: bytes) -> None:
+        """A part of the request's body."""
+        self._send(chunk(payload) if self._request.chunked else payload)
+
+    def body_finished(self) -> None:
+        """The request is complete."""
+        if self._request.chunked:
+            self._send(LAST_CHUNK)
+        if self._connection is not None and not self._begun:
+            self._client.expect_response()
+
+    def _send(self, data: bytes) -> None:
+        if self._connection is not None:
+            self._connection.transport.write(data)
+            if self._unsent is not None:
+                self._unsent = self._unsent + data if len(self._unsent) + len(data) <= REPLAY_LIMIT else None
+        elif self._unsent is not None:
+            self._unsent += data
+            if len(self._unsent) > REPLAY_LIMIT:
+                self._client.pause_reading()
+
+    # ── towards the client ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def response_received(self, data: bytes) -> None:
+        """Bytes of the response, cut anywhere."""
+        if self._begun:
+            self._body_received(data)
+            return
+        data = self._partial + data if self._partial else data
+        while (end := data.find(HEAD_END)) >= 0:
+            end += 4
+            try:
+                if end > self._client.options.max_head_bytes:
+                    raise BadResponse("its head is too long")
+                head = parse_response(data[:end], self._client.options.max_headers)
+                if head.status == 101:
+                    self._switch(head, data[end:])
+                    return
+            except BadResponse as error:
+                self._fail(502, f"module {self._match.module.name} sent a response that cannot be forwarded: {error}")
+                return
+            if head.status > 199:
+                self._respond(head, data[end:])
+                return
+            data = data[end:]
+        self._partial = data
+        if len(data) > self._client.options.max_head_bytes:
+            self._fail(502, f"module {self._match.module.name} sent a response that cannot be forwarded: its head is too long")
+
+    def _respond(self, head: ResponseHead, rest: bytes) -> None:
+        """Forward the head, with the framing that the client understands, and the beginning of the body."""
+        client = self._client
+        framing = b"" if head.length is None else b"\r\nContent-Length: %d" % head.length
+        payload: bytes = b""
+        after: bytes | None = rest
+        if head.status in NO_BODY or self._request.method == b"HEAD":
+            framing = framing if head.status != 204 else b""
+        else:
+            if head.length is not None:
+                self._body = LengthBody(head.length)
+            else:
+                self._body = ChunkedBody() if head.chunked else EndlessBody()
+                self._rechunk = not self._request.http10
+                framing = b"\r\nTransfer-Encoding: chunked" if self._rechunk else b""
+                client.keep_alive = client.keep_alive and self._rechunk
+            try:
+                payload, after = self._take(rest)
+            except BadBody as error:
+                self._fail(502, f"module {self._match.module.name} sent a response that cannot be forwarded: {error}")
+                return
+        self._begun = True
+        self._reusable = head.reusable
+        self._unsent = None
+        client.respond(head.status, b"".join((head.line, head.kept, framing, client.last_lines(), payload)))
+        if after is not None:
+            self._finish(after)
+        else:
+            events = head.field(b"content-type").startswith(b"text/event-stream")
+            self._silence = client.options.tunnel_timeout if events else client.options.stream_timeout
+            client.expect_within(self._silence)
+
+    def _take(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """The payload in `data`, framed for the client, and what comes after the end of the body, None while it has not ended."""
+        payload, after = self._body.feed(data)
+        if self._rechunk:
+            payload = chunk(payload) + LAST_CHUNK if after is not None else chunk(payload)
+        return payload, after
+
+    def _body_received(self, data: bytes) -> None:
+        try:
+            payload, after = self._take(data)
+        except BadBody:
+            self._break_off()
+            return
+        if payload:
+            self._client.write(payload)
+        if after is not None:
+            self._finish(after)
+        else:
+            self._client.expect_within(self._silence)
+
+    def _finish(self, after: bytes) -> None:
+        """The response is complete. `after` is what the module sent behind it, which nobody asked for."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if self._reusable and not after and self._client.complete:
+                if self._held:
+                    connection.transport.resume_reading()
+                connection.pool.give_back(connection, self._client.gateway.now)
+            else:
+                connection.discard()
+        self._leave()
+        self._client.answered()
+
+    def _switch(self, head: ResponseHead, rest: bytes) -> None:
+        """The module agrees to change protocols: from here on bytes are passed on unread."""
+        client, connection = self._client, self._connection
+        if not client.upgrade or not head.upgrade or connection is None:
+            raise BadResponse("it changes to another protocol unasked")
+        lines = b"\r\nConnection: upgrade\r\nUpgrade: " + head.upgrade + client.last_lines()
+        client.respond(101, b"".join((head.line, head.kept, lines, rest)))
+        client.begin_tunnel(Tunnel(client, connection, self._leave))
+
+    # ── what can go wrong ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def upstream_lost(self, error: Exception | None) -> None:
+        """The module closed the connection, or died."""
+        self._connection = None
+        if self._begun:
+            if isinstance(self._body, EndlessBody) and error is None:
+                if self._rechunk:
+                    self._client.write(LAST_CHUNK)
+                self._finish(b"")
+            else:
+                self._break_off()
+        elif self._unsent is not None and not self._partial and not self._retried and self._request.method in IDEMPOTENT:
+            self._retried = True
+            failed = self.instance
+            self._leave()
+            self._acquire(failed)
+        else:
+            self._fail(502, f"module {self._match.module.name} closed the connection before it answered")
+
+    def upstream_paused(self) -> None:
+        """The module reads more slowly than the client sends."""
+        self._client.pause_reading()
+
+    def upstream_resumed(self) -> None:
+        """The module has caught up."""
+        self._client.resume_reading()
+
+    def client_paused(self) -> None:
+        """The client reads more slowly than the module sends."""
+        if self._connection is not None:
+            self._held = True
+            self._connection.transport.pause_reading()
+
+    def client_resumed(self) -> None:
+        """The client has caught up."""
+        if self._held and self._connection is not None:
+            self._held = False
+            self._connection.transport.resume_reading()
+
+    def client_lost(self) -> None:
+        """The client is gone: closing the connection is how a module is told to stop."""
+        self._drop()
+
+    def timed_out(self) -> None:
+        """The deadline that was set last has passed."""
+        name, client = self._match.module.name, self._client
+        if self._begun:
+            self._break_off()
+        elif client.complete or client.reading_paused:
+            self._fail(504, f"module {name} did not answer within {client.options.response_timeout:g} s")
+        else:
+            self._fail(408, f"the body of the request stopped arriving for {client.options.body_timeout:g} s")
+
+    def _fail(self, status: int, detail: str) -> None:
+        """Answer in the module's place; nothing of its response has been forwarded."""
+        self._drop()
+        self._client.problem(status, detail, module=self._match.module.name)
+
+    def _break_off(self) -> None:
+        """The response has begun and cannot be completed: the client must not take it for complete."""
+        self._drop()
+        self._client.reset()
+
+    def _drop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        if self._connection is not None:
+            self._connection.discard()
+            self._connection = None
+        self._leave()
+
+    def _leave(self) -> None:
+        if self.instance is not None:
+            self.instance.in_flight -= 1
+            self.instance = None

@@ -1,0 +1,312 @@
+"""Heads of requests and responses: accepted by httptools, then checked for what httptools lets through.
+
+httptools (llhttp without leniencies) says whether a head is well formed: lines end with CRLF, none is folded, names are
+tokens, no value holds a control character. One regular expression then takes out the lines that frame the message, that
+concern one connection only, or that the gateway sets itself; the others are forwarded as they came.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import httptools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+HEAD_END = b"\r\n\r\n"
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+"""Methods of requests that may be sent a second time without being asked (RFC 9110 9.2.2)."""
+NO_BODY = frozenset({204, 304})
+"""Final statuses without a body, whatever the headers say."""
+
+REQUEST_LINES = re.compile(
+    rb"\r\n((?i:host|con(?:tent[-_]length|nection)|t(?:ransfer[-_]encoding|race(?:parent|state)|e|railer)|upgrade|expect"
+    rb"|x[-_](?:request[-_]id|forwarded[-_][^:]*|real[-_]ip)|keep[-_]alive|proxy(?:[-_](?:connection|authorization))?"
+    rb"|http2[-_]settings|forwarded)):[ \t]*([^\r]*)"
+)
+"""The header lines of a request that are taken out. CGI and WSGI make ``_`` and ``-`` one, so both spellings are."""
+RESPONSE_LINES = re.compile(
+    rb"\r\n((?i:con(?:tent-length|nection)|t(?:ransfer-encoding|e|railer)|upgrade|keep-alive|server|x-request-id|proxy-connection))"
+    rb":[ \t]*([^\r]*)"
+)
+
+VERSIONS = {b"HTTP/1.1": False, b"HTTP/1.0": True}
+HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)(/[^?]*)?(\?.*)?", re.DOTALL)
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
+TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:(?<!^00.{53})-[!-~]*)?")
+NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+REFUSED_UPGRADES = frozenset({b"h2c", b"http", b"tls"})
+"""Protocols whose requests the gateway could not check; a client that asks for one is served without the upgrade."""
+
+
+class Refused(Exception):
+    """The client's request cannot be served; the connection is closed after the reply."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+class BadResponse(Exception):
+    """The module's response cannot be forwarded; the text says why."""
+
+
+class Head:
+    """What requests and responses share. The class attributes are what holds without the header in question."""
+
+    kept: bytes
+    """The lines that are forwarded as they came, each after its CRLF."""
+    length: int | None = None
+    chunked = False
+    codings: bytes | None = None
+    """All of Transfer-Encoding."""
+    connection: bytes = b""
+    upgrade: bytes = b""
+
+    def field(self, name: bytes) -> bytes:
+        """The first of the `kept` lines with this lower-case name, or nothing."""
+        found = re.search(rb"\r\n(?i:%b):[ \t]*([^\r]*)" % re.escape(name), self.kept)
+        return found[1].rstrip() if found is not None else b""
+
+    def frame(self, value: bytes) -> None:
+        """Read a Content-Length."""
+        if self.length is not None or not value.isdigit():
+            raise ValueError("it has two Content-Length headers, or one that is not a number")
+        self.length = int(value)
+
+    def drop_named(self) -> None:
+        """Forget the kept lines that ``Connection`` names: they concerned one connection only."""
+        for name in tokens(self.connection):
+            if name not in (b"close", b"keep-alive", b"upgrade", b""):
+                self.kept = re.sub(rb"\r\n(?i:%b):[^\r]*" % re.escape(name), b"", self.kept)
+
+
+def tokens(value: bytes) -> list[bytes]:
+    """The members of a comma-separated list, in lower case."""
+    return [token.strip(b" \t") for token in value.lower().split(b",")]
+
+
+# ── requests ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class RequestHead(Head):
+    """One request."""
+
+    method: bytes
+    path: bytes
+    query: bytes = b""
+    """With its question mark, or empty."""
+    http10: bool
+    host: bytes | None = None
+    expect: bytes = b""
+    request_id: bytes | None = None
+    traceparent: bytes | None = None
+    tracestate: bytes = b""
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client wants the connection to stay."""
+        if not self.connection:
+            return not self.http10
+        wishes = tokens(self.connection)
+        return b"close" not in wishes and (not self.http10 or b"keep-alive" in wishes)
+
+    @property
+    def wanted_upgrade(self) -> bytes:
+        """The protocol that the client asks to change to, or nothing where the gateway does not let it."""
+        if not self.upgrade or self.http10 or self.chunked or self.length or b"upgrade" not in tokens(self.connection):
+            return b""
+        protocol = self.upgrade.lower().partition(b"/")[0]
+        return b"" if b"," in self.upgrade or protocol in REFUSED_UPGRADES else self.upgrade
+
+
+def _host(head: RequestHead, value: bytes) -> None:
+    if head.host is not None:
+        raise ValueError("it has more than one Host header")
+    if HOST.fullmatch(value) is None:
+        raise ValueError("its Host header is malformed")
+    head.host = value
+
+
+def _codings(head: Head, value: bytes) -> None:
+    head.codings = value if head.codings is None else head.codings + b"," + value
+
+
+def _connection(head: Head, value: bytes) -> None:
+    head.connection += b"," + value if head.connection else value
+
+
+def _upgrade(head: Head, value: bytes) -> None:
+    head.upgrade += b"," + value if head.upgrade else value
+
+
+def _expect(head: RequestHead, value: bytes) -> None:
+    head.expect += b"," + value if head.expect else value
+
+
+def _request_id(head: RequestHead, value: bytes) -> None:
+    if head.request_id is None and REQUEST_ID.fullmatch(value):
+        head.request_id = value
+
+
+def _traceparent(head: RequestHead, value: bytes) -> None:
+    head.traceparent = value if head.traceparent is None and TRACEPARENT.fullmatch(value) else b""
+
+
+def _tracestate(head: RequestHead, value: bytes) -> None:
+    head.tracestate += b"," + value if head.tracestate else value
+
+
+REQUEST_FIELDS: dict[bytes, Callable[[RequestHead, bytes], None]] = {
+    b"host": _host,
+    b"content-length": Head.frame,
+    b"transfer-encoding": _codings,
+    b"connection": _connection,
+    b"upgrade": _upgrade,
+    b"expect": _expect,
+    b"x-request-id": _request_id,
+    b"traceparent": _traceparent,
+    b"tracestate": _tracestate,
+}
+"""Who reads a line that was taken out; one that nobody reads is dropped."""
+REQUEST_FIELDS.update({name.title(): read for name, read in REQUEST_FIELDS.items()})
+
+
+def parse_request(data: bytes, max_headers: int, max_target: int) -> RequestHead:
+    """Take one complete head, up to and with its empty line. Raises `Refused`."""
+    end = data.find(b"\r\n")
+    parts = data[:end].split(b" ")
+    if len(parts) != 3:
+        raise Refused(400, "the request line must be a method, a target and a version with one space between them")
+    head = RequestHead()
+    head.method, target, version = parts
+    http10 = VERSIONS.get(version)
+    if http10 is None:
+        raise Refused(505 if version.startswith(b"HTTP/") else 400, "the gateway speaks HTTP/1.1 and HTTP/1.0")
+    head.http10 = http10
+    if len(target) > max_target:
+        raise Refused(414, f"the request target is longer than {max_target} bytes")
+    if data.count(b"\r\n") > max_headers + 2:
+        raise Refused(431, f"the request has more than {max_headers} headers")
+    try:
+        httptools.HttpRequestParser(head).feed_data(data)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError as error:
+        raise Refused(400, f"the request is malformed: {error}") from error
+    found = REQUEST_LINES.split(data[end:-4])
+    head.kept = b"".join(found[0::3])
+    try:
+        _read(head, REQUEST_FIELDS, found)
+    except ValueError as error:
+        raise Refused(400, f"the request is malformed: {error}") from error
+    if head.host is None or head.codings is not None or head.expect or target[:1] != b"/":
+        target = _check_unusual(head, target)
+    head.path, mark, query = target.partition(b"?")
+    if mark:
+        head.query = mark + query
+    if head.connection:
+        head.drop_named()
+    return head
+
+
+def _read(head: Head, fields: dict[bytes, Callable[..., None]], found: list[bytes]) -> None:
+    for position in range(1, len(found), 3):
+        name = found[position]
+        read = fields.get(name) or fields.get(name.lower())
+        if read is not None:
+            read(head, found[position + 1].rstrip(b" \t"))
+
+
+def _check_unusual(head: RequestHead, target: bytes) -> bytes:
+    """Whatever most requests have not. Returns the target in origin form."""
+    if head.method == b"CONNECT":
+        raise Refused(405, "the gateway is no forward proxy: CONNECT is refused")
+    if head.host is None and not head.http10:
+        raise Refused(400, "the request has no Host header")
+    if head.codings is not None:
+        if head.http10:
+            raise Refused(400, "Transfer-Encoding does not exist in HTTP/1.0")
+        if head.length is not None:
+            raise Refused(400, "the request has both Transfer-Encoding and Content-Length")
+        if head.codings.lower() != b"chunked":
+            raise Refused(400, "the only Transfer-Encoding that is accepted is chunked")
+        head.chunked = True
+    if head.expect and head.expect.lower() != b"100-continue":
+        raise Refused(417, "the only expectation that can be met is 100-continue")
+    absolute = ABSOLUTE.fullmatch(target)
+    if absolute is not None:
+        if head.host is not None and absolute[1].lower() != head.host.lower():
+            raise Refused(400, "the request target and the Host header name different hosts")
+        return (absolute[2] or b"/") + (absolute[3] or b"")
+    if target[:1] != b"/" and (target != b"*" or head.method != b"OPTIONS"):
+        raise Refused(400, "the request target must begin with /")
+    return target
+
+
+# ── responses ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ResponseHead(Head):
+    """One response of a module."""
+
+    status: int
+    line: bytes
+    """The status line without its CRLF, in HTTP/1.1."""
+    reusable: bool
+    """Whether the connection may carry another request."""
+
+
+RESPONSE_FIELDS: dict[bytes, Callable[[ResponseHead, bytes], None]] = {
+    b"content-length": Head.frame,
+    b"transfer-encoding": _codings,
+    b"connection": _connection,
+    b"upgrade": _upgrade,
+}
+RESPONSE_FIELDS.update({name.title(): read for name, read in RESPONSE_FIELDS.items()})
+
+
+def parse_response(data: bytes, max_headers: int) -> ResponseHead:
+    """Take one complete head, up to and with its empty line. Raises `BadResponse`."""
+    end = data.find(b"\r\n")
+    line = data[:end]
+    if STATUS_LINE.fullmatch(line) is None:
+        raise BadResponse("its status line is malformed")
+    if data.count(b"\r\n") > max_headers + 2:
+        raise BadResponse(f"it has more than {max_headers} headers")
+    head = ResponseHead()
+    head.status = int(line[9:12])
+    head.reusable = line.startswith(b"HTTP/1.1")
+    head.line = line if head.reusable else b"HTTP/1.1" + line[8:]
+    try:
+        httptools.HttpResponseParser(head).feed_data(data)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError as error:
+        raise BadResponse(f"its head is malformed: {error}") from error
+    found = RESPONSE_LINES.split(data[end:-4])
+    head.kept = b"".join(found[0::3])
+    try:
+        _read(head, RESPONSE_FIELDS, found)
+    except ValueError as error:
+        raise BadResponse(str(error)) from error
+    if head.codings is not None:
+        if head.length is not None or not head.reusable or head.codings.lower() != b"chunked":
+            raise BadResponse("its Transfer-Encoding is not chunked alone")
+        head.chunked = True
+    if head.connection:
+        head.drop_named()
+        head.reusable = head.reusable and b"close" not in tokens(head.connection)
+    return head
+
+
+def header_lines(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Header lines, each after its CRLF; one that would break out of its line, or cannot be written, is left out."""
+    lines = [f"\r\n{name}: {value}" for name, value in headers if NAME.fullmatch(name) and not CONTROL.search(value)]
+    return "".join(lines).encode("latin-1", "replace")

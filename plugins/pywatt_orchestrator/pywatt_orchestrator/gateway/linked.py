@@ -1,0 +1,175 @@
+"""One request to a module that serves no port: it travels whole, as one message over the module's link."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from pywatt_core.errors import ChannelClosed, RequestTimeout
+from pywatt_core.protocol.messages import HttpRequest
+
+from .heads import IDEMPOTENT, header_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pywatt_core.protocol.messages import HttpResponse
+
+    from .client import ClientConnection
+    from .routing import Match
+
+logger = logging.getLogger("pywatt.gateway")
+
+SET_BY_US = frozenset(
+    {
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "server",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-request-id",
+    }
+)
+"""Headers that a module cannot set for the client's connection."""
+
+
+class LinkExchange:
+    """Collects the request, hands it over, and sends the response, which comes whole as well."""
+
+    _size = 0
+    _task: asyncio.Task[None] | None = None
+
+    def __init__(self, client: ClientConnection, match: Match) -> None:
+        self._client = client
+        self._module = match.module
+        self._match = match
+        self._parts: list[bytes] = []
+
+    def start(self) -> None:
+        """Ask for the body, or go on at once where there is none."""
+        length = self._client.request.length
+        if length and length > self._client.options.max_ipc_body_bytes:
+            self._too_long()
+        elif self._client.request.chunked or length:
+            self._client.expect_body()
+        else:
+            self.body_finished()
+
+    def body_received(self, payload: bytes) -> None:
+        """A part of the request's body, which has to be held in memory."""
+        self._size += len(payload)
+        if self._size > self._client.options.max_ipc_body_bytes:
+            self._too_long()
+        else:
+            self._parts.append(payload)
+
+    def _too_long(self) -> None:
+        limit = self._client.options.max_ipc_body_bytes
+        self._client.problem(413, f"module {self._module.name} takes bodies of at most {limit} bytes", module=self._module.name)
+
+    def body_finished(self) -> None:
+        """The request is complete."""
+        self._client.expect_nothing()
+        self._task = asyncio.create_task(self._answer())
+
+    async def _answer(self) -> None:
+        """Ask, once more where that is harmless, and always answer the client."""
+        name, options = self._module.name, self._client.options
+        try:
+            try:
+                response = await self._ask()
+            except ChannelClosed as error:
+                if error.executed != "no" and self._client.request.method not in IDEMPOTENT:
+                    raise
+                response = await self._ask()
+            self._respond(response)
+        except NotReady:
+            self._client.problem(503, f"module {name} has no instance ready", module=name)
+        except (TimeoutError, RequestTimeout):
+            self._client.problem(504, f"module {name} did not answer within {options.response_timeout:g} s", module=name)
+        except Exception as error:
+            logger.warning("module %s did not answer a request: %s: %s", name, type(error).__name__, error)
+            self._client.problem(502, f"module {name} did not answer", module=name)
+
+    async def _ask(self) -> HttpResponse:
+        client = self._client
+        try:
+            async with asyncio.timeout(client.options.ready_timeout):
+                instance = await client.gateway.ready_instance(self._module.name)
+        except TimeoutError:
+            raise NotReady from None
+        carry: Callable[[HttpRequest], Awaitable[HttpResponse]] | None = instance.http_request
+        if carry is None:
+            raise NotReady
+        client.served_by = instance.id
+        instance.in_flight += 1
+        try:
+            async with asyncio.timeout(client.options.response_timeout):
+                return await carry(self._message())
+        finally:
+            instance.in_flight -= 1
+
+    def _message(self) -> HttpRequest:
+        """One value a header: the wire cannot carry more, so that several become a list."""
+        client, request = self._client, self._client.request
+        host = request.host or client.local_host
+        lines = b"".join(
+            (
+                request.kept,
+                b"\r\nHost: ",
+                host,
+                client.forwarded,
+                host,
+                self._match.prefix,
+                b"\r\nX-Request-ID: ",
+                client.request_id,
+                client.trace,
+            )
+        )
+        headers: dict[str, str] = {}
+        for line in lines.decode("latin-1").split("\r\n")[1:]:
+            name, _, value = line.partition(":")
+            name, value = name.lower(), value.strip(" \t")
+            headers[name] = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}" if name in headers else value
+        return HttpRequest(
+            request_id=client.request_id.decode(),
+            method=request.method.decode(),
+            uri=(self._match.inner + request.query).decode("latin-1"),
+            headers=headers,
+            body=b"".join(self._parts) if self._parts else None,
+        )
+
+    def _respond(self, response: HttpResponse) -> None:
+        status, body = response.status_code, response.body or b""
+        if not 200 <= status <= 599:
+            self._client.problem(502, f"module {self._module.name} answered with the status {status}", module=self._module.name)
+            return
+        kept = [(name, value) for name, value in response.headers.items() if name.lower() not in SET_BY_US]
+        self._client.answer(status, header_lines(kept), body)
+
+    # ── what can go wrong ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def client_lost(self) -> None:
+        """The client is gone; the module is not told, because the wire has no word for it."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def client_paused(self) -> None:
+        """A response that is whole already cannot be held back."""
+
+    def client_resumed(self) -> None:
+        """As before."""
+
+    def timed_out(self) -> None:
+        """The body has stopped arriving; once it has arrived, the time limits are those of `_answer`."""
+        limit = self._client.options.body_timeout
+        self._client.problem(408, f"the body of the request stopped arriving for {limit:g} s", module=self._module.name)
+
+
+class NotReady(Exception):
+    """No instance became ready in time."""
