@@ -174,7 +174,9 @@ def main() -> None:
         print(json.dumps(results))
         return
     for result in results:
-        print(f"{result['what']}: ours {result['ours']} ms, {result['peer_name']} {result['peer']} ms, {result['limit_name']} {result['limit']} ms")
+        print(
+            f"{result['what']}: ours {result['ours']} ms, {result['peer_name']} {result['peer']} ms, {result['limit_name']} {result['limit']} ms"
+        )
         print(f"  ratio {result['ratio']}, {result['target']}")
 
 

@@ -110,43 +110,50 @@ class Life:
 
 async def live(life: Life) -> None:
     """Live one life. Raises whatever ended it early; returns when it was asked to stop and has stopped."""
-    definition, stop = life.definition, life.stop
     async with AsyncExitStack() as stack:
-        link, init = await open_orchestrator(life, stack) if life.wire is not None else (None, None)
+        try:
+            await _live(life, stack)
+        finally:
+            life.stop.starting = None  # from here on a wish to stop must not interrupt the closing
 
-        life.step = Step.CONFIG
-        settings = read_settings(definition, init, life.environ)
-        life.drain_limit = settings.module.drain
-        module_id = init.module_id if init is not None else definition.name
-        telemetry.configure(
-            module_id, level=_log_level(settings, init), format=settings.module.log_format or ("json" if init is not None else "auto")
-        )
 
-        life.step = Step.PLUGINS
-        registry = open_registry(settings)
+async def _live(life: Life, stack: AsyncExitStack) -> None:
+    definition, stop = life.definition, life.stop
+    link, init = await open_orchestrator(life, stack) if life.wire is not None else (None, None)
 
-        life.step = Step.STATE
-        state = await open_state(stack, definition, settings, registry, module_id, link, init)
+    life.step = Step.CONFIG
+    settings = read_settings(definition, init, life.environ)
+    life.drain_limit = settings.module.drain
+    module_id = init.module_id if init is not None else definition.name
+    telemetry.configure(
+        module_id, level=_log_level(settings, init), format=settings.module.log_format or ("json" if init is not None else "auto")
+    )
 
-        life.step = Step.APPLICATION
-        application = await outcome(definition.build(state))
+    life.step = Step.PLUGINS
+    registry = open_registry(settings)
 
-        life.step = Step.SERVER
-        server, address = await open_server(stack, life, registry, state, application, init)
-        life.inbox.open(registry.handlers(state), server)
+    life.step = Step.STATE
+    state = await open_state(stack, definition, settings, registry, module_id, link, init)
 
-        life.step = Step.SERVE
-        for lifespan in registry.lifespans(state):
-            await stack.enter_async_context(lifespan)
-        if link is not None and init is not None:
-            await link.send(announcement(definition, server, address, init))
-        stop.starting = None
-        log.info("serving", extra={"address": address, "module_version": definition.version})
-        await stop.asked.wait()
+    life.step = Step.APPLICATION
+    application = await outcome(definition.build(state))
 
-        life.step = Step.DRAIN
-        log.info("stopping", extra={"reason": stop.reason})
-        life.cut_short = not await drain(life, server, settings)
+    life.step = Step.SERVER
+    server, address = await open_server(stack, life, registry, state, application, init)
+    life.inbox.open(registry.handlers(state), server)
+
+    life.step = Step.SERVE
+    for lifespan in registry.lifespans(state):
+        await stack.enter_async_context(lifespan)
+    if link is not None and init is not None:
+        await link.send(announcement(definition, server, address, init))
+    stop.starting = None
+    log.info("serving", extra={"address": address, "module_version": definition.version})
+    await stop.asked.wait()
+
+    life.step = Step.DRAIN
+    log.info("stopping", extra={"reason": stop.reason})
+    life.cut_short = not await drain(life, server, settings)
 
 
 # ── the steps ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -73,7 +73,8 @@ class Inbox:
         """The wire's `on_close`: the orchestrator is gone."""
         if not self.init.done():
             self.init.set_exception(error or BootstrapError("the orchestrator closed standard input before it sent the init line"))
-            self.init.exception()
+            self.init.exception()  # retrieved: nobody may be waiting any more
+            return
         if error is not None:
             log.error("the wire to the orchestrator failed", extra={"reason": str(error)})
         if not self._told_to_stop:

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from pywatt_core import pywatt_module
 
-def application(text):
+def serving(text):
     return Starlette(routes=[Route("/", lambda request: PlainTextResponse(text))])
 """
 
@@ -37,28 +37,28 @@ async def answer(module):
 
 
 async def test_the_only_module_of_a_file_needs_no_name(file):
-    path = file("@pywatt_module\ndef users(state): return application('users')\nother = users\n")
+    path = file("@pywatt_module\ndef users(state): return serving('users')\nother = users\n")
     assert await answer(path) == "users"
 
 
 async def test_a_name_picks_one_of_several(file):
-    path = file("@pywatt_module\ndef a(state): return application('a')\n@pywatt_module\ndef b(state): return application('b')\n")
+    path = file("@pywatt_module\ndef a(state): return serving('a')\n@pywatt_module\ndef b(state): return serving('b')\n")
     assert await answer(f"{path}:b") == "b"
 
 
 async def test_a_plain_application_needs_no_decorator(file):
-    assert await answer(f"{file('mine = application(`plain`)'.replace('`', chr(39)))}:mine") == "plain"
-    assert await answer(file("app = application('by its usual name')\n")) == "by its usual name"
+    assert await answer(f"{file('mine = serving(`plain`)'.replace('`', chr(39)))}:mine") == "plain"
+    assert await answer(file("app = serving('by its usual name')\n")) == "by its usual name"
 
 
 async def test_a_file_finds_its_neighbours_and_may_be_called_as_an_installed_package(file, tmp_path):
     (tmp_path / "neighbour.py").write_text("TEXT = 'from next door'\n")
-    path = file("import neighbour\napp = application(neighbour.TEXT)\n", name="flask.py")
+    path = file("import neighbour\napp = serving(neighbour.TEXT)\n", name="flask.py")
     assert await answer(path) == "from next door"
 
 
 async def test_an_async_builder_and_the_run_block_do_not_disturb(file):
-    path = file("@pywatt_module\nasync def users(state): return application('async')\nif __name__ == '__main__': users.run()\n")
+    path = file("@pywatt_module\nasync def users(state): return serving('async')\nif __name__ == '__main__': users.run()\n")
     assert await answer(path) == "async"
 
 

@@ -149,11 +149,11 @@ class ModuleRunner:
         return await self.orchestrator.http(method, path, **arguments)
 
     def logs(self) -> list[dict[str, Any]]:
-        """The structured log lines written so far; lines that are no JSON are left out."""
+        """The structured log events written so far; what user code printed beside or before them is left out."""
         found = []
         for line in self.stderr.splitlines():
             with contextlib.suppress(ValueError):
-                event = json.loads(line)
+                event = json.loads(line[line.index('{"timestamp":') :])
                 if isinstance(event, dict):
                     found.append(event)
         return found
