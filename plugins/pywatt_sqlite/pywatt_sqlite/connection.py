@@ -92,6 +92,8 @@ class Connection:
         try:
             await self._worker
         except BACKEND_ERRORS as error:
+            while self._worker._thread.is_alive():  # noqa: ASYNC110 - aiosqlite ends it, and tells nobody when it has
+                await asyncio.sleep(FIRST_PAUSE)
             raise translated(error, f"opening {self._target}") from error
 
     def _connect(self) -> sqlite3.Connection:

@@ -44,6 +44,7 @@ class Pool:
             if self._free:
                 connection = self._free.pop()
             elif len(self._connections) + self._opening < self._size:
+                self._opening += 1  # before anything is awaited: others count it
                 await finished(self._grow())
             else:
                 connection = await self._turn()
@@ -87,7 +88,6 @@ class Pool:
         self._free.clear()
 
     async def _grow(self) -> None:
-        self._opening += 1
         connection = self._make()
         try:
             await connection.open()

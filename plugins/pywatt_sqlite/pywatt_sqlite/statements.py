@@ -25,6 +25,7 @@ TOKENS = re.compile(
     r"""
     '(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]]*\]      # text and quoted names
   | --[^\n]* | /\*.*?(?:\*/|\Z)                                         # comments
+  | ::                                                                  # no placeholder: SQLite itself will say what it is not
   | (?P<placeholder> \?\d* | [:@$\#][^\W\d]\w* )
   | (?P<word> [^\W\d][\w$]* )
     """,
