@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from .. import redaction
-from ..errors import ChannelClosed, RequestTimeout, SecretError, SecretNotFound
+from ..errors import ChannelClosed, PyWattError, RequestTimeout, SecretError, SecretNotFound
 from ..interfaces import SecretSource
 from ..protocol.messages import GetSecret, RotationAck
 from ..protocol.messages import Secret as SecretMessage
@@ -95,7 +95,8 @@ class Secrets:
         except TimeoutError:
             return RotationAck(rotation_id=rotation_id, status="error", message=f"not done after {ANSWER_TIMEOUT:g} s")
         except Exception as error:
-            log.exception("rotating secrets failed", extra={"names": list(names)})
+            known = isinstance(error, PyWattError)  # its text says it all; a fault in a callback needs its traceback
+            log.error("rotating secrets failed: %s", error, exc_info=None if known else error, extra={"names": list(names)})
             return RotationAck(rotation_id=rotation_id, status="error", message=redaction.redact(str(error)) or type(error).__name__)
         return RotationAck(rotation_id=rotation_id, status="success")
 
