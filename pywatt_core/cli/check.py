@@ -66,6 +66,8 @@ def _own_checks(registry: Registry, settings: Settings) -> list[Problem]:
                 getattr(import_module(module), function)(settings)
             except ConfigError as error:
                 problems += error.problems or (Problem(name, str(error)),)
+            except PyWattError as error:
+                problems.append(Problem(name, str(error), settings.origin(name)))
     return problems
 
 

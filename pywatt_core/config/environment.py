@@ -69,10 +69,10 @@ def _explode(variables: Mapping[str, str]) -> dict[str, Any]:
 
     class Source(EnvSettingsSource):
         def _load_env_vars(self) -> Mapping[str, str | None]:
-            return dict(variables)
+            return {name: Text(value) for name, value in variables.items()}
 
         def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-            return Text(value)
+            return value  # JSON is decoded once the option's type is known
 
     source = Source(Environment)
     exploded: dict[str, Any] = {}

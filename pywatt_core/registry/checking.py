@@ -91,6 +91,7 @@ def _examine_top(
     overlays = {*CORE, *tops} - {"secrets"} if top.overlays else set()
     try:
         options = registry.section_options(top)
+        own = option_fields(options)
     except PluginError as error:
         found.faults.append(Problem(top.name, str(error), settings.origin(top.name)))
         return
@@ -99,7 +100,6 @@ def _examine_top(
         if not isinstance(entry, Mapping):
             found.problems.append(Problem(path, "is a table", settings.origin(path), f"Write [{top.name}.NAME]"))
             continue
-        own = option_fields(options)
         over = {key for key, value in entry.items() if key in overlays and key not in own and isinstance(value, Mapping)}
         _, problems = check_section(entry, options, path, settings.origin, ignore=over)
         found.problems += problems
@@ -153,6 +153,7 @@ def secret_paths(registry: Registry, settings: Settings) -> dict[str, bool]:
         table = settings.extra.get(top.name, {})
         try:
             options = registry.section_options(top)
+            option_fields(options)
         except PluginError:  # the check says what is wrong with it
             continue
         for path in [f"{top.name}.{name}" for name in table] if top.named else [top.name]:

@@ -32,13 +32,20 @@ class EntryPoint(NamedTuple):
     """The folder on ``sys.path`` in which the distribution was found."""
 
 
-def scan(path: Sequence[str] | None = None) -> list[EntryPoint]:
-    """The entry points of our group and of other versions of it, in the order of `path` (``sys.path``).
+class Installed(NamedTuple):
+    entry_points: list[EntryPoint]
+    """Those of our group and of other versions of it, in the order of the path."""
+    versions: dict[str, str]
+    """Every distribution's normalised name and its version, as its folder spells it."""
+
+
+def scan(path: Sequence[str] | None = None) -> Installed:
+    """What is installed on `path` (``sys.path``).
 
     Of a distribution that is found twice, such as an editable install and a wheel, the first on the path counts alone.
     """
     found: list[EntryPoint] = []
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     folders: set[str] = set()
     for place in sys.path if path is None else path:
         folder = os.path.realpath(place or os.curdir)
@@ -47,12 +54,12 @@ def scan(path: Sequence[str] | None = None) -> list[EntryPoint]:
         folders.add(folder)
         for distribution in _distributions(folder):
             if distribution.key not in seen:
-                seen.add(distribution.key)
+                seen[distribution.key] = distribution.folder_version
                 found += distribution.entry_points()
     for entry in _other_finders(path):
         if entry.distribution.lower() not in seen:
             found.append(entry)
-    return found
+    return Installed(found, seen)
 
 
 class _Distribution(NamedTuple):
@@ -60,6 +67,10 @@ class _Distribution(NamedTuple):
     """The normalised name (PEP 503)."""
     metadata: str
     folder: str
+
+    @property
+    def folder_version(self) -> str:
+        return self.metadata.rpartition("/")[2].rpartition(".")[0].partition("-")[2].partition("-")[0]
 
     def entry_points(self) -> Iterator[EntryPoint]:
         text = _read(f"{self.metadata}/entry_points.txt")
@@ -72,9 +83,7 @@ class _Distribution(NamedTuple):
 
     def _headers(self) -> tuple[str, str]:
         """Name and version as the metadata has them, what the folder's name says where it has none."""
-        base = os.path.basename(self.metadata).rpartition(".")[0]  # noqa: PTH119 - os.path is what is loaded already
-        name, _, version = base.partition("-")
-        values = {"name": name.replace("_", "-"), "version": version.partition("-")[0] or "unknown"}
+        values = {"name": self.key, "version": self.folder_version or "unknown"}
         for line in (_read(f"{self.metadata}/METADATA") or _read(f"{self.metadata}/PKG-INFO")).splitlines():
             if not line.strip():
                 break

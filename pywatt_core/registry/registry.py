@@ -257,7 +257,8 @@ class Registry:
         return self._collect(KINDS[kind].hook, wrong_provider)
 
     def _discover(self, path: Sequence[str] | None) -> None:
-        entries = scan(path)
+        entries, versions = scan(path)
+        self.plugins[0].version = versions.get("pywatt-core", "")
         ours = {(entry.distribution, entry.name) for entry in entries if entry.group == PROJECT}
         for entry in entries:
             plugin = plugin_of(entry)
