@@ -19,18 +19,22 @@ from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..errors import LocalProtocolError
 from .framing import BASE64, BINARY, JSON, MSGPACK
 from .lenient import Loose, Unreadable, read_object, read_value, safe_text, too_deep
 from .messages import (
     Announce,
+    HttpRequest,
     HttpResponse,
     Init,
     Message,
     Metadata,
-    Octets,
     Role,
+    RoutedModuleMessage,
+    RoutedModuleResponse,
+    RouteToModule,
     ServiceOperation,
     ServiceOperationResult,
     ServiceRequest,
@@ -74,8 +78,14 @@ class Envelope(Struct, Generic[T], frozen=True, kw_only=True, omit_defaults=True
     metadata: Metadata = field(default_factory=Metadata)
 
 
+class _Numbers(bytes):
+    """A byte string on its way into JSON. msgspec hands it to the hook, where plain bytes would become Base64."""
+
+    __slots__ = ()
+
+
 class _Content(Struct, frozen=True):
-    body: Octets | None
+    body: bytes | None
     headers: dict[str, str]
     request_id: str
     status_code: int
@@ -100,10 +110,12 @@ class _Wrapper(Struct, frozen=True):
 
 
 def _plain_for_json(value: Any) -> Any:
-    if isinstance(value, bytes):
+    if isinstance(value, _Numbers):
         return list(value)
     if isinstance(value, ServiceType):
         return value.wire
+    if isinstance(value, bytes):
+        return bytes(value)
     raise TypeError(f"a {type(value).__name__} cannot be sent")
 
 
@@ -117,6 +129,14 @@ def _plain_for_msgpack(value: Any) -> Any:
 
 _to_json = msgspec.json.Encoder(enc_hook=_plain_for_json).encode
 _to_msgpack = msgspec.msgpack.Encoder(enc_hook=_plain_for_msgpack).encode
+
+
+def _body_as_numbers(message: Any) -> bytes:
+    return _to_json(message if message.body is None else replace(message, body=_Numbers(message.body)))
+
+
+def _payload_as_numbers(message: Any) -> bytes:
+    return _to_json(replace(message, payload=replace(message.payload, data=_Numbers(message.payload.data))))
 
 
 def _checked(write: Write) -> Write:
@@ -147,13 +167,22 @@ def _finite(value: Any) -> bool:
     return True
 
 
+_JSON_WRITERS: Final[dict[type[Message], Write]] = {
+    **dict.fromkeys((HttpRequest, HttpResponse), _body_as_numbers),
+    **dict.fromkeys((RouteToModule, RoutedModuleMessage, RoutedModuleResponse), _payload_as_numbers),
+    **dict.fromkeys(LOOSE_MEMBERS, _checked(_to_json)),
+}
+"""The messages that msgspec's own encoder does not write as they have to be."""
+
+
 def encoder(kind: type[Message], code: int = JSON) -> Write:
     """The function that writes bare messages of this type: msgspec's own where there is nothing to check.
 
     It raises what msgspec raises; `refuse` turns that into a `LocalProtocolError`.
     """
-    write: Write = _to_msgpack if code == MSGPACK else _to_json
-    return _checked(write) if kind in LOOSE_MEMBERS else write
+    if code == MSGPACK:
+        return _checked(_to_msgpack) if kind in LOOSE_MEMBERS else _to_msgpack
+    return _JSON_WRITERS.get(kind, _to_json)
 
 
 def refuse(message: Message, error: Exception) -> NoReturn:
@@ -197,7 +226,8 @@ def encode_metadata(metadata: Metadata) -> bytes:
 
 def encode_wrapped(message: HttpResponse, id: str, source: str) -> bytes:
     """The form in which the reference writes an HTTP response to stdout: no `op`, keys sorted (protocol 6.2)."""
-    content = _Content(message.body, dict(sorted(message.headers.items())), message.request_id, message.status_code)  # type: ignore[arg-type]
+    body = None if message.body is None else _Numbers(message.body)
+    content = _Content(body, dict(sorted(message.headers.items())), message.request_id, message.status_code)
     try:
         return _to_json(_Wrapper(content, _Origin(id, _Correlation(message.request_id), source)))
     except UNWRITABLE as error:
@@ -207,8 +237,6 @@ def encode_wrapped(message: HttpResponse, id: str, source: str) -> bytes:
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _UNREAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Unreadable)
-_SHORT: Final = 256
-"""Bytes: too few for 128 containers to be opened and closed."""
 
 
 def decoder(sender: Role, code: int = JSON, *, enveloped: bool = False) -> Read:
@@ -223,10 +251,9 @@ def decoder(sender: Role, code: int = JSON, *, enveloped: bool = False) -> Read:
 
     def read_json(data: bytes) -> Any:
         try:
-            if len(data) < _SHORT:
-                if data.isascii() or data.decode():
-                    return read(data)
-            elif (data.isascii() or data.decode()) and (data.count(b"[") + data.count(b"{") < 128 or not too_deep(data)):
+            if len(data) < 256 and data.isascii():  # too short to open and close 128 containers
+                return read(data)
+            if (data.isascii() or data.decode()) and (data.count(b"[") + data.count(b"{") < 128 or not too_deep(data)):
                 return read(data)
         except _UNREAD:
             pass
@@ -302,7 +329,7 @@ def _check_loose(message: Message, data: bytes) -> None:
             text = _to_json(value)
         except UNWRITABLE as error:
             raise Unreadable(f"{safe_text(error)} - at `$.{name}`", op=message.op) from None
-        if len(text) >= _SHORT and too_deep(text):
+        if too_deep(text):
             raise Unreadable(f"nested deeper than 127 containers - at `$.{name}`", op=message.op)
         if (b"\xcb" in data or b"\xca" in data) and not _finite(msgspec.to_builtins(value)):
             raise Unreadable(f"Number out of range - at `$.{name}`", op=message.op)

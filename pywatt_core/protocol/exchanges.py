@@ -40,25 +40,25 @@ class Exchange:
     def __init__(self, request: type[Message], answer: type[Message], member: str) -> None:
         self.request, self.answer, self._member = request, answer, member
         self._id: Callable[[Message], str] = attrgetter(member)
-        self._waiting: dict[Hashable, None] = {}
-        self._late: dict[Hashable, None] = {}
+        self._waiting: dict[Hashable, bool] = {}
+        self._late: dict[Hashable, bool] = {}
         self._owed: dict[Hashable, int] = {}
 
     def expect(self, message: Message) -> Hashable | None:
         """A request of ours is being sent: the key under which it now waits. Raises `LocalProtocolError` for an id in use."""
         key = (self.answer, self._id(message))
-        if key in self._waiting or key in self._late:
+        waiting = self._waiting
+        if key in waiting or key in self._late:
             raise LocalProtocolError(
                 f"{message.op!r} may not be sent: an earlier one with the same {self._member} has not been answered yet"
             )
-        self._waiting[key] = None
+        waiting[key] = True
         return key
 
     def resolve(self, message: Message) -> Outcome:
         """An answer has arrived. Raises `Stray` where nobody asked."""
         key = (self.answer, self._id(message))
-        if key in self._waiting:
-            del self._waiting[key]
+        if self._waiting.pop(key, False):
             return key
         return self._resolve_late(key, message)
 
@@ -81,7 +81,7 @@ class Exchange:
         """A request of ours is given up; its answer may still come."""
         if key in self._waiting:
             del self._waiting[key]
-            self._late[key] = None
+            self._late[key] = True
             bound(self._late)
 
     def abandon(self) -> list[Hashable]:
@@ -93,10 +93,13 @@ class Exchange:
 
     def owe(self, message: Message) -> None:
         """A request of the peer's has arrived."""
-        key = self._id(message)
-        self._owed[key] = self._owed.get(key, 0) + 1
-        if len(self._owed) > REMEMBERED:
-            bound(self._owed)
+        key, owed = self._id(message), self._owed
+        if key in owed:
+            owed[key] += 1
+        else:
+            owed[key] = 1
+            if len(owed) > REMEMBERED:
+                bound(owed)
 
     def owe_malformed(self, members: Mapping[str, Any]) -> None:
         """A request of the peer's has arrived that could not be read, save for its key: it may still be refused."""
@@ -106,14 +109,12 @@ class Exchange:
 
     def settle(self, message: Message) -> None:
         """An answer of ours is being sent. Raises `LocalProtocolError` where nobody asked, or it has been answered."""
-        key = self._id(message)
-        count = self._owed.get(key)
-        if count is None:
+        key, owed = self._id(message), self._owed
+        count = owed.pop(key, 0)
+        if count == 0:
             raise LocalProtocolError(f"{message.op!r} may not be sent: no request with this {self._member} is waiting for it")
-        if count == 1:
-            del self._owed[key]
-        else:
-            self._owed[key] = count - 1
+        if count > 1:
+            owed[key] = count - 1
 
 
 def bound(memory: dict[Hashable, Any]) -> None:
@@ -165,7 +166,7 @@ class SecretExchange(Exchange):
 
     def expect(self, message: Message) -> Hashable | None:
         key = (self.answer, self._id(message))
-        self._waiting[key] = None
+        self._waiting[key] = True
         return key
 
     def resolve(self, message: Secret) -> Outcome:  # type: ignore[override]

@@ -33,7 +33,9 @@ TCP_LIMIT: Final = 64 * MIB
 UNIX_LIMIT: Final = 128 * MIB
 
 _HEADER = struct.Struct(">IB")
-_HEADER_SIZE: Final = _HEADER.size
+_HEADER_SIZE: Final = 5
+_unpack = _HEADER.unpack_from
+_pack = _HEADER.pack
 
 
 class Framing(Protocol):
@@ -133,19 +135,25 @@ class LengthFraming:
         self._buffer = bytearray()
         self._need = _HEADER_SIZE
         self._skip = 0
+        self._between = True
 
     @property
     def partial(self) -> int:
         return len(self._buffer) + self._skip
 
     def feed(self, data: bytes) -> list[Payload]:
+        end = len(data)
+        if self._between and end >= _HEADER_SIZE:
+            size, code = _unpack(data)
+            if size == end - _HEADER_SIZE and size <= self.limit and code in READABLE:  # one whole frame: the usual case
+                return [(code, data[_HEADER_SIZE:])]
         payloads: list[Payload] = []
         if self.failure is not None:
             return payloads
-        position, end = 0, len(data)
+        position = 0
         if self._skip or self._buffer:
             position = self._resume(data, payloads)
-        unpack, limit = _HEADER.unpack_from, self.limit
+        unpack, limit = _unpack, self.limit
         while position + _HEADER_SIZE <= end and self.failure is None:
             size, code = unpack(data, position)
             if size > limit or code not in READABLE:
@@ -160,6 +168,7 @@ class LengthFraming:
             position = following
         if position < end and self.failure is None:
             self._buffer += data[position:] if position else data
+        self._between = not self._buffer and not self._skip and self.failure is None
         return payloads
 
     def _refuse(self, size: int, code: int, start: int, end: int, payloads: list[Payload]) -> int:
@@ -201,4 +210,4 @@ class LengthFraming:
         size = len(data)
         if size > self.limit:
             raise LocalProtocolError(f"a message of {size} bytes does not fit into a frame of at most {self.limit}")
-        return _HEADER.pack(size, code) + data
+        return _pack(size, code) + data

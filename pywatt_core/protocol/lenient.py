@@ -16,7 +16,7 @@ import msgspec
 
 from ..errors import RemoteProtocolError
 from .messages import MESSAGES, Message, Role
-from .values import Metadata, Octets, ServiceType
+from .values import Metadata, ServiceType
 
 MAX_DEPTH: Final = 127
 """Containers within containers, the outermost included; what the reference reads (protocol, introduction)."""
@@ -53,8 +53,6 @@ class Loose:
 
 def read_value(kind: type, value: Any) -> Any:
     """msgspec's hook for our own types. Raises ValueError, which msgspec completes with the path of the field."""
-    if kind is Octets:
-        return Octets.read(value)
     if kind is ServiceType:
         return ServiceType.parse(value)
     raise TypeError(f"no way to read {kind.__name__}")

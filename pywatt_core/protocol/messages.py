@@ -14,13 +14,12 @@ from typing import Any, ClassVar, Literal
 
 from msgspec import field, structs
 
-from .values import U16, Body, Discreet
+from .values import CANONICAL, U16, Body, Discreet, octets
 from .values import AnnouncedEndpoint as AnnouncedEndpoint
 from .values import EncodedMessage as EncodedMessage
 from .values import Extension as Extension
 from .values import IpcChannel as IpcChannel
 from .values import Metadata as Metadata
-from .values import Octets as Octets
 from .values import ProviderInfo as ProviderInfo
 from .values import ServiceType as ServiceType
 from .values import TcpAddress as TcpAddress
@@ -31,6 +30,10 @@ from .values import listen_address as listen_address
 
 RESPONSE_ENDPOINT = "__response__"
 """`RouteToModule.target_endpoint` of a reply to a `RoutedModuleMessage` (protocol 12.4)."""
+
+
+Octets = bytes
+"""What bodies are."""
 
 
 class Role(enum.Enum):
@@ -69,11 +72,6 @@ class OrchestratorMessage(Message, frozen=True):
     """What the orchestrator sends."""
 
     sender = Role.ORCHESTRATOR
-
-
-def _octets(message: HttpRequest | HttpResponse) -> None:
-    if message.body is not None and type(message.body) is not Octets:
-        structs.force_setattr(message, "body", Octets(message.body))
 
 
 def _service_type(message: Message) -> None:
@@ -188,7 +186,8 @@ class HttpResponse(ModuleMessage, frozen=True):
     body: Body | None = None
 
     def __post_init__(self) -> None:
-        _octets(self)
+        if self.body is not None and not isinstance(self.body, bytes):
+            structs.force_setattr(self, "body", octets(self.body, "body"))
 
 
 class PortRequest(ModuleMessage, frozen=True):
@@ -207,7 +206,8 @@ class RouteToModule(ModuleMessage, frozen=True):
     payload: EncodedMessage
 
     def __post_init__(self) -> None:
-        structs.force_setattr(self, "request_id", canonical_uuid(self.request_id))
+        if not CANONICAL(self.request_id):
+            structs.force_setattr(self, "request_id", canonical_uuid(self.request_id))
 
 
 class HeartbeatAck(ModuleMessage, frozen=True):
@@ -322,7 +322,8 @@ class HttpRequest(OrchestratorMessage, frozen=True):
     body: Body | None = None
 
     def __post_init__(self) -> None:
-        _octets(self)
+        if self.body is not None and not isinstance(self.body, bytes):
+            structs.force_setattr(self, "body", octets(self.body, "body"))
 
 
 class PortResponse(OrchestratorMessage, frozen=True):
@@ -342,7 +343,8 @@ class RoutedModuleMessage(OrchestratorMessage, frozen=True):
     payload: EncodedMessage
 
     def __post_init__(self) -> None:
-        structs.force_setattr(self, "original_request_id", canonical_uuid(self.original_request_id))
+        if not CANONICAL(self.original_request_id):
+            structs.force_setattr(self, "original_request_id", canonical_uuid(self.original_request_id))
 
 
 class RoutedModuleResponse(OrchestratorMessage, frozen=True):
@@ -353,7 +355,8 @@ class RoutedModuleResponse(OrchestratorMessage, frozen=True):
     payload: EncodedMessage
 
     def __post_init__(self) -> None:
-        structs.force_setattr(self, "request_id", canonical_uuid(self.request_id))
+        if not CANONICAL(self.request_id):
+            structs.force_setattr(self, "request_id", canonical_uuid(self.request_id))
 
 
 class Heartbeat(OrchestratorMessage, frozen=True):

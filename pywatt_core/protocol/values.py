@@ -12,32 +12,25 @@ U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
 I64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class Octets(bytes):
-    """A byte string on its way to the wire: an array of numbers in JSON, a byte string in MessagePack.
-
-    Messages turn the plain `bytes` that they are made with into this, because msgspec would write those as Base64, which
-    no peer reads (protocol 3.5).
-    """
-
-    __slots__ = ()
-
-    @classmethod
-    def read(cls, value: object) -> Octets:
-        """From what a decoder found. Raises ValueError where that is no array of integers 0 to 255, and no byte string."""
-        if isinstance(value, bytes):
-            return cls(value)
-        if not isinstance(value, list):
-            raise ValueError("Expected an array of integers 0 to 255")
-        try:
-            return cls(msgspec.convert(value, list[int]))
-        except ValueError as error:  # ValidationError, or a number that is no byte; neither may show the value
-            raise ValueError("Expected an array of integers 0 to 255") from error
-
-
 if TYPE_CHECKING:
     Body = bytes
 else:
-    Body = Octets  # callers pass any bytes; msgspec has to see the type that it must not write as Base64
+    Body = Any  # msgspec would read the number arrays of JSON as nothing, and Base64 text as bytes; `octets` does it right
+
+
+def octets(value: object, name: str) -> bytes:
+    """What the member `name` is to hold, from what a decoder or a caller put there: bytes, or an array of their numbers.
+
+    Raises ValueError for everything else, text above all: nobody knows whether it would be Base64 (protocol 3.5).
+    """
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, list):
+        try:
+            return bytes(msgspec.convert(value, list[int]))  # convert refuses booleans, bytes what is no byte
+        except ValueError:
+            pass
+    raise ValueError(f"Expected an array of integers 0 to 255 in `{name}`")
 
 
 class Discreet(Struct, frozen=True):
@@ -65,7 +58,7 @@ class _Veil:
 
 # ── identifiers ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII).fullmatch
+CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII).fullmatch
 _HYPHENATED = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII).fullmatch
 _PLAIN = re.compile(r"[0-9a-fA-F]{32}", re.ASCII).fullmatch
 
@@ -73,7 +66,7 @@ _PLAIN = re.compile(r"[0-9a-fA-F]{32}", re.ASCII).fullmatch
 def canonical_uuid(text: str) -> str:
     """The lower-case hyphenated form. Also reads 32 digits, ``{…}`` and ``urn:uuid:…``; raises ValueError for all else."""
     if isinstance(text, str):
-        if _CANONICAL(text):
+        if CANONICAL(text):
             return text
         bare = text.removeprefix("urn:uuid:")
         if bare is text and text[:1] == "{" and text[-1:] == "}":
@@ -276,8 +269,8 @@ class EncodedMessage(Discreet, frozen=True):
     format: Literal["Json", "Binary", "Base64", "Auto"]
 
     def __post_init__(self) -> None:
-        if type(self.data) is not Octets:
-            structs.force_setattr(self, "data", Octets(self.data))
+        if not isinstance(self.data, bytes):
+            structs.force_setattr(self, "data", octets(self.data, "data"))
 
 
 class ProviderInfo(Struct, frozen=True, kw_only=True):
