@@ -111,3 +111,18 @@ def test_an_impossible_mode_is_refused(file):
     done = launch(str(file("")), PYWATT_STANDALONE="yes")
     assert done.returncode == 2
     assert "PYWATT_STANDALONE='yes': it is 0 or 1" in done.stderr
+
+
+def test_an_output_that_is_no_pipe_is_refused_with_the_way_out(file):
+    done = subprocess.run(
+        [sys.executable, "-m", "pywatt_core.launch", str(file("app = serving('x')\n"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], "PYWATT_MODULE_ID": "users"},
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "standard input and output must be pipes or sockets; set PYWATT_STANDALONE=1" in done.stderr

@@ -75,14 +75,11 @@ async def open_pipes(session: Session, incoming: int, outgoing: int, *, on_messa
 
     Raises `BootstrapError` where a descriptor is neither a pipe nor a socket.
     """
+    if not (is_stream(incoming) and is_stream(outgoing)):  # uvloop would abort the process
+        raise BootstrapError("standard input and output must be pipes or sockets; set PYWATT_STANDALONE=1 to run without an orchestrator")
     loop = asyncio.get_running_loop()
     link = Link(session, on_message=on_message, on_close=on_close)
-    try:
-        transport, _ = await loop.connect_write_pipe(lambda: WritePipe(link), os.fdopen(outgoing, "wb", buffering=0))
-        link.attach_writer(transport)
-        await loop.connect_read_pipe(lambda: link, os.fdopen(incoming, "rb", buffering=0))
-    except ValueError as error:
-        raise BootstrapError(
-            "standard input and output must be pipes or sockets; set PYWATT_STANDALONE=1 to run without an orchestrator"
-        ) from error
+    transport, _ = await loop.connect_write_pipe(lambda: WritePipe(link), os.fdopen(outgoing, "wb", buffering=0))
+    link.attach_writer(transport)
+    await loop.connect_read_pipe(lambda: link, os.fdopen(incoming, "rb", buffering=0))
     return link
