@@ -92,9 +92,13 @@ class Connection:
         try:
             await self._worker
         except BACKEND_ERRORS as error:
-            while self._worker._thread.is_alive():  # noqa: ASYNC110 - aiosqlite ends it, and tells nobody when it has
-                await asyncio.sleep(FIRST_PAUSE)
+            await self._ended()
             raise translated(error, f"opening {self._target}") from error
+
+    async def _ended(self) -> None:
+        """Wait for the thread, which has been told to end and has nothing left to do."""
+        while self._worker._thread.is_alive():  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(FIRST_PAUSE)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._target, uri=True, timeout=0, isolation_level=None, cached_statements=self._cached_statements)
@@ -216,3 +220,4 @@ class Connection:
             await self._worker.close()
         except sqlite3.Error as error:
             log.error("a connection could not be closed: %s", error)
+        await self._ended()

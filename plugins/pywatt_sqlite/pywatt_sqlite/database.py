@@ -63,14 +63,19 @@ class SqliteDatabase(SqliteQueries):
         try:
             await database._on(database._writer or database._readers, setup(options), "opening " + options.path)
         except BaseException:
-            await finished(database.close())
+            await database.close()
             raise
         return database
 
     async def close(self) -> None:
         """Wait for what is running, ``close_timeout`` seconds at most, interrupt the rest and close. May be called twice."""
+        closer = asyncio.current_task()
         pools = {self._readers, self._writer or self._readers}
-        await asyncio.gather(*[pool.close(self._options.close_timeout, asyncio.current_task()) for pool in pools])
+
+        async def close_pools() -> None:
+            await asyncio.gather(*[pool.close(self._options.close_timeout, closer) for pool in pools])
+
+        await finished(close_pools())
 
     async def ping(self) -> None:
         """Read the file's header. Raises `Unavailable` where that fails."""
