@@ -168,9 +168,11 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
         fields["logging_error"] = wrong
     attributes = vars(record)
     if len(attributes) > len(_OWN) - 4:
-        for key, value in attributes.items():
-            if key not in _OWN and len(fields) < FIELDS_LIMIT:
-                fields[key if key not in fields else key + "_"] = plain(value)
+        extra = [key for key in attributes if key not in _OWN]
+        for key in extra[: FIELDS_LIMIT - 1]:
+            fields[key if key not in fields else key + "_"] = plain(attributes[key])
+        if len(extra) >= FIELDS_LIMIT:
+            fields["fields_left_out"] = len(extra) - (FIELDS_LIMIT - 1)
     if record.exc_info and record.exc_info[0] is not None:
         fields["exception"] = _exception(record.exc_info)
     if record.stack_info:
@@ -184,7 +186,7 @@ def _message(record: logging.LogRecord) -> tuple[str, str]:
         message = record.getMessage()
         wrong = ""
     except Exception as error:
-        message = f"{_repr(record.msg)} with the arguments {_repr(record.args)}"
+        message = f"{_repr(record.msg)!r} with the arguments {_repr(record.args)}"
         wrong = f"the arguments do not fit the message ({type(error).__name__}), {record.filename}:{record.lineno}"
     if len(message) > MESSAGE_LIMIT:
         message = shortened(message, MESSAGE_LIMIT)
