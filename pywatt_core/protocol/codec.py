@@ -41,6 +41,7 @@ from .messages import (
     ServiceType,
     union_of,
 )
+from .values import U16
 
 __all__ = [
     "Envelope",
@@ -262,6 +263,31 @@ def decoder(sender: Role, code: int = JSON, *, enveloped: bool = False) -> Read:
     return read_json
 
 
+class _WrappedContent(Struct, frozen=True):
+    request_id: str
+    status_code: U16
+    headers: dict[str, str]
+    body: Any = None
+
+
+class _Wrapped(Struct, frozen=True):
+    content: _WrappedContent
+    metadata: Metadata
+
+
+_read_wrapped = msgspec.json.Decoder(_Wrapped).decode
+
+
+def _unwrapped(data: bytes) -> Loose | None:
+    """The response in a regular stdout wrapper, which every module that is reached over stdio sends."""
+    try:
+        found = _read_wrapped(data)
+        content = found.content
+        return Loose(HttpResponse(content.request_id, content.status_code, content.headers, content.body), found.metadata)
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
 def _read_again(data: bytes, sender: Role) -> Message | Loose:
     try:
         data.decode()
@@ -269,6 +295,8 @@ def _read_again(data: bytes, sender: Role) -> Message | Loose:
         raise Unreadable("not UTF-8", kind="encoding") from None
     if data.count(b"[") + data.count(b"{") > 127 and too_deep(data):
         raise Unreadable("nested deeper than 127 containers")
+    if sender is Role.MODULE and data.startswith(b'{"content":') and (wrapped := _unwrapped(data)) is not None:
+        return wrapped
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:

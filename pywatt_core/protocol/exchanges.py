@@ -35,89 +35,82 @@ class Stray(Exception):
 
 
 class Exchange:
-    """Requests and answers that carry the same id."""
+    """Requests and answers that carry the same id, in the member of the same name."""
 
     def __init__(self, request: type[Message], answer: type[Message], member: str) -> None:
         self.request, self.answer, self._member = request, answer, member
         self._id: Callable[[Message], str] = attrgetter(member)
-        self._waiting: dict[Hashable, bool] = {}
-        self._late: dict[Hashable, bool] = {}
-        self._owed: dict[Hashable, int] = {}
+        self._waiting: dict[str, Hashable] = {}
+        self._late: dict[str, Hashable] = {}
+        self._owed: dict[str, int] = {}
 
     def expect(self, message: Message) -> Hashable | None:
         """A request of ours is being sent: the key under which it now waits. Raises `LocalProtocolError` for an id in use."""
-        key = (self.answer, self._id(message))
-        waiting = self._waiting
-        if key in waiting or key in self._late:
+        id = self._id(message)
+        if id in self._waiting or id in self._late:
             raise LocalProtocolError(
                 f"{message.op!r} may not be sent: an earlier one with the same {self._member} has not been answered yet"
             )
-        waiting[key] = True
+        self._waiting[id] = key = (self.answer, id)
         return key
 
     def resolve(self, message: Message) -> Outcome:
         """An answer has arrived. Raises `Stray` where nobody asked."""
-        key = (self.answer, self._id(message))
-        if self._waiting.pop(key, False):
-            return key
-        return self._resolve_late(key, message)
+        id = self._id(message)
+        return self._waiting.pop(id, None) or self._resolve_late(id, message)
 
-    def _resolve_late(self, key: Hashable, message: Message) -> Outcome:
-        if key in self._late:
-            del self._late[key]
+    def _resolve_late(self, id: str, message: Message) -> Outcome:
+        if self._late.pop(id, None):
             return LATE
         raise Stray(f"nothing that waits for {message.op!r} has this {self._member}")
 
     def find(self, members: Mapping[str, Any]) -> Hashable | None:
         """The key of the request that a malformed answer was for, as far as its members tell; it no longer waits."""
-        key = (self.answer, members.get(self._member))
-        try:
-            del self._waiting[key]
-        except (KeyError, TypeError):
-            return None
-        return key
+        id = members.get(self._member)
+        return self._waiting.pop(id, None) if isinstance(id, str) else None
 
-    def forget(self, key: Hashable) -> None:
+    def forget(self, key: tuple[Any, Any]) -> None:
         """A request of ours is given up; its answer may still come."""
-        if key in self._waiting:
-            del self._waiting[key]
-            self._late[key] = True
+        id = key[1]
+        if self._waiting.pop(id, None):
+            self._late[id] = key
             bound(self._late)
 
     def abandon(self) -> list[Hashable]:
         """The keys of all that waits; nothing does any more."""
-        keys = list(self._waiting)
+        keys = list(self._waiting.values())
         self._waiting.clear()
         self._late.clear()
         return keys
 
     def owe(self, message: Message) -> None:
         """A request of the peer's has arrived."""
-        key, owed = self._id(message), self._owed
-        if key in owed:
-            owed[key] += 1
+        id, owed = self._id(message), self._owed
+        if id in owed:
+            owed[id] += 1
         else:
-            owed[key] = 1
+            owed[id] = 1
             if len(owed) > REMEMBERED:
                 bound(owed)
 
     def owe_malformed(self, members: Mapping[str, Any]) -> None:
-        """A request of the peer's has arrived that could not be read, save for its key: it may still be refused."""
-        key = members.get(self._member)
-        if isinstance(key, str):
-            self._owed[key] = self._owed.get(key, 0) + 1
+        """A request of the peer's has arrived that could not be read, save for its id: it may still be refused."""
+        id = members.get(self._member)
+        if isinstance(id, str):
+            self._owed[id] = self._owed.get(id, 0) + 1
 
     def settle(self, message: Message) -> None:
         """An answer of ours is being sent. Raises `LocalProtocolError` where nobody asked, or it has been answered."""
-        key, owed = self._id(message), self._owed
-        count = owed.pop(key, 0)
+        id = self._id(message)
+        count = self._owed.pop(id, 0)
         if count == 0:
             raise LocalProtocolError(f"{message.op!r} may not be sent: no request with this {self._member} is waiting for it")
         if count > 1:
-            owed[key] = count - 1
+            self._owed[id] = count - 1
 
 
-def bound(memory: dict[Hashable, Any]) -> None:
+def bound(memory: dict[Any, Any]) -> None:
+    """Forget the oldest beyond what is remembered."""
     while len(memory) > REMEMBERED:
         del memory[next(iter(memory))]
 
@@ -134,24 +127,25 @@ class HttpExchange(Exchange):
 class PortExchange(Exchange):
     """The reference's orchestrator may answer with an id that stands for whichever request is oldest."""
 
-    def _resolve_late(self, key: Hashable, message: Message) -> Outcome:
-        if self._id(message) == AUTO_ASSIGNED:
-            for waiting in (self._waiting, self._late):
-                for oldest in waiting:
-                    del waiting[oldest]
-                    return oldest if waiting is self._waiting else LATE
-        return super()._resolve_late(key, message)
+    def _resolve_late(self, id: str, message: Message) -> Outcome:
+        if id == AUTO_ASSIGNED:
+            for oldest in self._waiting:
+                return self._waiting.pop(oldest)
+            for oldest in self._late:
+                del self._late[oldest]
+                return LATE
+        return super()._resolve_late(id, message)
 
 
 class RouteExchange(Exchange):
     """A `route_to_module` may itself be a reply, which nothing answers (protocol 12.4)."""
 
     def expect(self, message: RouteToModule) -> Hashable | None:  # type: ignore[override]
-        return None if message.target_endpoint == RESPONSE_ENDPOINT else super().expect(message)
+        return None if message.target_endpoint == RESPONSE_ENDPOINT else Exchange.expect(self, message)
 
     def owe(self, message: RouteToModule) -> None:  # type: ignore[override]
         if message.target_endpoint != RESPONSE_ENDPOINT:
-            super().owe(message)
+            Exchange.owe(self, message)  # not super(), which costs as much again
 
 
 class SecretExchange(Exchange):
@@ -162,22 +156,17 @@ class SecretExchange(Exchange):
 
     def is_asked(self, message: Message) -> bool:
         """True where the same name is under way."""
-        return (self.answer, self._id(message)) in self._waiting
+        return self._id(message) in self._waiting
 
     def expect(self, message: Message) -> Hashable | None:
-        key = (self.answer, self._id(message))
-        self._waiting[key] = True
-        return key
+        name = self._id(message)
+        return self._waiting.setdefault(name, (self.answer, name))
 
     def resolve(self, message: Secret) -> Outcome:  # type: ignore[override]
-        key = (self.answer, message.name)
-        if key in self._waiting:
-            del self._waiting[key]
-            return key
-        return LATE if message.value is None else None
+        return self._waiting.pop(message.name, None) or (LATE if message.value is None else None)
 
-    def forget(self, key: Hashable) -> None:
-        self._waiting.pop(key, None)
+    def forget(self, key: tuple[Any, Any]) -> None:
+        self._waiting.pop(key[1], None)
 
     def owe(self, message: Message) -> None:
         """Silence is an answer too."""
@@ -215,7 +204,7 @@ class QueueExchange(Exchange):
             return key if waiting else None
         return None
 
-    def forget(self, key: Hashable) -> None:
+    def forget(self, key: tuple[Any, Any]) -> None:
         if key in self._queue:
             self._queue[key] = False
             bound(self._queue)

@@ -40,10 +40,10 @@ class Unreadable(RemoteProtocolError):
 class Loose:
     """A message found inside an envelope or wrapper, or in an odd spelling; `metadata` and `id` where the envelope had them."""
 
-    __slots__ = ("id", "message", "metadata")
+    __slots__ = ("content", "id", "metadata")
 
-    def __init__(self, message: Message, metadata: Metadata | None = None, id: str | None = None) -> None:
-        self.message = message
+    def __init__(self, content: Message, metadata: Metadata | None = None, id: str | None = None) -> None:
+        self.content = content
         self.metadata = metadata
         self.id = id
 
@@ -205,7 +205,7 @@ MENDERS: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
 
 # ── depth ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # the last one may be unfinished: no second try from within it
 _NOT_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 _STEPS = {code: 1 if code in b"[{" else -1 for code in b"[]{}"}
 
@@ -216,7 +216,10 @@ def too_deep(text: bytes) -> bool:
     for _ in range(MAX_DEPTH // 2):  # each round takes away one or two levels, if no string contains brackets
         if not brackets:
             return False
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        fewer = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(fewer) > len(brackets) * 15 // 16:
+            break
+        brackets = fewer
     steps = map(_STEPS.__getitem__, _STRING.sub(b"", text).translate(None, _NOT_BRACKETS))
     return any(depth > MAX_DEPTH for depth in _peaks(accumulate(steps)))
 

@@ -107,7 +107,7 @@ class Announce(ModuleMessage, frozen=True, omit_defaults=True):
     pywatt: Extension | None = None
 
 
-class GetSecret(ModuleMessage, frozen=True):
+class GetSecret(ModuleMessage, frozen=True, gc=False):
     """Ask for a secret by name."""
 
     name: str
@@ -190,14 +190,14 @@ class HttpResponse(ModuleMessage, frozen=True):
             structs.force_setattr(self, "body", octets(self.body, "body"))
 
 
-class PortRequest(ModuleMessage, frozen=True):
+class PortRequest(ModuleMessage, frozen=True, gc=False):
     """Ask for a port, any or a certain one."""
 
     request_id: str
     specific_port: U16 | None = None
 
 
-class RouteToModule(ModuleMessage, frozen=True):
+class RouteToModule(ModuleMessage, frozen=True, gc=False):
     """A message for another module. `request_id` is a UUID."""
 
     target_module_id: str
@@ -210,7 +210,7 @@ class RouteToModule(ModuleMessage, frozen=True):
             structs.force_setattr(self, "request_id", canonical_uuid(self.request_id))
 
 
-class HeartbeatAck(ModuleMessage, frozen=True):
+class HeartbeatAck(ModuleMessage, frozen=True, gc=False):
     """Alive."""
 
 
@@ -260,7 +260,7 @@ class Rotated(OrchestratorMessage, frozen=True):
     rotation_id: str
 
 
-class Shutdown(OrchestratorMessage, frozen=True):
+class Shutdown(OrchestratorMessage, frozen=True, gc=False):
     """Drain and exit."""
 
 
@@ -326,7 +326,7 @@ class HttpRequest(OrchestratorMessage, frozen=True):
             structs.force_setattr(self, "body", octets(self.body, "body"))
 
 
-class PortResponse(OrchestratorMessage, frozen=True):
+class PortResponse(OrchestratorMessage, frozen=True, gc=False):
     """The port, 0 where there is none to be had."""
 
     request_id: str
@@ -335,7 +335,7 @@ class PortResponse(OrchestratorMessage, frozen=True):
     error_message: str | None = None
 
 
-class RoutedModuleMessage(OrchestratorMessage, frozen=True):
+class RoutedModuleMessage(OrchestratorMessage, frozen=True, gc=False):
     """A message of another module. `original_request_id` is a UUID."""
 
     source_module_id: str
@@ -347,7 +347,7 @@ class RoutedModuleMessage(OrchestratorMessage, frozen=True):
             structs.force_setattr(self, "original_request_id", canonical_uuid(self.original_request_id))
 
 
-class RoutedModuleResponse(OrchestratorMessage, frozen=True):
+class RoutedModuleResponse(OrchestratorMessage, frozen=True, gc=False):
     """The answer to a `RouteToModule` with the same UUID."""
 
     source_module_id: str
@@ -359,7 +359,7 @@ class RoutedModuleResponse(OrchestratorMessage, frozen=True):
             structs.force_setattr(self, "request_id", canonical_uuid(self.request_id))
 
 
-class Heartbeat(OrchestratorMessage, frozen=True):
+class Heartbeat(OrchestratorMessage, frozen=True, gc=False):
     """Still there?"""
 
 

@@ -104,7 +104,7 @@ class OperationExchange(Exchange):
         self._remove(operation)
         return operation.key if operation.waiting else None
 
-    def forget(self, key: Hashable) -> None:
+    def forget(self, key: tuple[Any, Any]) -> None:
         for operations in self._under_way.values():
             for one in operations:
                 if one.key == key:
@@ -119,7 +119,7 @@ class OperationExchange(Exchange):
     def owe(self, message: ServiceOperation) -> None:  # type: ignore[override]
         self._due.setdefault(message.connection_id, []).append(message.request_id)
         if len(self._due) > REMEMBERED:
-            bound(self._due)  # type: ignore[arg-type]
+            bound(self._due)
 
     def owe_malformed(self, members: Mapping[str, Any]) -> None:
         connection, request_id = members.get("connection_id"), members.get("request_id")

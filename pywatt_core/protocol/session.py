@@ -25,6 +25,9 @@ __all__ = ["ORDER", "REPLIES", "REQUIRES", "Facts", "Problem", "Received", "Role
 TEXT_LIMIT: Final = 8192
 """Characters of a stray line that are kept."""
 
+_new = tuple.__new__
+"""Makes a NamedTuple in half the time."""
+
 _PLAIN: Final = object()
 """Marks a message that neither asks nor answers."""
 
@@ -61,7 +64,9 @@ class Session:
             if wire is Wire.STDIO
             else LengthFraming(limit or TCP_LIMIT)
         )
+        self._feed, self._wrap = self._framing.feed, self._framing.wrap
         self._readers: dict[int, Read] = {JSON: decode_init if self._awaits_init else self._new_reader(JSON)}
+        self._format = JSON
         self._new_id = new_id or id_sequence(own_seed())
         self.module_id = module_id
         exchanges = new_exchanges()
@@ -79,6 +84,7 @@ class Session:
     def module_id(self, module_id: str) -> None:
         self._module_id = module_id
         self._outgoing = Outgoing(self.role, self.wire, module_id, self._new_id)
+        self._outgoing.format = self._format
         self._may_send = {}
 
     # ── receiving ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,7 +101,7 @@ class Session:
             return self._end()
         received: list[Received] = []
         readers, may_receive = self._readers, self._may_receive
-        for code, payload in self._framing.feed(data):
+        for code, payload in self._feed(data):
             found: Any
             try:
                 read = readers.get(code)
@@ -104,17 +110,14 @@ class Session:
                 found = self._recover(error, payload)
                 if found is None:
                     continue
-            metadata = None
-            if (kind := type(found)) is Envelope:
-                found, metadata = found.content, found.metadata
-                kind = type(found)
-            elif kind is Loose:
-                found, metadata = found.message, found.metadata
-                kind = type(found)
-            note = may_receive.get(kind) or self._admit(found)
+            metadata = key = None
+            note = may_receive.get(type(found))
             if note is None:
-                continue
-            key = None
+                if isinstance(found, Envelope | Loose):
+                    found, metadata = found.content, found.metadata
+                note = may_receive.get(type(found)) or self._admit(found)
+                if note is None:
+                    continue
             if note is not _PLAIN:
                 try:
                     key = note(found)
@@ -123,7 +126,7 @@ class Session:
                     continue
                 if key is LATE:
                     continue
-            received.append(tuple.__new__(Received, (found, key, metadata)))
+            received.append(_new(Received, (found, key, metadata)))
         if self._framing.failure is not None:
             self.failure, self.closed = self._framing.failure, True
             if not received:
@@ -192,7 +195,7 @@ class Session:
             self._report(error)
             return None
         found, text = None, payload
-        start = payload.rfind(b'{"op":')
+        start = max(payload.rfind(b'{"op":'), payload.rfind(b'{"content":{"body":'))
         if start > 0:
             try:
                 found, text = self._readers[JSON](payload[start:]), payload[:start]
@@ -256,7 +259,7 @@ class Session:
         else:
             data = self._outgoing.write_with(metadata, message)
             wait = wait and not is_notification(metadata)
-        data = self._framing.wrap(data, self._outgoing.format)
+        data = self._wrap(data, self._format)
         if note is None:
             return data, None
         key = note(message)
@@ -272,7 +275,7 @@ class Session:
             raise LocalProtocolError(reason)
         asking, answering = self._asking.get(kind), self._answering.get(kind)
         if isinstance(asking, SecretExchange) and asking.is_asked(message):
-            return b"", asking.expect(message)
+            return b"", asking.expect(message) if wait else None
         write = self._outgoing.writer(kind)
         if isinstance(message, Init):
             check_init(message, write(message))
@@ -304,7 +307,7 @@ class Session:
             raise LocalProtocolError(f"stdio is JSON lines always; {name!r} is for channels")
         if name != "json" and name not in self.facts.offered[self.role.other]:
             raise LocalProtocolError(f"the {self.role.other.value} has not offered the frame format {name!r}")
-        self._outgoing.format = codes[name]
+        self._format = self._outgoing.format = codes[name]
         self._may_send.clear()
 
     def forget(self, key: Hashable) -> None:

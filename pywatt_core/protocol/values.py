@@ -260,7 +260,7 @@ class Extension(Discreet, frozen=True, omit_defaults=True):
     config: dict[str, Any] | None = None
 
 
-class EncodedMessage(Discreet, frozen=True):
+class EncodedMessage(Discreet, frozen=True, gc=False):
     """A payload that travels through the orchestrator unread (protocol 4.6). `data` is bytes, `format` says what they hold."""
 
     hidden = frozenset({"data"})

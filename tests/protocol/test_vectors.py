@@ -97,12 +97,12 @@ def written_again(text: bytes, sender: Role) -> bytes:
         return codec.encode_init(read_line(text + b"\n"))
     found = codec.decode(text, sender)
     if "op" in raw:
-        return codec.encode(found.message)
+        return codec.encode(found.content)
     assert found.metadata is not None
     if "id" in raw:
-        return codec.encode_enveloped(found.message, found.id, found.metadata)
-    assert isinstance(found.message, HttpResponse)
-    return codec.encode_wrapped(found.message, found.metadata.id or "", found.metadata.source or "")
+        return codec.encode_enveloped(found.content, found.id, found.metadata)
+    assert isinstance(found.content, HttpResponse)
+    return codec.encode_wrapped(found.content, found.metadata.id or "", found.metadata.source or "")
 
 
 def read_line(line: bytes) -> Init:
@@ -118,7 +118,7 @@ def test_what_the_reference_emits_is_read_and_written_byte_for_byte(vector: dict
     sender = SENDERS[vector["direction"]]
     assert written_again(text, sender) == text
     if vector["op"] and vector["op"] != "init":
-        assert codec.decode(text, sender).message.op == vector["op"]
+        assert codec.decode(text, sender).content.op == vector["op"]
 
 
 @pytest.mark.parametrize("vector", ENVELOPES)
@@ -137,7 +137,7 @@ def test_a_payload_is_written_as_the_reference_does(vector: dict[str, Any]) -> N
 
 def test_service_operation_result_correlatable() -> None:
     (vector,) = [v for v in VECTORS if v["name"] == "service_operation_result_correlatable"]
-    message = codec.decode(vector["json"].encode(), Role.ORCHESTRATOR).message
+    message = codec.decode(vector["json"].encode(), Role.ORCHESTRATOR).content
     assert isinstance(message, ServiceOperationResult)
     assert json.loads(codec.encode(message)) == json.loads(vector["json"]), "key order is not significant here"
 
@@ -164,7 +164,7 @@ def test_a_frame_arrives_as_its_message(vector: dict[str, Any]) -> None:
     for ours in ('{"op":"heartbeat"}', f'{{"op":"route_to_module","target_module_id":"b","target_endpoint":"e","request_id":"{UUID}","payload":{{"data":[],"format":"Json"}}}}',
                  '{"op":"http_request","request_id":"req-1","method":"GET","uri":"/"}'):  # fmt: skip
         if ours.startswith('{"op":"route') == (sender is Role.ORCHESTRATOR):
-            session.send(codec.decode(ours.encode(), sender.other).message)
+            session.send(codec.decode(ours.encode(), sender.other).content)
     (received,) = session.receive(bytes.fromhex(vector["hex"]))
     assert received.message.op == vector["op"]
     assert not problems
@@ -223,9 +223,9 @@ def read_target(vector: dict[str, Any]) -> Any:
                 read_line(data.rstrip(b"\n") + b"\n") if data else Session(Role.MODULE).receive(b"\n") or Session(Role.MODULE).receive(b"")
             )
         case "o2m":
-            return codec.decode(data, Role.ORCHESTRATOR).message
+            return codec.decode(data, Role.ORCHESTRATOR).content
         case "m2o" | "msg_m2o":
-            return codec.decode(data, Role.MODULE).message
+            return codec.decode(data, Role.MODULE).content
         case "msg_str":
             return msgspec.json.decode(data, type=codec.Envelope[str])
         case "enc":
