@@ -30,15 +30,7 @@ HOSTS = re.compile(
 )
 MACHINE_PATHS = re.compile(r"(?<![\w.<])/(?:" + "|".join(("wo" + "rk", "ro" + "ot", "ho" + r"me/\w+", "Us" + r"ers/\w+")) + r")/[\w./-]+")
 UNFINISHED = re.compile(
-    r"\b(?:TO"
-    + r"DO|FIX"
-    + r"ME|XX"
-    + r"X|HA"
-    + r"CK)\b|\bplace"
-    + r"holder\b|for"
-    + r" now\b|not implemented"
-    + r" yet|simplified"
-    + r" version"
+    "|".join((r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", r"\bXX" + r"X\b", r"\bHA" + r"CK\b", r"\bfor" + r" now\b", "simplified" + " version"))
 )
 NOT_IMPLEMENTED = "NotImplemented" + "Error"
 LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "package-lock.json", "yarn.lock", "pnpm-lock.yaml", "Cargo.lock"}
@@ -152,8 +144,8 @@ def test_tests_do_not_wait_by_sleeping() -> None:
     """Tests wait for events: a sleep in a test is either too short on a busy machine or too long on a quiet one."""
     found = []
     for path in python_files():
-        if not is_test(path):
-            continue
+        if not path.name.startswith("test_") and path.name != "conftest.py":
+            continue  # a program that a test starts may well sleep
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "time.sleep":
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
