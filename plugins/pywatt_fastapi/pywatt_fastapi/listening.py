@@ -86,6 +86,8 @@ class Listener:
             await self._uvicorn.serve(sockets=[listener])
         except SystemExit as exc:  # uvicorn's way to say that it cannot start; in a task it would end the event loop
             raise ServerError(f"uvicorn could not start (exit code {exc.code})") from exc
+        except (OSError, ValueError) as exc:
+            raise ServerError(f"uvicorn could not serve on the socket: {exc}") from exc
 
     @property
     def connections(self) -> set[Any]:
@@ -96,20 +98,23 @@ class Listener:
         return self._uvicorn.server_state.tasks
 
     async def stop_accepting(self) -> None:
-        """Close the socket; requests whose bytes have arrived are still read; idle connections close, the others after their response."""
+        """Close the socket; what clients have sent so far is still read, and becomes requests."""
         await asyncio.sleep(0)  # connections that the kernel has completed are taken: they cannot be refused any more
         for server in getattr(self._uvicorn, "servers", []):
             server.close()
         if self._socket is not None:
             self._socket.close()
-        for _ in range(3):  # what the kernel holds for us becomes requests, instead of being thrown away by the close
+        for _ in range(3):
             await asyncio.sleep(0)
-        for connection in list(self.connections):
-            connection.shutdown()
 
     async def idle(self) -> None:
-        """Return once no connection and no request is left."""
-        while self.connections or self.requests:  # noqa: ASYNC110  uvicorn has no event for it
+        """End every connection, an idle one at once, the others after their responses; return once nothing is left."""
+        told: set[Any] = set()
+        while self.connections or self.requests:
+            for connection in self.connections - told:
+                if not getattr(connection, "pipeline", None):  # more requests were sent already: they are answered first
+                    told.add(connection)
+                    connection.shutdown()
             await asyncio.sleep(POLL)
 
     async def cut(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,6 @@ from waitress.task import ThreadedTaskDispatcher, WSGITask  # type: ignore[impor
 from pywatt_core.errors import ServerError
 
 if TYPE_CHECKING:
-    import socket
-
     from pywatt_core.http.wsgi import WsgiApp
 
 logger = logging.getLogger("pywatt.flask")
@@ -44,8 +43,9 @@ POLL = 0.005
 
 class _Task(WSGITask):  # type: ignore[misc]
     def build_response_header(self) -> bytes:
-        # Says `Connection: close` while draining, but not to a client that has another request in the pipeline.
-        if self.channel.server.draining and len(self.channel.requests) <= 1:
+        # Says `Connection: close` while draining, but not to a client that has another request in the pipeline: it is
+        # answered, and a connection that is closed before all is read takes the response that was just sent with it.
+        if self.channel.server.draining and len(self.channel.requests) <= 1 and not self.channel.unread:
             self.set_close_on_finish()
         return super().build_response_header()  # type: ignore[no-any-return]
 
@@ -57,6 +57,14 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     def idle(self) -> bool:
         """Nothing asked, nothing half asked, nothing left to send."""
         return not self.requests and self.request is None and not self.total_outbufs_len
+
+    @property
+    def unread(self) -> bool:
+        """The client has sent something that was not read yet."""
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
 
 
 class Listener:

@@ -100,6 +100,20 @@ class LifeContract(ServerSubject):
             assert await server.drain(DEADLINE)
             assert (await used.rest()).endswith(b"item 5")
 
+    async def test_requests_in_the_pipeline_are_answered_as_well(self, place: Place) -> None:
+        probe = Probe()
+        async with self.served(place, probe) as server, streaming(place.address) as stream:
+            stream.ask("/slow")
+            stream.ask("/hello")
+            await probe.until_waiting()
+            draining = asyncio.create_task(server.drain(DEADLINE))
+            await place.until_refused()
+            probe.let_on()
+            answers = await stream.rest()
+            assert answers.count(b"HTTP/1.1 200") == 2
+            assert answers.endswith(b"hello")
+            assert await draining
+
     async def test_a_drain_that_runs_out_of_time_says_so(self, place: Place) -> None:
         probe = Probe()
         async with self.served(place, probe) as server, streaming(place.address) as stream:
