@@ -6,13 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from .bodies import LAST_CHUNK, BadBody, ChunkedBody, EndlessBody, LengthBody, chunk
-from .heads import HEAD_END, IDEMPOTENT, NO_BODY, BadResponse, parse_response
+from .heads import HEAD_END, IDEMPOTENT, BadResponse, Heads, parse_response
 from .tunnel import Tunnel
 from .upstream import least_busy
 
 if TYPE_CHECKING:
     from .client import ClientConnection
     from .heads import ResponseHead
+    from .options import GatewayOptions
     from .routing import Match
     from .upstream import Instance, UpstreamConnection
 
@@ -20,6 +21,17 @@ REPLAY_LIMIT = 65_536
 """Bytes of a request that are kept until its response begins, so that it can be sent again."""
 RECONNECT_PAUSE = 0.05
 """Seconds between two attempts to reach an instance."""
+
+
+def response_heads(options: GatewayOptions) -> Heads[ResponseHead]:
+    """Parse heads within the limits of `options`, and remember them."""
+
+    def parse(data: bytes) -> ResponseHead:
+        if len(data) > options.max_head_bytes:
+            raise BadResponse("its head is too long")
+        return parse_response(data, options.max_headers)
+
+    return Heads(parse)
 
 
 class Exchange:
@@ -55,8 +67,25 @@ class Exchange:
 
     def start(self) -> None:
         """Send the head, at once where a connection is idle."""
-        self._unsent = self._head()
-        instance = least_busy(self._match.module.instances)
+        client, request, match = self._client, self._request, self._match
+        self._unsent = b"".join(
+            (
+                request.method,
+                b" ",
+                match.inner,
+                request.query,
+                b" HTTP/1.1",
+                request.kept,
+                b"" if request.ordinary else client.special,
+                client.forwarded,
+                match.prefix,
+                b"\r\nX-Request-ID: ",
+                client.request_id,
+                client.trace,
+                HEAD_END,
+            )
+        )
+        instance = least_busy(match.module.instances)
         if instance is not None and instance.pool is not None:
             connection = instance.pool.take()
             if connection is not None:
@@ -65,40 +94,10 @@ class Exchange:
                 return
         self._acquire(None)
 
-    def _head(self) -> bytes:
-        request, client = self._request, self._client
-        if request.chunked:
-            framing = b"\r\nTransfer-Encoding: chunked"
-        else:
-            framing = b"" if request.length is None else b"\r\nContent-Length: %d" % request.length
-        if client.upgrade:
-            framing += b"\r\nConnection: upgrade\r\nUpgrade: " + client.upgrade
-        host = request.host or client.local_host
-        return b"".join(
-            (
-                request.method,
-                b" ",
-                self._match.inner,
-                request.query,
-                b" HTTP/1.1",
-                request.kept,
-                b"\r\nHost: ",
-                host,
-                framing,
-                client.forwarded,
-                host,
-                self._match.prefix,
-                b"\r\nX-Request-ID: ",
-                client.request_id,
-                client.trace,
-                HEAD_END,
-            )
-        )
-
     def _choose(self, instance: Instance) -> None:
         self.instance = instance
         instance.in_flight += 1
-        self._client.served_by = instance.id
+        self._client.instance = instance.id
 
     def _acquire(self, avoid: Instance | None) -> None:
         self._client.expect_nothing()
@@ -136,7 +135,7 @@ class Exchange:
         if self._unsent is not None:
             connection.transport.write(self._unsent)
         if client.complete:
-            client.expect_response()
+            client.expect_within(client.options.response_timeout)
         else:
             client.resume_reading()
             client.expect_body()
@@ -150,7 +149,7 @@ class Exchange:
         if self._request.chunked:
             self._send(LAST_CHUNK)
         if self._connection is not None and not self._begun:
-            self._client.expect_response()
+            self._client.expect_within(self._client.options.response_timeout)
 
     def _send(self, data: bytes) -> None:
         if self._connection is not None:
@@ -169,21 +168,19 @@ class Exchange:
         if self._begun:
             self._body_received(data)
             return
-        data = self._partial + data if self._partial else data
-        while (end := data.find(HEAD_END)) >= 0:
-            end += 4
+        if self._partial:
+            data = self._partial + data
+        while (end := data.find(HEAD_END) + 4) >= 4:
             try:
-                if end > self._client.options.max_head_bytes:
-                    raise BadResponse("its head is too long")
-                head = parse_response(data[:end], self._client.options.max_headers)
+                head = self._client.gateway.response_heads[data[:end]]
+                if head.status >= 200:
+                    self._respond(head, data[end:])
+                    return
                 if head.status == 101:
                     self._switch(head, data[end:])
                     return
-            except BadResponse as error:
+            except (BadResponse, BadBody) as error:
                 self._fail(502, f"module {self._match.module.name} sent a response that cannot be forwarded: {error}")
-                return
-            if head.status > 199:
-                self._respond(head, data[end:])
                 return
             data = data[end:]
         self._partial = data
@@ -193,24 +190,14 @@ class Exchange:
     def _respond(self, head: ResponseHead, rest: bytes) -> None:
         """Forward the head, with the framing that the client understands, and the beginning of the body."""
         client = self._client
-        framing = b"" if head.length is None else b"\r\nContent-Length: %d" % head.length
-        payload: bytes = b""
-        after: bytes | None = rest
-        if head.status in NO_BODY or self._request.method == b"HEAD":
-            framing = framing if head.status != 204 else b""
-        else:
-            if head.length is not None:
-                self._body = LengthBody(head.length)
-            else:
-                self._body = ChunkedBody() if head.chunked else EndlessBody()
-                self._rechunk = not self._request.http10
-                framing = b"\r\nTransfer-Encoding: chunked" if self._rechunk else b""
-                client.keep_alive = client.keep_alive and self._rechunk
-            try:
-                payload, after = self._take(rest)
-            except BadBody as error:
-                self._fail(502, f"module {self._match.module.name} sent a response that cannot be forwarded: {error}")
-                return
+        payload: bytes = rest
+        after: bytes | None = b""
+        framing = b""
+        if head.bodiless or self._request.method == b"HEAD":
+            payload, after = b"", rest
+        elif head.length != len(rest):
+            framing = self._frame(head)
+            payload, after = self._take(rest)
         self._begun = True
         self._reusable = head.reusable
         self._unsent = None
@@ -221,6 +208,18 @@ class Exchange:
             events = head.field(b"content-type").startswith(b"text/event-stream")
             self._silence = client.options.tunnel_timeout if events else client.options.stream_timeout
             client.expect_within(self._silence)
+
+    def _frame(self, head: ResponseHead) -> bytes:
+        """Choose how the body is framed on either side; returns the header line for the client that its head has not got."""
+        if head.length is not None:
+            self._body = LengthBody(head.length)
+            return b""
+        self._body = ChunkedBody() if head.chunked else EndlessBody()
+        if self._request.http10:
+            self._client.keep_alive = False
+            return b""
+        self._rechunk = True
+        return b"\r\nTransfer-Encoding: chunked"
 
     def _take(self, data: bytes) -> tuple[bytes, bytes | None]:
         """The payload in `data`, framed for the client, and what comes after the end of the body, None while it has not ended."""

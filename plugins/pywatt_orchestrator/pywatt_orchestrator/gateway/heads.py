@@ -8,7 +8,8 @@ concern one connection only, or that the gateway sets itself; the others are for
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import httptools
 
@@ -44,6 +45,12 @@ REFUSED_UPGRADES = frozenset({b"h2c", b"http", b"tls"})
 """Protocols whose requests the gateway could not check; a client that asks for one is served without the upgrade."""
 
 
+REMEMBERED = 1024
+"""Parsed heads that are kept for the next time."""
+REMEMBERED_SIZE = 1024
+"""Bytes that such a head may have."""
+
+
 class Refused(Exception):
     """The client's request cannot be served; the connection is closed after the reply."""
 
@@ -57,16 +64,37 @@ class BadResponse(Exception):
     """The module's response cannot be forwarded; the text says why."""
 
 
+class Connection(NamedTuple):
+    """What a ``Connection`` header says."""
+
+    close: bool
+    keep_alive: bool
+    upgrade: bool
+    named: tuple[bytes, ...]
+    """The other headers that concern one connection only, in lower case."""
+
+
+NOT_SAID = Connection(close=False, keep_alive=False, upgrade=False, named=())
+
+
+@lru_cache(maxsize=256)
+def read_connection(value: bytes) -> Connection:
+    """Take the comma-separated list apart."""
+    tokens = [token.strip(b" \t") for token in value.lower().split(b",")]
+    named = tuple(token for token in tokens if token not in (b"close", b"keep-alive", b"upgrade", b""))
+    return Connection(b"close" in tokens, b"keep-alive" in tokens, b"upgrade" in tokens, named)
+
+
 class Head:
     """What requests and responses share. The class attributes are what holds without the header in question."""
 
     kept: bytes
-    """The lines that are forwarded as they came, each after its CRLF."""
+    """The lines to forward, each after its CRLF."""
     length: int | None = None
     chunked = False
     codings: bytes | None = None
     """All of Transfer-Encoding."""
-    connection: bytes = b""
+    connection = NOT_SAID
     upgrade: bytes = b""
 
     def field(self, name: bytes) -> bytes:
@@ -74,22 +102,50 @@ class Head:
         found = re.search(rb"\r\n(?i:%b):[ \t]*([^\r]*)" % re.escape(name), self.kept)
         return found[1].rstrip() if found is not None else b""
 
-    def frame(self, value: bytes) -> None:
-        """Read a Content-Length."""
-        if self.length is not None or not value.isdigit():
-            raise ValueError("it has two Content-Length headers, or one that is not a number")
-        self.length = int(value)
+    def read(self, fields: dict[bytes, Callable[[Any, bytes], None]], lines: list[bytes]) -> None:
+        """Sort the result of splitting at the lines that are taken out: what is between them, and their names and values."""
+        self.kept = b"".join(lines[0::3])
+        for position in range(1, len(lines), 3):
+            name = lines[position]
+            read = fields.get(name) or fields.get(name.lower())
+            if read is not None:
+                read(self, lines[position + 1].rstrip(b" \t"))
+        for name in self.connection.named:
+            self.kept = re.sub(rb"\r\n(?i:%b):[^\r]*" % re.escape(name), b"", self.kept)
 
-    def drop_named(self) -> None:
-        """Forget the kept lines that ``Connection`` names: they concerned one connection only."""
-        for name in tokens(self.connection):
-            if name not in (b"close", b"keep-alive", b"upgrade", b""):
-                self.kept = re.sub(rb"\r\n(?i:%b):[^\r]*" % re.escape(name), b"", self.kept)
+
+def _length(head: Head, value: bytes) -> None:
+    if head.length is not None or not value.isdigit():
+        raise ValueError("it has two Content-Length headers, or one that is not a number")
+    head.length = int(value)
 
 
-def tokens(value: bytes) -> list[bytes]:
-    """The members of a comma-separated list, in lower case."""
-    return [token.strip(b" \t") for token in value.lower().split(b",")]
+def _codings(head: Head, value: bytes) -> None:
+    head.codings = value if head.codings is None else head.codings + b"," + value
+
+
+def _connection(head: Head, value: bytes) -> None:
+    before, more = head.connection, read_connection(value)
+    head.connection = (
+        more
+        if before is NOT_SAID
+        else Connection(
+            before.close or more.close, before.keep_alive or more.keep_alive, before.upgrade or more.upgrade, before.named + more.named
+        )
+    )
+
+
+def _upgrade(head: Head, value: bytes) -> None:
+    head.upgrade += b"," + value if head.upgrade else value
+
+
+FRAMING: dict[bytes, Callable[[Any, bytes], None]] = {
+    b"content-length": _length,
+    b"transfer-encoding": _codings,
+    b"connection": _connection,
+    b"upgrade": _upgrade,
+}
+"""Who reads a line that was taken out; one that nobody reads is dropped."""
 
 
 # ── requests ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,22 +164,19 @@ class RequestHead(Head):
     request_id: bytes | None = None
     traceparent: bytes | None = None
     tracestate: bytes = b""
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the client wants the connection to stay."""
-        if not self.connection:
-            return not self.http10
-        wishes = tokens(self.connection)
-        return b"close" not in wishes and (not self.http10 or b"keep-alive" in wishes)
+    keep_alive: bool
+    """Whether the client wants the connection to stay."""
+    empty: bool
+    """Whether there is no body."""
+    ordinary: bool
+    """Whether there is nothing special about it: no upgrade, no expectation, no missing Host."""
 
     @property
     def wanted_upgrade(self) -> bytes:
         """The protocol that the client asks to change to, or nothing where the gateway does not let it."""
-        if not self.upgrade or self.http10 or self.chunked or self.length or b"upgrade" not in tokens(self.connection):
+        if not self.connection.upgrade or self.http10 or not self.empty or b"," in self.upgrade:
             return b""
-        protocol = self.upgrade.lower().partition(b"/")[0]
-        return b"" if b"," in self.upgrade or protocol in REFUSED_UPGRADES else self.upgrade
+        return b"" if self.upgrade.lower().partition(b"/")[0] in REFUSED_UPGRADES else self.upgrade
 
 
 def _host(head: RequestHead, value: bytes) -> None:
@@ -132,18 +185,6 @@ def _host(head: RequestHead, value: bytes) -> None:
     if HOST.fullmatch(value) is None:
         raise ValueError("its Host header is malformed")
     head.host = value
-
-
-def _codings(head: Head, value: bytes) -> None:
-    head.codings = value if head.codings is None else head.codings + b"," + value
-
-
-def _connection(head: Head, value: bytes) -> None:
-    head.connection += b"," + value if head.connection else value
-
-
-def _upgrade(head: Head, value: bytes) -> None:
-    head.upgrade += b"," + value if head.upgrade else value
 
 
 def _expect(head: RequestHead, value: bytes) -> None:
@@ -163,23 +204,20 @@ def _tracestate(head: RequestHead, value: bytes) -> None:
     head.tracestate += b"," + value if head.tracestate else value
 
 
-REQUEST_FIELDS: dict[bytes, Callable[[RequestHead, bytes], None]] = {
+REQUEST_FIELDS = FRAMING | {
     b"host": _host,
-    b"content-length": Head.frame,
-    b"transfer-encoding": _codings,
-    b"connection": _connection,
-    b"upgrade": _upgrade,
     b"expect": _expect,
     b"x-request-id": _request_id,
     b"traceparent": _traceparent,
     b"tracestate": _tracestate,
 }
-"""Who reads a line that was taken out; one that nobody reads is dropped."""
-REQUEST_FIELDS.update({name.title(): read for name, read in REQUEST_FIELDS.items()})
+REQUEST_FIELDS |= {name.title(): read for name, read in REQUEST_FIELDS.items()}
 
 
 def parse_request(data: bytes, max_headers: int, max_target: int) -> RequestHead:
-    """Take one complete head, up to and with its empty line. Raises `Refused`."""
+    """Take one complete head, up to and with its empty line; one empty line before it is let pass. Raises `Refused`."""
+    if data[:2] == b"\r\n":
+        data = data[2:]
     end = data.find(b"\r\n")
     parts = data[:end].split(b" ")
     if len(parts) != 3:
@@ -192,7 +230,7 @@ def parse_request(data: bytes, max_headers: int, max_target: int) -> RequestHead
     head.http10 = http10
     if len(target) > max_target:
         raise Refused(414, f"the request target is longer than {max_target} bytes")
-    if data.count(b"\r\n") > max_headers + 2:
+    if too_many_lines(data, max_headers):
         raise Refused(431, f"the request has more than {max_headers} headers")
     try:
         httptools.HttpRequestParser(head).feed_data(data)
@@ -200,28 +238,24 @@ def parse_request(data: bytes, max_headers: int, max_target: int) -> RequestHead
         pass
     except httptools.HttpParserError as error:
         raise Refused(400, f"the request is malformed: {error}") from error
-    found = REQUEST_LINES.split(data[end:-4])
-    head.kept = b"".join(found[0::3])
     try:
-        _read(head, REQUEST_FIELDS, found)
+        head.read(REQUEST_FIELDS, REQUEST_LINES.split(data[end:-4]))
     except ValueError as error:
         raise Refused(400, f"the request is malformed: {error}") from error
     if head.host is None or head.codings is not None or head.expect or target[:1] != b"/":
         target = _check_unusual(head, target)
     head.path, mark, query = target.partition(b"?")
-    if mark:
-        head.query = mark + query
-    if head.connection:
-        head.drop_named()
+    head.query = mark + query
+    head.keep_alive = not head.connection.close and (not http10 or head.connection.keep_alive)
+    if head.host is not None:
+        head.kept += b"\r\nHost: %b\r\nX-Forwarded-Host: %b" % (head.host, head.host)
+    if head.chunked:
+        head.kept += b"\r\nTransfer-Encoding: chunked"
+    elif head.length is not None:
+        head.kept += b"\r\nContent-Length: %d" % head.length
+    head.empty = not head.chunked and not head.length
+    head.ordinary = head.host is not None and not head.upgrade and not head.expect
     return head
-
-
-def _read(head: Head, fields: dict[bytes, Callable[..., None]], found: list[bytes]) -> None:
-    for position in range(1, len(found), 3):
-        name = found[position]
-        read = fields.get(name) or fields.get(name.lower())
-        if read is not None:
-            read(head, found[position + 1].rstrip(b" \t"))
 
 
 def _check_unusual(head: RequestHead, target: bytes) -> bytes:
@@ -261,15 +295,11 @@ class ResponseHead(Head):
     """The status line without its CRLF, in HTTP/1.1."""
     reusable: bool
     """Whether the connection may carry another request."""
+    bodiless: bool
+    """Whether the status says that there is no body."""
 
 
-RESPONSE_FIELDS: dict[bytes, Callable[[ResponseHead, bytes], None]] = {
-    b"content-length": Head.frame,
-    b"transfer-encoding": _codings,
-    b"connection": _connection,
-    b"upgrade": _upgrade,
-}
-RESPONSE_FIELDS.update({name.title(): read for name, read in RESPONSE_FIELDS.items()})
+RESPONSE_FIELDS = FRAMING | {name.title(): read for name, read in FRAMING.items()}
 
 
 def parse_response(data: bytes, max_headers: int) -> ResponseHead:
@@ -278,32 +308,61 @@ def parse_response(data: bytes, max_headers: int) -> ResponseHead:
     line = data[:end]
     if STATUS_LINE.fullmatch(line) is None:
         raise BadResponse("its status line is malformed")
-    if data.count(b"\r\n") > max_headers + 2:
+    if too_many_lines(data, max_headers):
         raise BadResponse(f"it has more than {max_headers} headers")
     head = ResponseHead()
     head.status = int(line[9:12])
-    head.reusable = line.startswith(b"HTTP/1.1")
-    head.line = line if head.reusable else b"HTTP/1.1" + line[8:]
+    http10 = line.startswith(b"HTTP/1.0")
+    head.line = b"HTTP/1.1" + line[8:] if http10 else line
     try:
         httptools.HttpResponseParser(head).feed_data(data)
     except httptools.HttpParserUpgrade:
         pass
     except httptools.HttpParserError as error:
         raise BadResponse(f"its head is malformed: {error}") from error
-    found = RESPONSE_LINES.split(data[end:-4])
-    head.kept = b"".join(found[0::3])
     try:
-        _read(head, RESPONSE_FIELDS, found)
+        head.read(RESPONSE_FIELDS, RESPONSE_LINES.split(data[end:-4]))
     except ValueError as error:
         raise BadResponse(str(error)) from error
     if head.codings is not None:
-        if head.length is not None or not head.reusable or head.codings.lower() != b"chunked":
+        if head.length is not None or http10 or head.codings.lower() != b"chunked":
             raise BadResponse("its Transfer-Encoding is not chunked alone")
         head.chunked = True
-    if head.connection:
-        head.drop_named()
-        head.reusable = head.reusable and b"close" not in tokens(head.connection)
+    if head.length is not None and head.status != 204:
+        head.kept += b"\r\nContent-Length: %d" % head.length
+    head.bodiless = head.status in NO_BODY
+    head.reusable = not http10 and not head.connection.close
     return head
+
+
+# ── both ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+H = TypeVar("H", bound=Head)
+
+
+class Heads(dict[bytes, H]):
+    """Heads that were taken apart before, by their bytes: clients, and modules even more, repeat themselves.
+
+    Nothing in a parsed head changes afterwards, so that all requests with the same bytes share one.
+    """
+
+    def __init__(self, parse: Callable[[bytes], H]) -> None:
+        super().__init__()
+        self._parse = parse
+
+    def __missing__(self, data: bytes) -> H:
+        head = self._parse(data)
+        if len(data) <= REMEMBERED_SIZE:
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[data] = head
+        return head
+
+
+def too_many_lines(data: bytes, limit: int) -> bool:
+    """Whether a head has more than `limit` header lines; the shortest has four bytes."""
+    return len(data) > 4 * limit and data.count(b"\r\n") > limit + 2
 
 
 def header_lines(headers: Iterable[tuple[str, str]]) -> bytes:

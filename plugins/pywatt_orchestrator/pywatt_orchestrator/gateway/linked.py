@@ -55,7 +55,7 @@ class LinkExchange:
         length = self._client.request.length
         if length and length > self._client.options.max_ipc_body_bytes:
             self._too_long()
-        elif self._client.request.chunked or length:
+        elif not self._client.request.empty:
             self._client.expect_body()
         else:
             self.body_finished()
@@ -106,7 +106,7 @@ class LinkExchange:
         carry: Callable[[HttpRequest], Awaitable[HttpResponse]] | None = instance.http_request
         if carry is None:
             raise NotReady
-        client.served_by = instance.id
+        client.instance = instance.id
         instance.in_flight += 1
         try:
             async with asyncio.timeout(client.options.response_timeout):
@@ -117,14 +117,11 @@ class LinkExchange:
     def _message(self) -> HttpRequest:
         """One value a header: the wire cannot carry more, so that several become a list."""
         client, request = self._client, self._client.request
-        host = request.host or client.local_host
         lines = b"".join(
             (
                 request.kept,
-                b"\r\nHost: ",
-                host,
+                b"" if request.ordinary else client.special,
                 client.forwarded,
-                host,
                 self._match.prefix,
                 b"\r\nX-Request-ID: ",
                 client.request_id,

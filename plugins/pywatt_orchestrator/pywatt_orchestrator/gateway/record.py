@@ -57,7 +57,7 @@ class Recorder:
             client.sent,
             seconds,
             client.module,
-            client.served_by,
+            client.instance,
             client.request_id,
             client.trace,
         )

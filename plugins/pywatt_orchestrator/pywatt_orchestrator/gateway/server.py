@@ -10,8 +10,9 @@ from pywatt_core.errors import ConfigError, ServerError
 from pywatt_core.protocol.values import TcpAddress
 
 from .client import ClientConnection
-from .exchange import Exchange
+from .exchange import Exchange, response_heads
 from .heads import header_lines
+from .intake import request_heads
 from .linked import LinkExchange
 from .paths import BadPath
 from .record import Recorder, log_access
@@ -50,6 +51,8 @@ class Gateway:
         self.draining = False
         self.now = 0.0
         """The loop's time at the last sweep: exact enough for deadlines, and free."""
+        self.request_heads = request_heads(options)
+        self.response_heads = response_heads(options)
         self._clients: set[ClientConnection] = set()
         self._changed: asyncio.Future[None] | None = None
         self._server: asyncio.Server | None = None
