@@ -25,8 +25,8 @@ TOKENS = re.compile(
     r"""
     '(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]]*\]      # text and quoted names
   | --[^\n]* | /\*.*?(?:\*/|\Z)                                         # comments
-  | ::                                                                  # no placeholder: SQLite itself will say what it is not
-  | (?P<placeholder> \?\d* | [:@$\#][^\W\d]\w* )
+  | ::                                                                  # no parameter: SQLite itself will refuse it
+  | (?P<marker> \?\d* | [:@$\#][^\W\d]\w* )
   | (?P<word> [^\W\d][\w$]* )
     """,
     re.VERBOSE | re.DOTALL,
@@ -62,7 +62,7 @@ class Statement:
         return self.word in READING
 
     def bind(self, params: Params) -> Values:
-        """The values in SQLite's own types. Raises `StorageError` where they do not fit the placeholders."""
+        """The values in SQLite's own types. Raises `StorageError` where they do not fit the markers."""
         if isinstance(params, Mapping):
             return self._bind_names(params)
         if not isinstance(params, Sequence) or isinstance(params, str | bytes | bytearray | memoryview):
@@ -70,7 +70,7 @@ class Statement:
         if self.names:
             raise self._mismatch(f"the statement names its parameters ({', '.join(sorted(self.names))}): pass a mapping")
         if len(params) != self.positional:
-            raise self._mismatch(f"the statement has {self.positional} placeholders and {len(params)} values were given")
+            raise self._mismatch(f"the statement has {self.positional} parameters and {len(params)} values were given")
         return tuple([value if type(value) in NATIVE else stored(value, place + 1) for place, value in enumerate(params)])
 
     def _bind_names(self, params: Mapping[str, object]) -> Values:
@@ -86,22 +86,22 @@ class Statement:
 
 
 def read(sql: str) -> Statement:
-    """Read a statement's text. Raises `StorageError` for what belongs elsewhere or mixes the two kinds of placeholder."""
+    """Read a statement's text. Raises `StorageError` for what belongs elsewhere or mixes the two kinds of parameter."""
     return _remembered(sql) if len(sql) <= REMEMBERED else _read(sql)
 
 
 def _read(sql: str) -> Statement:
     word, positional, names = "", 0, set[str]()
     for token in TOKENS.finditer(sql):
-        placeholder = token["placeholder"]
-        if placeholder is None:
+        marker = token["marker"]
+        if marker is None:
             word = word or (token["word"] or "").upper()
-        elif placeholder == "?":
+        elif marker == "?":
             positional += 1
-        elif placeholder.startswith(":"):
-            names.add(placeholder[1:])
+        elif marker.startswith(":"):
+            names.add(marker[1:])
         else:
-            raise StorageError(f"{placeholder} is not a placeholder here: use ? or :name (statement: {shortened(sql)})")
+            raise StorageError(f"{marker} cannot mark a parameter here: use ? or :name (statement: {shortened(sql)})")
     if positional and names:
         raise StorageError(f"the statement mixes ? and :name: use one of them (statement: {shortened(sql)})")
     if word in TRANSACTION_CONTROL:

@@ -58,13 +58,13 @@ def test_transactions_are_not_begun_or_ended_by_statements(word: str) -> None:
         read(word)
 
 
-@pytest.mark.parametrize("placeholder", ["?1", "@name", "$name", "#name"])
-def test_placeholders_that_only_sqlite_knows_are_refused(placeholder: str) -> None:
+@pytest.mark.parametrize("marker", ["?1", "@name", "$name", "#name"])
+def test_markers_that_only_sqlite_knows_are_refused(marker: str) -> None:
     with pytest.raises(StorageError, match="use . or :name"):
-        read(f"SELECT {placeholder}")
+        read(f"SELECT {marker}")
 
 
-def test_a_mixture_of_placeholders_is_refused() -> None:
+def test_a_mixture_of_markers_is_refused() -> None:
     with pytest.raises(StorageError, match="mixes"):
         read("SELECT ? + :a")
 
@@ -72,9 +72,9 @@ def test_a_mixture_of_placeholders_is_refused() -> None:
 @pytest.mark.parametrize(
     ("sql", "params", "complaint"),
     [
-        ("SELECT ?", (), "1 placeholders and 0 values"),
-        ("SELECT ?", (1, 2), "1 placeholders and 2 values"),
-        ("SELECT 1", (1,), "0 placeholders and 1 values"),
+        ("SELECT ?", (), "1 parameters and 0 values"),
+        ("SELECT ?", (1, 2), "1 parameters and 2 values"),
+        ("SELECT 1", (1,), "0 parameters and 1 values"),
         ("SELECT :b + :a", (1, 2), r"a, b.*pass a mapping"),
         ("SELECT ?", {"a": 1}, "pass a tuple or list"),
         ("SELECT :a, :b, :c", {"b": 1}, "no value was given for a, c"),

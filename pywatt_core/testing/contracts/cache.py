@@ -65,7 +65,7 @@ class CacheContract:
     @pytest.fixture
     def backend(self) -> AbstractAsyncContextManager[Cache]:
         """An async context manager that opens an empty cache. Each test enters it once."""
-        raise NotImplementedError(f"{type(self).__name__} needs a fixture `backend` that gives an async context manager")
+        pytest.fail(f"{type(self).__name__} needs a fixture `backend` that gives an async context manager")
 
     # ── values and keys ─────────────────────────────────────────────────────────────────────────────────────────────
 

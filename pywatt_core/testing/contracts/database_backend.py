@@ -47,7 +47,7 @@ class DatabaseBackend:
     @pytest.fixture
     def backend(self) -> AbstractAsyncContextManager[Database]:
         """An async context manager that opens a database without tables. Each test enters it once."""
-        raise NotImplementedError(f"{type(self).__name__} needs a fixture `backend` that gives an async context manager")
+        pytest.fail(f"{type(self).__name__} needs a fixture `backend` that gives an async context manager")
 
 
 def types(database: Database) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The contract's first group: statements, placeholders, row counts, rows and their types, iteration."""
+"""The contract's first group: statements, parameters, row counts, rows and their types, iteration."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class DatabaseRows(DatabaseBackend):
                 await database.fetch_all(sql, params)
             assert await count_items(database) == 1
 
-    async def test_what_looks_like_a_placeholder_in_text_and_comments_is_none(self, backend: Backend) -> None:
+    async def test_what_looks_like_a_parameter_in_text_and_comments_is_none(self, backend: Backend) -> None:
         async with backend as database:
             await make_items(database, 1)
             sql = """
