@@ -49,21 +49,21 @@ FRAMEWORKS = {"fastapi": "pywatt-fastapi", "starlette": "pywatt-fastapi", "flask
 def wrong_provider(value: Any) -> str:
     """What is wrong with an answer of a collecting hook that registers providers; empty where nothing is."""
     if not isinstance(value, Provider):
-        return f"returned a list that holds {_a(value)}, not only Provider(name, Options, open)"
+        return f"returned a list that holds {described(value)}, not only Provider(name, Options, open)"
     if not isinstance(value.name, str) or not NAME.fullmatch(value.name):
         return f"returned a provider whose name is {value.name!r}: names are lower case letters, digits, '_' and '-'"
     options: Any = value.options
     if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
-        return f"returned the provider {value.name!r}, whose options are {_a(options)}, not a dataclass"
+        return f"returned the provider {value.name!r}, whose options are {described(options)}, not a dataclass"
     parameters = getattr(options, "__dataclass_params__", None)
     if parameters is None or not parameters.frozen or not all(one.kw_only for one in dataclasses.fields(options) if one.init):
         return f"returned the provider {value.name!r}, whose options are not declared with @dataclass(frozen=True, kw_only=True)"
-    return "" if callable(value.open) else f"returned the provider {value.name!r}, whose open is {_a(value.open)}, not a function"
+    return "" if callable(value.open) else f"returned the provider {value.name!r}, whose open is {described(value.open)}, not a function"
 
 
 def wrong_instance(kind: type) -> Any:
     """A check that every answer is a `kind`."""
-    return lambda value: "" if isinstance(value, kind) else f"returned a list that holds {_a(value)}, not only {kind.__name__}"
+    return lambda value: "" if isinstance(value, kind) else f"returned a list that holds {described(value)}, not only {kind.__name__}"
 
 
 def missing_methods(value: object, interface: type) -> list[str]:
@@ -72,5 +72,9 @@ def missing_methods(value: object, interface: type) -> list[str]:
     return sorted(name for name in names if not name.startswith("_") and not hasattr(type(value), name) and not hasattr(value, name))
 
 
-def _a(value: object) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+def described(value: object) -> str:
+    """An object by its type: ``nothing``, ``an int``, ``the class Options``."""
+    if value is None or isinstance(value, type):
+        return "nothing" if value is None else f"the class {value.__name__}"
+    name = type(value).__name__
+    return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"

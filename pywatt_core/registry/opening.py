@@ -10,7 +10,7 @@ from ..config import Section, Settings, check_section, raise_problems, resolve
 from ..errors import ConfigError, PluginError, SecretError, SecretNotFound, Unavailable
 from ..interfaces import Context, SecretSource
 from .budget import said
-from .kinds import KINDS, missing_methods
+from .kinds import KINDS, described, missing_methods
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ async def open_provider(
             ) from error
         lacking = missing_methods(value, KINDS[kind].interface)
         if lacking:
-            raise PluginError(f"{plugin.label} opened a {type(value).__name__} for {section.path} that lacks {', '.join(lacking)}")
+            raise PluginError(f"{plugin.label} opened {described(value)} for {section.path} that lacks {', '.join(lacking)}")
         yield value
 
 
@@ -61,7 +61,7 @@ def _manager(plugin: Plugin, open_: Any, options: object, context: Context) -> A
     if asyncio.iscoroutine(manager) and close is not None:
         close()  # a coroutine that nobody awaits would warn, long after the message that explains it
     raise PluginError(
-        f"{plugin.label}: open for {context.section} returned a {type(manager).__name__}; decorate it with contextlib.asynccontextmanager"
+        f"{plugin.label}: open for {context.section} returned {described(manager)}; decorate it with contextlib.asynccontextmanager"
     )
 
 

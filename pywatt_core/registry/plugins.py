@@ -12,6 +12,7 @@ import pluggy
 from .. import hookspecs
 from ..errors import PluginError
 from .budget import within_budget
+from .kinds import described
 
 if TYPE_CHECKING:
     from .discovery import EntryPoint
@@ -119,7 +120,7 @@ class Loader:
         def answers() -> list[Any]:
             returned = implementation.function(*values)
             if not isinstance(returned, Iterable) or isinstance(returned, str | bytes | Mapping):
-                raise PluginError(f"returned {_shown(returned)}, not a list")
+                raise PluginError(f"returned {described(returned)}, not a list")
             return list(islice(returned, MOST + 1))
 
         try:
@@ -180,7 +181,3 @@ def _import(value: str) -> object:
 def _reason(plugin: Plugin, error: PluginError) -> str:
     """The error's text without the plugin's own name in front: tables show that beside it."""
     return str(error).removeprefix(plugin.label).strip()
-
-
-def _shown(value: object) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"

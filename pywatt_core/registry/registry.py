@@ -12,7 +12,7 @@ from ..interfaces import Authenticator, Cache, Channel, Command, Context, Databa
 from . import explaining
 from .budget import BUDGET
 from .discovery import scan
-from .kinds import KINDS, missing_methods, wrong_instance, wrong_provider
+from .kinds import KINDS, described, missing_methods, wrong_instance, wrong_provider
 from .plugins import Loader, Plugin, plugin_of
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Registry:
         for plugin in self.implementing("pywatt_register_handlers"):
             mapping = self._loader.call(plugin, "pywatt_register_handlers", state=state)
             if not isinstance(mapping, Mapping):
-                raise PluginError(f"{plugin.label} returned a {type(mapping).__name__} from pywatt_register_handlers, not a mapping")
+                raise PluginError(f"{plugin.label} returned {described(mapping)} from pywatt_register_handlers, not a mapping")
             for message, handler in mapping.items():
                 if not isinstance(message, type) or not callable(handler):
                     raise PluginError(
@@ -155,7 +155,7 @@ class Registry:
                 continue
             if not hasattr(lifespan, "__aenter__") or not hasattr(lifespan, "__aexit__"):
                 raise PluginError(
-                    f"{plugin.label} returned a {type(lifespan).__name__} from pywatt_lifespan, not an async context manager or None"
+                    f"{plugin.label} returned {described(lifespan)} from pywatt_lifespan, not an async context manager or None"
                 )
             found.append(cast("AbstractAsyncContextManager[None]", lifespan))
         return found
@@ -183,7 +183,7 @@ class Registry:
             if server is not None:
                 lacking = missing_methods(server, ServerInterface)
                 if lacking:
-                    raise PluginError(f"{plugin.label} returned a {type(server).__name__} that lacks {', '.join(lacking)}")
+                    raise PluginError(f"{plugin.label} returned {described(server)} that lacks {', '.join(lacking)}")
                 servers.append((plugin, cast("Server", server)))
         if len(servers) == 1:
             return servers[0][1]

@@ -128,7 +128,8 @@ print(json.dumps([settings.module.drain, [name for name in sys.modules if name.s
 
 def test_every_problem_is_in_one_report_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "pywatt.toml").write_text(
-        'stray = 1\n[module]\nlog_level = "loud"\ndrian = 5\n[databases.Main]\npath = "x"\n[caches]\nmain = "memory"\n[plugins]\nallow = "all"\n'
+        'stray = 1\n[module]\nlog_level = "loud"\ndrian = 5\n'
+        '[databases.Main]\npath = "x"\n[caches]\nmain = "memory"\n[plugins]\nallow = "all"\n'
     )
     with pytest.raises(ConfigError) as caught:
         load(start=tmp_path, environ={"PYWATT__MODULE__THREADS": "many"})

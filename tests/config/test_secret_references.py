@@ -53,7 +53,8 @@ async def test_every_missing_secret_is_named_with_the_place_that_wants_it(tmp_pa
     with pytest.raises(SecretNotFound) as caught:
         await resolve(made, known)  # type: ignore[arg-type]
     assert str(caught.value) == (
-        "databases.main.dsn (pywatt.toml:3): no secret source knows 'ABSENT'; databases.main.other (pywatt.toml:5): no secret source knows 'GONE'"
+        "databases.main.dsn (pywatt.toml:3): no secret source knows 'ABSENT'; "
+        "databases.main.other (pywatt.toml:5): no secret source knows 'GONE'"
     )
 
 
