@@ -6,10 +6,10 @@ import asyncio
 import socket
 import struct
 from email.utils import formatdate
-from random import getrandbits
 from typing import TYPE_CHECKING, Protocol, cast
 
 from .heads import HEAD_END, NO_BODY, Refused, header_lines
+from .ids import fresh_ids
 from .intake import UNREAD, Intake
 from .replies import CONTINUE, PHRASES, Lines, problem
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LINGER = 2.0
 """Seconds that a client gets to read an error reply while it still sends: closing at once could destroy the reply."""
 NEVER = float("inf")
+FRESH_IDS = fresh_ids()
 SIGNATURE = b"\r\nServer: pywatt\r\nX-Request-ID: "
 
 
@@ -165,26 +166,27 @@ class ClientConnection(Intake, asyncio.Protocol):
         """Find who answers `request`; returns whether somebody wants its body."""
         request = self.request
         self.keep_alive = request.keep_alive
-        self.status = self.sent = 0
-        self._identify(request)
-        if not request.ordinary:
+        self.status = 0
+        if request.ordinary:
+            self.request_id, self.trace = next(FRESH_IDS)
+        else:
+            self._identify(request)
             self._note_special(request)
         if self.gateway.recorder is not None:
             self.module = self.instance = ""
             self.began = asyncio.get_running_loop().time()
-        self.gateway.dispatch(self)
+        self.gateway.dispatch(self, request)
         return self._conversation is not None
 
     def _identify(self, request: RequestHead) -> None:
-        """Take over the request's ids, or give it some (settled 30)."""
-        trace = request.traceparent
-        if trace:
-            self.trace = b"\r\ntraceparent: " + trace + (b"\r\ntracestate: " + request.tracestate if request.tracestate else b"")
-            self.request_id = request.request_id or trace[3:35]
-        else:
-            ids = b"%048x" % getrandbits(192)
-            self.trace = b"\r\ntraceparent: 00-%b-%b-01" % (ids[:32], ids[32:])
-            self.request_id = request.request_id or ids[:32]
+        """Take over the request's ids, or give it some."""
+        self.request_id, self.trace = next(FRESH_IDS)
+        if request.traceparent:
+            self.trace = b"\r\ntraceparent: " + request.traceparent
+            self.trace += b"\r\ntracestate: " + request.tracestate if request.tracestate else b""
+            self.request_id = request.traceparent[3:35]
+        if request.request_id is not None:
+            self.request_id = request.request_id
 
     def _note_special(self, request: RequestHead) -> None:
         """Whatever most requests have not."""
@@ -222,7 +224,7 @@ class ClientConnection(Intake, asyncio.Protocol):
     def hand_over(self, parts: list[bytes]) -> None:
         """Route the request once more, with what has been received of its body."""
         self._conversation = None
-        self.gateway.dispatch(self)
+        self.gateway.dispatch(self, self.request)
         if all(self.body_part(part) for part in parts) and self.complete and not self.request.empty:
             self.body_ended()
 

@@ -68,22 +68,9 @@ class Exchange:
     def start(self) -> None:
         """Send the head, at once where a connection is idle."""
         client, request, match = self._client, self._request, self._match
+        special = b"" if request.ordinary else client.special
         self._unsent = b"".join(
-            (
-                request.method,
-                b" ",
-                match.inner,
-                request.query,
-                b" HTTP/1.1",
-                request.kept,
-                b"" if request.ordinary else client.special,
-                client.forwarded,
-                match.prefix,
-                b"\r\nX-Request-ID: ",
-                client.request_id,
-                client.trace,
-                HEAD_END,
-            )
+            (request.start, special, client.forwarded, match.prefix, b"\r\nX-Request-ID: ", client.request_id, client.trace, HEAD_END)
         )
         instance = least_busy(match.module.instances)
         if instance is not None and instance.pool is not None:
@@ -201,7 +188,7 @@ class Exchange:
         self._begun = True
         self._reusable = head.reusable
         self._unsent = None
-        client.respond(head.status, b"".join((head.line, head.kept, framing, client.last_lines(), payload)))
+        client.respond(head.status, b"".join((head.start, framing, client.last_lines(), payload)))
         if after is not None:
             self._finish(after)
         else:
@@ -260,7 +247,7 @@ class Exchange:
         if not client.upgrade or not head.upgrade or connection is None:
             raise BadResponse("it changes to another protocol unasked")
         lines = b"\r\nConnection: upgrade\r\nUpgrade: " + head.upgrade + client.last_lines()
-        client.respond(101, b"".join((head.line, head.kept, lines, rest)))
+        client.respond(101, b"".join((head.start, lines, rest)))
         client.begin_tunnel(Tunnel(client, connection, self._leave))
 
     # ── what can go wrong ───────────────────────────────────────────────────────────────────────────────────────────

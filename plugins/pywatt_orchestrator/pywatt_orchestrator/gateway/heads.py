@@ -16,6 +16,8 @@ import httptools
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .routing import Match
+
 HEAD_END = b"\r\n\r\n"
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """Methods of requests that may be sent a second time without being asked (RFC 9110 9.2.2)."""
@@ -169,7 +171,11 @@ class RequestHead(Head):
     empty: bool
     """Whether there is no body."""
     ordinary: bool
-    """Whether there is nothing special about it: no upgrade, no expectation, no missing Host."""
+    """Whether it is like most: it has a Host, but no ids, no expectation and no wish to change protocols."""
+    route: Match | None = None
+    """Where the gateway found that it leads, until the routes change."""
+    start: bytes
+    """What the module is sent of it: the request line and the `kept` lines."""
 
     @property
     def wanted_upgrade(self) -> bytes:
@@ -254,7 +260,7 @@ def parse_request(data: bytes, max_headers: int, max_target: int) -> RequestHead
     elif head.length is not None:
         head.kept += b"\r\nContent-Length: %d" % head.length
     head.empty = not head.chunked and not head.length
-    head.ordinary = head.host is not None and not head.upgrade and not head.expect
+    head.ordinary = head.host is not None and not (head.upgrade or head.expect or head.request_id or head.traceparent)
     return head
 
 
@@ -291,8 +297,8 @@ class ResponseHead(Head):
     """One response of a module."""
 
     status: int
-    line: bytes
-    """The status line without its CRLF, in HTTP/1.1."""
+    start: bytes
+    """What the client is sent of it: the status line, in HTTP/1.1, and the `kept` lines."""
     reusable: bool
     """Whether the connection may carry another request."""
     bodiless: bool
@@ -313,7 +319,6 @@ def parse_response(data: bytes, max_headers: int) -> ResponseHead:
     head = ResponseHead()
     head.status = int(line[9:12])
     http10 = line.startswith(b"HTTP/1.0")
-    head.line = b"HTTP/1.1" + line[8:] if http10 else line
     try:
         httptools.HttpResponseParser(head).feed_data(data)
     except httptools.HttpParserUpgrade:
@@ -330,6 +335,7 @@ def parse_response(data: bytes, max_headers: int) -> ResponseHead:
         head.chunked = True
     if head.length is not None and head.status != 204:
         head.kept += b"\r\nContent-Length: %d" % head.length
+    head.start = b"HTTP/1.1" + line[8:] + head.kept
     head.bodiless = head.status in NO_BODY
     head.reusable = not http10 and not head.connection.close
     return head
@@ -344,7 +350,7 @@ H = TypeVar("H", bound=Head)
 class Heads(dict[bytes, H]):
     """Heads that were taken apart before, by their bytes: clients, and modules even more, repeat themselves.
 
-    Nothing in a parsed head changes afterwards, so that all requests with the same bytes share one.
+    All requests with the same bytes share one, in which nothing changes but the `route`.
     """
 
     def __init__(self, parse: Callable[[bytes], H]) -> None:

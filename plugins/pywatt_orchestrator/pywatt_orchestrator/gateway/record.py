@@ -56,7 +56,7 @@ class Recorder:
             status,
             client.sent,
             seconds,
-            client.module,
+            request.route.module.name if request.route is not None else client.module,
             client.instance,
             client.request_id,
             client.trace,

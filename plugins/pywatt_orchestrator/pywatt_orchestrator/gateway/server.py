@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from pywatt_core.telemetry import Metrics
 
+    from .heads import RequestHead
     from .options import GatewayOptions
     from .routing import Match
     from .upstream import Instance
@@ -115,6 +116,7 @@ class Gateway:
             if instance.address is not None and (instance.pool is None or instance.pool.closed):
                 instance.pool = Pool(instance.address, options.max_upstream_connections, options.connect_timeout)
         self.table = table
+        self.request_heads.clear()
         self._notify()
 
     async def drain(self, deadline: float) -> bool:
@@ -154,20 +156,26 @@ class Gateway:
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def dispatch(self, client: ClientConnection) -> None:
+    def dispatch(self, client: ClientConnection, request: RequestHead) -> None:
         """Find who answers the client's request, and let them."""
-        request = client.request
+        match = request.route or self._route(client, request)
+        if match is not None:
+            client.converse(LinkExchange(client, match) if match.linked else Exchange(client, match))
+
+    def _route(self, client: ClientConnection, request: RequestHead) -> Match | None:
+        """Look the request up in the table, and note in it what was found; None where nothing is open to it, which is answered."""
         try:
             match = self.table.resolve(request.path)
         except BadPath as error:
             client.keep_alive = False
             client.problem(400, str(error))
-            return
+            return None
         if match is None or match.methods is None or request.method not in match.methods or request.method == b"TRACE":
             self._closed(client, match)
-            return
-        client.module = match.module.name
-        client.converse(LinkExchange(client, match) if match.linked else Exchange(client, match))
+            return None
+        request.route = match
+        request.start = b"".join((request.method, b" ", match.inner, request.query, b" HTTP/1.1", request.kept))
+        return match
 
     def _closed(self, client: ClientConnection, match: Match | None) -> None:
         """Answer where nothing is open to the request."""
