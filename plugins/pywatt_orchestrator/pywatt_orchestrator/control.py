@@ -18,13 +18,13 @@ import msgspec
 from pywatt_core.errors import PyWattError
 from pywatt_core.transports.unix import bind_unix
 
+from .instance import Status
+from .lines import Record
 from .logs import OURSELVES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .instance import Status
-    from .lines import Record
     from .logs import Journal
     from .supervisor import Supervisor
 

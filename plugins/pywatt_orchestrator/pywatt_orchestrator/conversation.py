@@ -92,7 +92,7 @@ class Conversation:
             self._reply(problem.refusal, link)
         if problem.kind == "text":
             self._source.stray(problem.text)
-        elif problem.kind == "illegal" and self.announced and "'announce'" in problem.detail:
+        elif problem.kind == "illegal" and "send 'announce'" in problem.detail:
             self._source.note("it announced itself again; the first announce stands", level="warning")
         elif problem.kind == "unknown":
             self._source.note(f"a message of an unknown kind was ignored: {problem.detail}", level="warning")

@@ -7,7 +7,10 @@ is gone, by whatever way. Modules see the end of their own standard input at the
 what runs; then the groups that remain are killed and the folder is removed.
 """
 
-# ruff: noqa: PTH108, PTH118, PTH106, PTH116, PTH120, PTH208 - pathlib would triple what this process weighs.
+# pathlib would triple what this process weighs.
+
+# ruff: noqa: PTH106, PTH108, PTH116, PTH118, PTH120, PTH208
+# pathlib would triple what this process weighs.
 
 import os
 import signal

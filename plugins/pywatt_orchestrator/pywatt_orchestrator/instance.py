@@ -13,6 +13,7 @@ import msgspec
 from pywatt_core.errors import PyWattError
 from pywatt_core.policies import Restarts
 
+from .lines import Record
 from .places import Place, TcpPlace, UnixPlace
 from .process import EXIT_MEANINGS, NO_RESTART, describe_exit
 from .run import Run, Surroundings
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from pywatt_core.protocol.messages import Announce, HttpRequest, HttpResponse
 
-    from .lines import Record
     from .project import ModulePlan
 
 _log = logging.getLogger(__name__)

@@ -17,6 +17,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 ATTEMPT = 10.0
 """Seconds that one attempt may take."""
 
+REST = 1.0
+"""Seconds for what follows the first line of an answer."""
+
 
 class NotWell(Exception):
     """What was found instead of a module that is ready, for a person."""
@@ -38,7 +41,11 @@ async def ask(address: TcpAddress | UnixAddress, path: str | None) -> None:
     try:
         if path is not None:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: */*\r\n\r\n".encode("latin-1", "replace"))
-            _judge(path, _status(await reader.readline()))
+            status = _status(await reader.readline())
+            with contextlib.suppress(TimeoutError):  # Take the rest as well: nobody likes to be cut off in mid-sentence.
+                async with asyncio.timeout(REST):
+                    await reader.read(-1)
+            _judge(path, status)
     except (OSError, ValueError) as error:
         raise NotWell(f"{path} was not answered ({error})") from error
     finally:

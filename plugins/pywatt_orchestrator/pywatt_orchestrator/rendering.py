@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 _NAME_COLOURS = (36, 32, 34, 35, 96, 92, 94, 95)
 _LEVEL_COLOURS = {"warning": 33, "error": 31, "critical": 31, "debug": 90, "trace": 90}
 
+_FOR_PROGRAMS = frozenset({"target", "logger"})
+"""Which part of a program speaks: in the JSON form only."""
+
 
 def as_json(record: Record) -> str:
     """One JSON object on one line: ``timestamp``, ``module``, ``level``, ``message``, and the event's own fields beside them."""
@@ -30,7 +33,7 @@ def as_text(record: Record, *, width: int = 10, colour: bool = False) -> str:
     name = f"{record.module:<{width}}"
     moment = _clock(record.timestamp)
     level = "" if record.stream or record.level == "info" else f"{record.level.upper()} "
-    text = record.message + "".join(f" {key}={_value(value)}" for key, value in record.fields.items())
+    text = record.message + "".join(f" {key}={_value(value)}" for key, value in record.fields.items() if key not in _FOR_PROGRAMS)
     if colour:
         name = f"\x1b[{_NAME_COLOURS[zlib.crc32(record.module.encode()) % len(_NAME_COLOURS)]}m{name}\x1b[0m"
         moment = f"\x1b[90m{moment}\x1b[0m"

@@ -87,6 +87,7 @@ class Run:
         self._pump: Pump | None = None
         self._pump_transport: asyncio.ReadTransport | None = None
         self.child: Child | None = None
+        self._ending = False
         self._beat_at: float | None = None
         """When the heartbeat that waits for its acknowledgement was sent."""
 
@@ -236,7 +237,7 @@ class Run:
             self.doomed.set_result(reason)
 
     def _wire_closed(self, _link: Link, error: Exception | None) -> None:
-        if self.child is None or self.child.exited.done():
+        if self._has_to_end():
             return
         if error is not None:
             self.doom(f"its standard output cannot be read any more: {error}")
@@ -244,14 +245,19 @@ class Run:
             self._source.note("it closed its standard output", level="warning")
 
     def _channel_closed(self, _link: Link, error: Exception | None) -> None:
-        if self.child is not None and not self.child.exited.done():
+        if not self._has_to_end():
             self._source.note(f"its channel closed{f': {error}' if error else ''}", level="warning")
+
+    def _has_to_end(self) -> bool:
+        """Nothing that closes now is worth a word."""
+        return self._ending or self.child is None or self.child.exited.done()
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def stop(self) -> int:
         """Ask it to end, then tell it, then end it with everything it started; return the exit code."""
         assert self.child is not None
+        self._ending = True
         settings = self.plan.settings
         for link in (self._link, self._door.link if self._door is not None else None):
             if link is not None:
@@ -278,6 +284,7 @@ class Run:
 
     async def kill(self) -> int:
         """End it now, with everything it started, and close what led to it; return the exit code. May be called twice."""
+        self._ending = True
         code = 0
         if self.child is not None:
             self.child.signal(signal.SIGKILL)

@@ -67,9 +67,6 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (S.STOPPED, E.STOP): S.STOPPED,
 }
 
-RUNNING = frozenset({S.STARTING, S.ANNOUNCED, S.READY, S.STOPPING})
-"""States in which there is, or is about to be, a process."""
-
 
 def following(state: State, event: Event) -> State:
     """The state after `event`. Raises `RuntimeError` for an event that cannot happen in `state`: a bug of the caller's."""

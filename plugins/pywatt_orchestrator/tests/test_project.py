@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,12 +12,14 @@ from pywatt_core.config import load, override
 from pywatt_core.errors import ConfigError
 from pywatt_orchestrator.project import Project, cycles, read_project
 
+Read = Callable[..., Project]
+
 
 @pytest.fixture
-def project_of(tmp_path: Path):
+def project_of(tmp_path: Path) -> Read:
     """Write pywatt.toml beside two module files and read it."""
 
-    def read(text: str, **options: object) -> Project:
+    def read(text: str, **options: Any) -> Project:
         (tmp_path / "users.py").touch()
         (tmp_path / "orders.py").touch()
         (tmp_path / "pywatt.toml").write_text(text)
@@ -24,30 +28,30 @@ def project_of(tmp_path: Path):
     return read
 
 
-def problems_of(project_of, text: str) -> str:
+def problems_of(project_of: Read, text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         project_of(text)
     return str(caught.value)
 
 
-def test_a_module_is_mounted_at_its_name_and_runs_in_the_folder_of_the_file(project_of, tmp_path: Path) -> None:
+def test_a_module_is_mounted_at_its_name_and_runs_in_the_folder_of_the_file(project_of: Read, tmp_path: Path) -> None:
     plan = project_of('[modules.users]\nrun = "users.py"').modules["users"]
     assert (plan.mount, plan.cwd, plan.unix, plan.rust) == ("/users", tmp_path, True, False)
     assert plan.command_line("python3") == ["python3", "-X", "faulthandler", "-m", "pywatt_core.launch", "users.py"]
     assert plan.module_ids() == ["users"]
 
 
-def test_a_command_gets_a_tcp_address_and_counts_as_built_on_the_rust_sdk(project_of) -> None:
+def test_a_command_gets_a_tcp_address_and_counts_as_built_on_the_rust_sdk(project_of: Read) -> None:
     plan = project_of('[modules.billing]\ncommand = ["./billing", "--fast"]\nargs = ["-v"]').modules["billing"]
     assert (plan.unix, plan.rust) == (False, True)
     assert plan.command_line("python3") == ["./billing", "--fast", "-v"]
 
 
-def test_several_instances_are_numbered(project_of) -> None:
+def test_several_instances_are_numbered(project_of: Read) -> None:
     assert project_of('[modules.users]\nrun = "users.py"\ninstances = 3').module_ids() == ["users.1", "users.2", "users.3"]
 
 
-def test_every_problem_is_reported_at_once_with_its_path_its_line_and_the_way_out(project_of) -> None:
+def test_every_problem_is_reported_at_once_with_its_path_its_line_and_the_way_out(project_of: Read) -> None:
     text = problems_of(
         project_of,
         """[gateway]
@@ -69,24 +73,25 @@ mount = "/_pywatt/x"
     assert "modules.billing.mount (pywatt.toml:10): /_pywatt is reserved" in text
 
 
-def test_a_missing_file_is_named_with_the_nearest_one(project_of) -> None:
+def test_a_missing_file_is_named_with_the_nearest_one(project_of: Read) -> None:
     assert "there is no file" in (text := problems_of(project_of, '[modules.orders]\nrun = "order.py"'))
     assert "Did you mean 'orders.py'?" in text
 
 
-def test_an_unknown_dependency_is_named_with_the_nearest_module(project_of) -> None:
+def test_an_unknown_dependency_is_named_with_the_nearest_module(project_of: Read) -> None:
     text = problems_of(project_of, '[modules.users]\nrun = "users.py"\n[modules.orders]\nrun = "orders.py"\ndepends_on = ["user"]')
     assert "modules.orders.depends_on (pywatt.toml:5): there is no module 'user'. Did you mean 'users'?" in text
 
 
-def test_modules_that_wait_for_one_another_are_shown_as_a_ring(project_of) -> None:
+def test_modules_that_wait_for_one_another_are_shown_as_a_ring(project_of: Read) -> None:
     text = problems_of(
-        project_of, '[modules.users]\nrun = "users.py"\ndepends_on = ["orders"]\n[modules.orders]\nrun = "orders.py"\ndepends_on = ["users"]'
+        project_of,
+        '[modules.users]\nrun = "users.py"\ndepends_on = ["orders"]\n[modules.orders]\nrun = "orders.py"\ndepends_on = ["users"]',
     )
     assert "each waits for the next for ever: orders → users → orders" in text
 
 
-def test_two_modules_on_one_mount_are_refused_by_name(project_of) -> None:
+def test_two_modules_on_one_mount_are_refused_by_name(project_of: Read) -> None:
     text = problems_of(project_of, '[modules.users]\nrun = "users.py"\n[modules.orders]\nrun = "orders.py"\nmount = "/users"')
     assert "modules.orders.mount (pywatt.toml:5): /users is where modules.users is mounted already" in text
 
@@ -109,17 +114,17 @@ def test_two_modules_on_one_mount_are_refused_by_name(project_of) -> None:
         ('mount = "secret:X"', "cannot be a secret"),
     ],
 )
-def test_a_mistake_in_one_module_is_explained(project_of, lines: str, words: str) -> None:
+def test_a_mistake_in_one_module_is_explained(project_of: Read, lines: str, words: str) -> None:
     text = problems_of(project_of, f'[modules.users]\nrun = "users.py"\n{lines}')
     assert words in text
     assert "modules.users" in text
 
 
-def test_a_file_without_modules_says_which_lines_to_add(project_of) -> None:
+def test_a_file_without_modules_says_which_lines_to_add(project_of: Read) -> None:
     assert '[modules.users]\nrun = "users.py"' in problems_of(project_of, "[gateway]\nport = 1")
 
 
-def test_a_module_is_sent_the_top_level_tables_with_its_own_laid_over_them(project_of, tmp_path: Path) -> None:
+def test_a_module_is_sent_the_top_level_tables_with_its_own_laid_over_them(project_of: Read, tmp_path: Path) -> None:
     plan = project_of(
         """[module]
 drain = 3.0
@@ -140,13 +145,13 @@ path = "users.db"
     }
 
 
-def test_a_module_may_ask_for_the_listed_secrets_and_those_its_configuration_refers_to(project_of) -> None:
+def test_a_module_may_ask_for_the_listed_secrets_and_those_its_configuration_refers_to(project_of: Read) -> None:
     text = '[databases.main]\nuse = "postgres"\ndsn = "secret:DATABASE_URL"\n[modules.users]\nrun = "users.py"\n'
     assert project_of(text).modules["users"].secret_names is None
-    assert project_of(text + 'secrets = ["API_KEY"]').modules["users"].secret_names == {"API_KEY", "DATABASE_URL"}
+    assert project_of(text + 'secrets = ["API_KEY"]').modules["users"].secret_names == frozenset({"API_KEY", "DATABASE_URL"})
 
 
-def test_some_modules_can_be_chosen_and_bring_what_they_depend_on(project_of) -> None:
+def test_some_modules_can_be_chosen_and_bring_what_they_depend_on(project_of: Read) -> None:
     project = project_of(
         '[modules.users]\nrun = "users.py"\n[modules.orders]\nrun = "orders.py"\ndepends_on = ["users"]\n[modules.billing]\ncommand = ["x"]'
     )
@@ -155,7 +160,7 @@ def test_some_modules_can_be_chosen_and_bring_what_they_depend_on(project_of) ->
         project.with_dependencies(["order"])
 
 
-def test_one_module_alone_is_checked_alone(project_of) -> None:
+def test_one_module_alone_is_checked_alone(project_of: Read) -> None:
     project = project_of('[modules.users]\nrun = "users.py"\n[modules.orders]\nrun = "gone.py"', only="users")
     assert list(project.modules) == ["users"]
 
