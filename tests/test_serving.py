@@ -1,0 +1,199 @@
+"""The inbox: what arrives over a module's links, with real links and a server whose answers the test decides."""
+
+import asyncio
+import socket
+import uuid
+
+import pytest
+
+from pywatt_core.definition import Definition
+from pywatt_core.protocol.messages import (
+    Announce,
+    Heartbeat,
+    HeartbeatAck,
+    HttpRequest,
+    HttpResponse,
+    Init,
+    Octets,
+    Rotated,
+    RotationAck,
+    Shutdown,
+)
+from pywatt_core.protocol.session import Role, Session
+from pywatt_core.serving import CONCURRENT_REQUESTS, Inbox, plain_routes
+from pywatt_core.transports.link import Link, new_id
+
+
+class Server:
+    """Answers each request once its gate is open."""
+
+    def __init__(self):
+        self.gate = asyncio.Event()
+        self.running = 0
+        self.most = 0
+
+    async def handle(self, request):
+        if request.uri == "/boom":
+            raise RuntimeError("on purpose")
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await self.gate.wait()
+        finally:
+            self.running -= 1
+        return HttpResponse(request_id=request.request_id, status_code=200, headers={}, body=Octets(request.uri.encode()))
+
+
+class Pair:
+    async def open(self):
+        self.stops = []
+        self.arrived = []
+        self.inbox = Inbox(on_stop=lambda reason, drain=None: self.stops.append((reason, drain)))
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        module, orchestrator = Session(Role.MODULE, new_id=new_id, on_problem=self.inbox.problem), Session(Role.ORCHESTRATOR, new_id=new_id)
+        _, self.module = await loop.create_unix_connection(
+            lambda: Link(module, on_message=self.inbox.take, on_close=self.inbox.closed), sock=ours
+        )
+        _, self.orchestrator = await loop.create_unix_connection(
+            lambda: Link(orchestrator, on_message=lambda message, link: self.arrived.append(message)), sock=theirs
+        )
+        self.orchestrator.post(Init(orchestrator_api="x", module_id="m", env={}, listen="127.0.0.1:0"))
+        await self.inbox.init
+        self.module.post(Announce(listen="127.0.0.1:1", endpoints=[]))
+        await self.until(lambda: self.arrived)
+        return self
+
+    async def until(self, condition):
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    def ask(self, uri="/"):
+        request = HttpRequest(request_id=str(uuid.uuid4()), method="GET", uri=uri)
+        return asyncio.create_task(self.orchestrator.request(request, timeout=20))
+
+    async def close(self):
+        await self.orchestrator.close()
+        await self.module.close()
+
+
+@pytest.fixture
+def pair():
+    return Pair()
+
+
+async def test_what_arrives_while_the_module_starts_is_acted_on_later_in_order(pair):
+    await pair.open()
+    acted = []
+
+    async def heartbeat(message):
+        acted.append("heartbeat")
+        return HeartbeatAck()
+
+    async def rotated(message):
+        acted.append(message.rotation_id)
+        return RotationAck(rotation_id=message.rotation_id, status="success")
+
+    pair.orchestrator.post(Heartbeat())
+    rotation = asyncio.create_task(pair.orchestrator.request(Rotated(keys=[], rotation_id="r1"), timeout=20))
+    await asyncio.sleep(0.01)
+    assert acted == []
+    pair.inbox.open({Heartbeat: heartbeat, Rotated: rotated}, None)
+    assert (await rotation).status == "success"
+    assert acted == ["heartbeat", "r1"]
+    await pair.close()
+
+
+async def test_only_so_many_requests_run_at_once_and_none_is_lost(pair):
+    await pair.open()
+    server = Server()
+    pair.inbox.open({}, server)
+    asking = [pair.ask(f"/{number}") for number in range(CONCURRENT_REQUESTS + 50)]
+    await pair.until(lambda: server.running == CONCURRENT_REQUESTS)
+    server.gate.set()
+    answers = [await one for one in asking]
+    assert [answer.body for answer in answers] == [f"/{number}".encode() for number in range(CONCURRENT_REQUESTS + 50)]
+    assert server.most == CONCURRENT_REQUESTS
+    await pair.close()
+
+
+async def test_a_request_that_fails_is_a_500_and_the_next_is_answered(pair):
+    await pair.open()
+    server = Server()
+    server.gate.set()
+    pair.inbox.open({}, server)
+    assert (await pair.ask("/boom")).status_code == 500
+    assert (await pair.ask("/fine")).body == b"/fine"
+    await pair.close()
+
+
+async def test_a_handler_that_fails_ends_nothing_else(pair):
+    await pair.open()
+
+    async def heartbeat(message):
+        raise RuntimeError("on purpose")
+
+    async def rotated(message):
+        return RotationAck(rotation_id=message.rotation_id, status="success")
+
+    pair.inbox.open({Heartbeat: heartbeat, Rotated: rotated}, None)
+    pair.orchestrator.post(Heartbeat())
+    assert (await pair.orchestrator.request(Rotated(keys=[], rotation_id="r1"), timeout=20)).status == "success"
+    await pair.close()
+
+
+async def test_a_drain_waits_for_what_runs_and_refuses_what_is_new(pair):
+    await pair.open()
+    server = Server()
+    pair.inbox.open({}, server)
+    running = pair.ask("/running")
+    await pair.until(lambda: server.running == 1)
+    draining = asyncio.create_task(pair.inbox.drain(20))
+    await asyncio.sleep(0)
+    late = await pair.ask("/late")
+    assert (late.status_code, late.headers["retry-after"]) == (503, "1")
+    server.gate.set()
+    assert await draining is True
+    assert (await running).body == b"/running"
+    await pair.close()
+
+
+async def test_a_drain_that_is_cut_short_says_so(pair):
+    await pair.open()
+    server = Server()
+    pair.inbox.open({}, server)
+    running = pair.ask()
+    await pair.until(lambda: server.running == 1)
+    assert await pair.inbox.drain(0.01) is False
+    assert server.running == 0
+    running.cancel()
+    await pair.close()
+
+
+async def test_a_shutdown_is_a_wish_to_stop_and_the_end_of_the_stream_after_it_is_not_another(pair):
+    await pair.open()
+    pair.orchestrator.post(Shutdown())
+    await pair.until(lambda: pair.stops)
+    await pair.close()
+    assert pair.stops == [("the orchestrator asked for it", None)]
+
+
+async def test_the_end_of_the_stream_without_a_word_shortens_the_drain(pair):
+    await pair.open()
+    await pair.orchestrator.close()
+    await pair.until(lambda: pair.stops)
+    assert pair.stops == [("the orchestrator is gone", 0.5)]
+    await pair.close()
+
+
+def test_the_routes_beside_the_users_are_what_was_asked_for():
+    def paths(**arguments):
+        return [path for path, _handler in plain_routes(Definition(build=lambda state: None, **arguments))]
+
+    assert paths() == ["/health"]
+    assert paths(health="/up", metrics=True) == ["/up", "/metrics"]
+    assert paths(health=None) == []
+    for _path, handler in plain_routes(Definition(build=lambda state: None, metrics=True)):
+        status, kind, body = handler()
+        assert (status, bool(kind), bool(body)) == (200, True, True)
