@@ -10,6 +10,7 @@ import rich_click as click
 from ..config.problems import nearest
 from ..errors import ConfigError, PluginError
 from ..interfaces import Command
+from ..registry.kinds import described
 from .output import complain, shielded_stdout
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def load(command: Command) -> click.Command:
     except Exception as error:
         raise PluginError(f"`pywatt {command.name}` cannot be loaded from {command.target}: {type(error).__name__}: {error}") from error
     if not isinstance(loaded, click.Command):
-        raise PluginError(f"`pywatt {command.name}`: {command.target} is a {type(loaded).__name__}, not a click command")
+        raise PluginError(f"`pywatt {command.name}`: {command.target} is {described(loaded)}, not a click command")
     return loaded
 
 

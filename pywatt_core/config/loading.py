@@ -100,16 +100,20 @@ def for_module(
     `own` keys laid over them. References to secrets stay references. `offers` are sections that the module gets, opened
     at first use, where no source configures any of their kind. The member ``folder`` is what relative paths resolve against.
     """
-    skipped, omitted = set(own), set(omit)
-    top = {key: value for key, value in settings.merged.data.items() if key not in omitted and isinstance(value, Mapping)}
-    entry = at(settings.merged.data, ("modules", name))
-    over = {key: value for key, value in (entry or {}).items() if key not in skipped and key not in omitted and isinstance(value, Mapping)}
-    merged = merge([Layer("pywatt.toml", top), Layer(f"modules.{name}", over)])
-    tables = {key: _plain(value) for key, value in merged.data.items()}
-    tables["folder"] = str(settings.folder)
+    tables = overlaid(settings, f"modules.{name}", own=own, omit=omit)
     if offers:
         tables["offers"] = _plain(offers)
     return tables
+
+
+def overlaid(settings: Settings, entry: str, *, own: Iterable[str], omit: Iterable[str]) -> dict[str, Any]:
+    """The top-level tables with those of the entry at a dotted path laid over them, and ``folder``; see `for_module`."""
+    skipped, omitted = set(own), set(omit)
+    top = {key: value for key, value in settings.merged.data.items() if key not in omitted and isinstance(value, Mapping)}
+    inside = at(settings.merged.data, tuple(entry.split("."))) or {}
+    over = {key: value for key, value in inside.items() if key not in skipped and key not in omitted and isinstance(value, Mapping)}
+    merged = merge([Layer("pywatt.toml", top), Layer(entry, over)])
+    return {**{key: _plain(value) for key, value in merged.data.items()}, "folder": str(settings.folder)}
 
 
 def name_of_main(settings: Settings, kind: str, opened: Iterable[str] = ()) -> str:

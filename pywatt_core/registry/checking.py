@@ -12,7 +12,6 @@ from ..config import (
     Section,
     Settings,
     check_section,
-    for_module,
     is_secret_type,
     load,
     option_fields,
@@ -20,6 +19,7 @@ from ..config import (
     reference,
     suggestion,
 )
+from ..config.loading import overlaid
 from ..config.problems import report
 from ..config.secret_references import hide, url_password
 from ..errors import PluginError
@@ -51,8 +51,12 @@ def check(registry: Registry, settings: Settings) -> list[str]:
     return found.warnings
 
 
-def examine(registry: Registry, settings: Settings, *, whole: bool = False) -> Findings:
-    """Everything that is wrong with `settings`, and what is only unwise; `whole` adds what only an orchestrator reads."""
+def examine(registry: Registry, settings: Settings, *, whole: bool = False, nested: bool = False) -> Findings:
+    """Everything that is wrong with `settings`, and what is only unwise.
+
+    `whole` adds what only an orchestrator reads; `nested` says that these are the settings of one entry that overlays
+    others, so that entries are not looked into again.
+    """
     found = Findings(problems=list(settings.problems), warnings=[*settings.warnings, *registry.warnings])
     for kind, known in KINDS.items():
         if known.section:
@@ -61,6 +65,8 @@ def examine(registry: Registry, settings: Settings, *, whole: bool = False) -> F
     tops = registry.sections()
     for name, table in settings.extra.items():
         if name in ELSEWHERE and not whole:
+            continue
+        if name in tops and tops[name].overlays and nested:
             continue
         if name in tops:
             _examine_top(registry, settings, tops, tops[name], table, found)
@@ -110,8 +116,8 @@ def _examine_top(
 
 def _examine_overlay(registry: Registry, settings: Settings, path: str, own: Iterable[str], over: set[str], found: Findings) -> None:
     """What one module would be sent, checked; only problems below the overlay are new, and they are told where they stand."""
-    effective = load(init=for_module(settings, path.partition(".")[2], own=own), defer=True)
-    below = examine(registry, effective)
+    effective = load(init=overlaid(settings, path, own=own, omit={path.partition(".")[0], "secrets"}), defer=True)
+    below = examine(registry, effective, nested=True)
     for problems, target in ((below.problems, found.problems), (below.faults, found.faults)):
         for one in problems:
             there = f"{path}.{one.path}"
