@@ -57,7 +57,7 @@ async def test_a_lock_that_is_not_freed_in_time_is_unavailable(opened: Opened, t
         assert await database.execute("INSERT INTO t VALUES (1)") == 1
 
 
-async def test_who_stops_waiting_for_a_lock_does_not_write_later(opened: Opened, tmp_path: Path) -> None:
+async def test_who_stops_waiting_for_a_lock_does_not_write_later(opened: Opened, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with opened(busy_timeout=50) as database:
         await database.execute("CREATE TABLE t (x)")
         with stranger(tmp_path / "test.db") as other:
@@ -68,6 +68,7 @@ async def test_who_stops_waiting_for_a_lock_does_not_write_later(opened: Opened,
             other.execute("COMMIT")
         assert await database.execute("INSERT INTO t VALUES ('in time')") == 1
         assert await database.fetch_all("SELECT x FROM t") == [{"x": "in time"}]
+    assert "given up" not in caplog.text
 
 
 async def test_a_thread_that_cannot_be_interrupted_is_given_up_and_replaced(tmp_path: Path) -> None:

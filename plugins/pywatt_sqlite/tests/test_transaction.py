@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+import sqlite3
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from pywatt_core.errors import Conflict, StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from pywatt_sqlite.database import SqliteDatabase
 
@@ -59,6 +61,32 @@ async def test_a_constraint_that_is_checked_at_the_end_fails_the_commit(opened: 
             await transaction.execute("INSERT INTO children VALUES (1)")
             await transaction.execute("INSERT INTO parents VALUES (1)")
         assert await database.fetch_all("SELECT * FROM children") == [{"parent": 1}]
+
+
+async def test_a_commit_that_has_begun_is_carried_through_a_cancellation(opened: Opened, tmp_path: Path) -> None:
+    async with opened(journal_mode="delete", busy_timeout=50) as database:
+        await database.execute("CREATE TABLE t AS SELECT 1 AS x UNION SELECT 2")
+
+        async def insert() -> None:
+            async with database.transaction() as transaction:
+                await transaction.execute("INSERT INTO t VALUES (3)")
+
+        with closing(sqlite3.connect(tmp_path / "test.db", timeout=0, isolation_level=None)) as other:
+            reading = other.execute("SELECT * FROM t")
+            assert reading.fetchone() == (1,)  # while this goes on, a commit has to wait
+            task = asyncio.create_task(insert())
+            late = sqlite3.connect(tmp_path / "test.db", timeout=0)
+            with closing(late), pytest.raises(sqlite3.OperationalError, match="locked"):
+                while True:  # a reader is refused as soon as the commit waits
+                    late.execute("SELECT * FROM t").fetchall()
+                    await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait({task}, timeout=0.1)
+            assert not task.done()
+            reading.close()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert await database.fetch_value("SELECT max(x) FROM t") == 3
 
 
 async def test_two_writers_of_one_file_lose_nothing(opened: Opened) -> None:
