@@ -6,7 +6,6 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,18 +17,10 @@ from pywatt_core.telemetry import JsonFormatter, TextFormatter, context, events
 
 ATTACKS = [
     "line\nfeed", "carriage\r\nreturn", "\x1b[2J\x1b[31mred", "\x9b31m", "\u202etxet\u202c", "\u2066x\u2069", "a\u2028b\u2029c", "nul\x00",
-    "\x85next", "\x7f", "\ufeff", "\u200b\u200d", '"}\n{"level":"ERROR","fields":{"message":"forged"}}', "\ud800 lone", "back\\slash \"quote\"", "a\tb",
+    "\x85next", "\x7f", "\ufeff", "\u200b\u200d", '"}\n{"level":"ERROR","fields":{"message":"forged"}}', "\ud800 lone",
+    "back\\slash \"quote\"", "a\tb",
     "\n2026-11-20 00:00:00.000 ERROR forged: line",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def redactor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Redactor]:
-    """A redactor of this test alone, in the place of the process's own."""
-    own = Redactor()
-    monkeypatch.setattr(events, "redactor", own)
-    monkeypatch.setattr(events, "redact", own.redact)
-    yield own
 
 
 def record(
@@ -181,9 +172,9 @@ def test_the_end_of_a_long_traceback_is_kept() -> None:
 
 
 @pytest.mark.parametrize("shift", range(0, 60, 3))
-def test_a_cut_leaves_no_piece_of_a_secret(redactor: Redactor, shift: int) -> None:
+def test_a_cut_leaves_no_piece_of_a_secret(fresh_redactor: Redactor, shift: int) -> None:
     secret = "the-secret-that-is-cut-in-two-by-a-limit"
-    redactor.register(secret)
+    fresh_redactor.register(secret)
     padding = "." * (events.MESSAGE_LIMIT - shift)
     fields = event(JsonFormatter(), record(padding + secret + "." * 50_000))["fields"]
     assert not any(secret[at : at + 5] in fields["message"] for at in range(len(secret) - 5))
@@ -192,11 +183,20 @@ def test_a_cut_leaves_no_piece_of_a_secret(redactor: Redactor, shift: int) -> No
     assert not any(secret[at : at + 5] in text for at in range(len(secret) - 5))
 
 
-def test_numbers_keys_and_generated_fields_keep_the_line_valid(redactor: Redactor) -> None:
-    redactor.register("123456")
-    redactor.register("7")
-    redactor.register("2026")
-    redactor.register("INFO")
+def test_a_cut_leaves_no_piece_where_redaction_has_made_the_text_shorter(fresh_redactor: Redactor) -> None:
+    secret = "a-secret-longer-than-what-replaces-it"
+    fresh_redactor.register(secret)
+    for limit in range(200, 240):
+        text = events.shortened(secret * 50, limit, limit)
+        assert set(text.partition("…")[0]) <= set("[REDACTED]"), text
+        assert set(text.partition("in all] ")[2]) <= set("[REDACTED]"), text
+
+
+def test_numbers_keys_and_generated_fields_keep_the_line_valid(fresh_redactor: Redactor) -> None:
+    fresh_redactor.register("123456")
+    fresh_redactor.register("7")
+    fresh_redactor.register("2026")
+    fresh_redactor.register("INFO")
     fields = event(JsonFormatter(), record(number=123456, other=9912345699, short=7, ok=True, map={"123456": 1.0}))
     assert fields["fields"] == {
         "message": "hello",
@@ -212,15 +212,15 @@ def test_numbers_keys_and_generated_fields_keep_the_line_valid(redactor: Redacto
 @pytest.mark.parametrize(
     "secret", ["message", "fields", '"},"target":"', '{"type":"service_account","key":"abc"}', "hello", "users.db", "true"]
 )
-def test_a_secret_that_looks_like_the_line_itself_leaves_it_valid(redactor: Redactor, secret: str) -> None:
-    redactor.register(secret)
+def test_a_secret_that_looks_like_the_line_itself_leaves_it_valid(fresh_redactor: Redactor, secret: str) -> None:
+    fresh_redactor.register(secret)
     line = JsonFormatter("users").format(record(ok=True, creds={"type": "service_account", "key": "abc"}))
     json.loads(line)
     assert secret not in line.partition('"level":"INFO",')[2]
 
 
-def test_a_short_secret_after_an_escape_is_seen(redactor: Redactor) -> None:
-    redactor.register("pin")
+def test_a_short_secret_after_an_escape_is_seen(fresh_redactor: Redactor) -> None:
+    fresh_redactor.register("pin")
     assert event(JsonFormatter(), record("new\npin\tpin spinning"))["fields"]["message"] == "new\n[REDACTED]\t[REDACTED] spinning"
 
 
