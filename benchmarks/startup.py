@@ -174,9 +174,7 @@ def main() -> None:
         print(json.dumps(results))
         return
     for result in results:
-        print(
-            f"{result['what']}: ours {result['ours']} ms, {result['peer_name']} {result['peer']} ms, {result['limit_name']} {result['limit']} ms"
-        )
+        print(f"{result['what']}: ours {result['ours']} ms, {result['peer_name']} {result['peer']} ms, limit {result['limit']} ms")
         print(f"  ratio {result['ratio']}, {result['target']}")
 
 

@@ -5,14 +5,12 @@ An exception's text is for a person: it names what is wrong, where, and the way 
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 T = TypeVar("T")
 
 Result = Annotated[T, "or raises PyWattError"]
 """What a call of the earlier SDK returned; here a call returns the value and raises the error."""
-
-from typing import Any
 
 
 class PyWattError(Exception):

@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+
 from pywatt_core import redaction
 from pywatt_core.errors import SecretError, SecretNotFound
 from pywatt_core.services.secrets import SecretMode, Secrets, fetch_from
