@@ -19,8 +19,8 @@ _BLANK = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
 _NAME = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=[ \t]*")
 _SINGLE = re.compile(r"'([^']*)'")
 _DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_PLAIN = re.compile(r"[^\n]*")
-_COMMENT = re.compile(r"(?:^|[ \t])#.*")
+_PLAIN = re.compile(r"(?:[^\n#]|(?<![ \t])#)*")
+"""A ``#`` begins a comment only after white space, as in a shell."""
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "'": "'", "$": "$", "`": "`", "\n": ""}
 
@@ -60,7 +60,7 @@ def _value(text: str, at: int, file: str) -> tuple[str, int]:
         return (raw if quote == "'" else _ESCAPE.sub(_unescape, raw)), match.end()
     plain = _PLAIN.match(text, at)
     assert plain is not None  # the pattern matches the empty text
-    return _COMMENT.sub("", plain.group()).strip(), plain.end()
+    return plain.group().strip(" \t"), plain.end()
 
 
 def _unescape(match: re.Match[str]) -> str:

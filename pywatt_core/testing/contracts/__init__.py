@@ -15,11 +15,19 @@ import pytest
 if TYPE_CHECKING:
     from .cache import CacheContract
     from .database import DatabaseContract
+    from .secret_source import SecretSourceContract
+    from .serializer import SerializerContract
     from .server import ServerContract
 
-__all__ = ["CacheContract", "DatabaseContract", "ServerContract"]
+__all__ = ["CacheContract", "DatabaseContract", "SecretSourceContract", "SerializerContract", "ServerContract"]
 
-_HOMES = {"CacheContract": "cache", "DatabaseContract": "database", "ServerContract": "server"}
+_HOMES = {
+    "CacheContract": "cache",
+    "DatabaseContract": "database",
+    "SecretSourceContract": "secret_source",
+    "SerializerContract": "serializer",
+    "ServerContract": "server",
+}
 
 # A plugin author who breaks a contract wants to see the values: pytest shows them only for modules that it rewrites.
 pytest.register_assert_rewrite(*[f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)])
