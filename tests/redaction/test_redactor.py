@@ -55,7 +55,7 @@ def values_and_text(draw: st.DrawFn) -> tuple[list[str], str]:
 
 
 @given(values_and_text())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_form_of_any_secret_survives(case: tuple[list[str], str]) -> None:
     values, text = case
     clean = redactor_of(*values).redact(text)
@@ -69,7 +69,7 @@ def test_no_form_of_any_secret_survives(case: tuple[list[str], str]) -> None:
 
 
 @given(values_and_text())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_what_no_secret_covers_is_unchanged(case: tuple[list[str], str]) -> None:
     values, text = case
     covered = bytearray(len(text))
