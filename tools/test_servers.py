@@ -34,6 +34,9 @@ DEADLINE = 300
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where servers live that an ordinary user's PATH does not show."""
 
+SYSTEM_LISTS = Path("/var/lib/apt/lists")
+"""Where the machine keeps the lists of packages; images without them are common."""
+
 LIBRARY_FOLDERS = ("lib", "lib/*-linux-*", "usr/lib", "usr/lib/*-linux-*")
 """Where packages keep the libraries that the loader looks for."""
 
@@ -146,17 +149,24 @@ def download(package: str, folder: Path, cache: Path) -> list[Path]:
     """The package and what it depends on and this machine lacks, as files in `folder`. Raises `Missing`."""
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         raise Missing("this machine has no apt-get and dpkg")
-    lists: tuple[str, ...] = ()
-    try:
-        wanted = resolve(package, lists)
-    except Missing:
-        lists = own_lists(cache)
-        wanted = resolve(package, lists)
-    apt("download", *wanted, options=lists, folder=folder)
+    if any(SYSTEM_LISTS.glob("*_Packages*")):
+        wanted = resolve(package)
+        try:
+            apt("download", *wanted, folder=folder)
+        except Missing:  # the machine's lists are so old that the archive has moved on
+            download_with_own_lists(package, folder, cache)
+    else:
+        download_with_own_lists(package, folder, cache)
     return sorted(folder.glob("*.deb"))
 
 
-def resolve(package: str, options: tuple[str, ...]) -> list[str]:
+def download_with_own_lists(package: str, folder: Path, cache: Path) -> None:
+    """Download with lists fetched into the cache, for machines without or with old ones. Raises `Missing`."""
+    lists = own_lists(cache)
+    apt("download", *resolve(package, lists), options=lists, folder=folder)
+
+
+def resolve(package: str, options: tuple[str, ...] = ()) -> list[str]:
     """``name=version`` of everything that installing `package` would bring."""
     listed = apt("install", "--print-uris", "--reinstall", "--no-install-recommends", "-y", package, options=options)
     names = re.findall(r"^'[^']*' (\S+)_(\S+)_\w+\.deb ", listed, re.MULTILINE)
@@ -166,7 +176,7 @@ def resolve(package: str, options: tuple[str, ...]) -> list[str]:
 
 
 def own_lists(cache: Path) -> tuple[str, ...]:
-    """Fetch the archive's lists into the cache, for machines that have none and users who may not; the options that use them."""
+    """Fetch the archive's lists into the cache; the options that use them. Raises `Missing`."""
     lists, archives = cache / "lists", cache / "archives"
     for folder in (lists, archives):
         (folder / "partial").mkdir(parents=True, exist_ok=True)

@@ -117,6 +117,20 @@ def test_a_fetched_server_runs_and_every_user_may_run_it(
 
 
 @pytest.mark.index
+def test_a_machine_without_lists_of_packages_gets_private_ones(
+    empty_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: Callable[[str], NoReturn]
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr(test_servers, "SYSTEM_LISTS", tmp_path / "none")
+    with test_servers.locked_cache() as cache:
+        try:
+            files = test_servers.download("wrk", tmp_path, cache)
+        except Missing as error:
+            lacking(str(error))
+    assert any(path.name.startswith("wrk_") for path in files)
+
+
+@pytest.mark.index
 def test_a_package_that_no_archive_has_says_so(empty_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setitem(test_servers.SERVERS, "nginx", Server(packages=("no-such-package-here",), pattern="usr/sbin/no-such-server"))
