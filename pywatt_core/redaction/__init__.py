@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .redactor import REPLACEMENT, Redactor, redact, redactor, register
-from .secret import Secret, TypedSecret, secret_hook
+from .secret import Secret, TypedSecret
 from .stream import StreamRedactor
 
-__all__ = ["REPLACEMENT", "Redactor", "Secret", "StreamRedactor", "TypedSecret", "redact", "redactor", "register", "secret_hook"]
+__all__ = ["REPLACEMENT", "Redactor", "Secret", "StreamRedactor", "TypedSecret", "redact", "redactor", "register"]

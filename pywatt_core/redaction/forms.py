@@ -25,15 +25,18 @@ LINE_FROM = 8
 URL_SAFE = ("/", "", "!'()*", "!$&'()*+,;=", "!#$&'()*+,/:;=?@")
 """What encoders leave as it is: Python's default, nothing, encodeURIComponent, RFC 3986 userinfo, encodeURI."""
 
+NEVER = frozenset({"true", "false", "null", "none", "yes", "no", "on", "off"})
+"""Words that are never hidden: they are in every log, and hiding one of two tells which it was."""
+
 WRAPPED_AT = (64, 76)
 """Line lengths at which base64 is broken (PEM, MIME)."""
 
 
 def forms_of(value: str | bytes) -> tuple[Form, ...]:
-    """Every form of `value`, without duplicates; none where the value is empty or blank, for a blank hides nothing."""
+    """Every form of `value`, without duplicates; none for an empty or blank one and for words like ``true``."""
     found: dict[Form, None] = {}
     for text, data in _spellings(value):
-        if not text.strip() or text in REPLACEMENT:
+        if not text.strip() or text.lower() in NEVER or text in REPLACEMENT:
             continue
         plain = dict.fromkeys(_escaped(text))
         if len(text) >= ENCODED_FROM:

@@ -70,10 +70,11 @@ class Redactor:
         self._searches = 0
 
     def register(self, value: str | bytes, *, name: str = "") -> None:
-        """Hide `value` from now on. Empty and blank values are ignored; fewer than 4 characters count only as a whole word.
+        """Hide `value` from now on.
 
-        With a `name`, the 16 newest values of that name stay registered; without one, the 4096 newest of all such values:
-        a secret that lives long should have a name. Raises TypeError for anything but text and bytes.
+        Empty and blank values and words like ``true`` are ignored; fewer than 4 characters count only as a whole word. With
+        a `name`, the 16 newest values of that name stay registered; without one, the 4096 newest of all such values: a
+        secret that lives long should have a name. Raises TypeError for anything but text and bytes.
         """
         if not isinstance(value, (str, bytes)):
             raise TypeError(f"only text and bytes can be registered for redaction, not {type(value).__name__}")

@@ -108,13 +108,6 @@ def _from_setting(value: object) -> Secret:
     raise ValueError(f"expected text, got {type(value).__name__}")
 
 
-def secret_hook(kind: type[Any], value: object) -> Any:
-    """For ``msgspec.convert(…, dec_hook=secret_hook)``: fields of type `Secret` take text. Raises a ValueError without the value."""
-    if kind is Secret:
-        return _from_setting(value)
-    raise NotImplementedError(f"no way to read a {kind.__name__} from the configuration")
-
-
 class TypedSecret(_Hidden, Generic[T]):
     """A secret that was parsed: its text is registered for redaction, its value shows itself only through `expose_secret`."""
 

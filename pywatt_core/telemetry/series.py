@@ -169,9 +169,10 @@ class Labelled(Generic[M]):
             values = tuple(named[name] for name in self.names)
         elif len(values) != len(self.names):
             raise ValueError(f"{len(self.names)} labels are needed ({', '.join(self.names)}), {len(values)} were given")
-        key = tuple(redact(str(value))[:LABEL_LIMIT] for value in values)
+        key = tuple(map(str, values))
         child = self._children.get(key)
         if child is None:
+            key = tuple(redact(value)[:LABEL_LIMIT] for value in key)
             with _lock:
                 if len(self._children) >= SERIES_LIMIT and key not in self._children:
                     key = (OVERFLOW,) * len(self.names)
@@ -245,7 +246,7 @@ class Metrics:
             lines += (f"# HELP {name} {escape_help(redact(help))}", f"# TYPE {name} {kind}")
             children = metric.children() if shape[1] else [((), metric)]
             for values, child in children:
-                own = [f'{label}="{escape_label(value)}"' for label, value in zip(shape[1], values, strict=True)]
+                own = [f'{label}="{escape_label(redact(value))}"' for label, value in zip(shape[1], values, strict=True)]
                 for suffix, label, value in child.samples():
                     inside = ",".join([*own, label] if label else own)
                     lines.append(f"{name}{suffix}{{{inside}}} {number(value)}" if inside else f"{name}{suffix} {number(value)}")

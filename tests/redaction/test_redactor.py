@@ -131,6 +131,11 @@ def test_an_empty_or_blank_value_hides_nothing(value: str | bytes) -> None:
     assert redactor_of(value).redact("a  b        c\n\t ") == "a  b        c\n\t "
 
 
+@pytest.mark.parametrize("value", ["true", "False", "null", "None", "YES", "off"])
+def test_words_that_every_log_holds_are_not_hidden(value: str) -> None:
+    assert redactor_of(value).redact(f"{value} construed {value}") == f"{value} construed {value}"
+
+
 def test_a_long_secret_is_compared_to_its_end() -> None:
     head = "0123456789" * 6
     redactor = redactor_of(head + "left", head + "right" * 9)

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from pywatt_core.errors import SecretError
-from pywatt_core.redaction import Secret, TypedSecret, redact, secret_hook
+from pywatt_core.redaction import Secret, TypedSecret, redact
 
 VALUE = "correct-horse-battery"
 
@@ -149,18 +149,14 @@ class Options:
     password: Secret
 
 
-def test_msgspec_reads_secrets_and_its_errors_do_not_show_them() -> None:
-    options = msgspec.convert({"password": "from-a-file-secret"}, Options, dec_hook=secret_hook)
-    assert options.password.expose_secret() == "from-a-file-secret"
+def test_a_dataclass_with_a_secret_does_not_show_it() -> None:
+    options = Options(password=Secret("from-a-file-secret"))
     assert "from-a-file-secret" not in repr(options)
     assert dataclasses.asdict(options)["password"] is options.password
-    with pytest.raises(msgspec.ValidationError) as caught:
-        msgspec.convert({"password": 123456789}, Options, dec_hook=secret_hook)
-    assert "expected text, got int" in str(caught.value) and "123456789" not in str(caught.value)
 
 
 def test_pydantic_reads_secrets_and_describes_them() -> None:
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter, ValidationError
 
     adapter = TypeAdapter(Options)
     assert adapter.validate_python({"password": "pydantic-secret"}).password.expose_secret() == "pydantic-secret"
@@ -168,6 +164,9 @@ def test_pydantic_reads_secrets_and_describes_them() -> None:
         adapter.dump_json(adapter.validate_python({"password": "pydantic-secret"}))
         == b'{"host":"localhost","password":"Secret([REDACTED])"}'
     )
+    with pytest.raises(ValidationError) as caught:
+        adapter.validate_python({"password": ["a list"]})
+    assert "expected text, got list" in str(caught.value)
     assert adapter.json_schema()["properties"]["password"] == {
         "type": "string",
         "format": "password",

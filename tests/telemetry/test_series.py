@@ -173,6 +173,13 @@ def test_no_secret_is_in_a_label_or_a_help_text() -> None:
     assert "metric-secret" not in text and text.count("[REDACTED]") == 2 and len(text) < 400
 
 
+def test_a_label_that_turns_out_to_be_a_secret_is_hidden_when_it_is_written() -> None:
+    metrics = Metrics()
+    metrics.counter("x_total", "Help.", ["who"]).labels("later-a-secret").inc()
+    register("later-a-secret", name="TEST_METRIC")
+    assert metrics.render(process=False).endswith('x_total{who="[REDACTED]"} 1\n')
+
+
 def test_counting_in_threads_loses_nothing() -> None:
     metrics = Metrics()
     counter = metrics.counter("x_total", "Help.")
