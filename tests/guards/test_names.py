@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tools.environment import ROOT
+from tools.mirror import module_name
 from tools.sources import core_sources, plugin_sources
 
 if TYPE_CHECKING:
@@ -22,12 +22,6 @@ VAGUE = re.compile(r"(?:^|_)(?:manager|helper|helpers|util|utils|common|base|adv
 
 PROMISED: set[str] = set()
 """Vague names that the public API promises all the same."""
-
-
-def module_name(path: Path) -> str:
-    top = ROOT / "plugins" / path.relative_to(ROOT).parts[1] if path.is_relative_to(ROOT / "plugins") else ROOT
-    parts = path.relative_to(top).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 MODULES = [path for path in (*core_sources(), *plugin_sources()) if path.name != "__main__.py"]

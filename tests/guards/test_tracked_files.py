@@ -33,6 +33,13 @@ UNFINISHED = re.compile(
     "|".join((r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", r"\bXX" + r"X\b", r"\bHA" + r"CK\b", r"\bfor" + r" now\b", "simplified" + " version"))
 )
 NOT_IMPLEMENTED = "NotImplemented" + "Error"
+RAISES_NOT_IMPLEMENTED = {
+    "pywatt_core/builtin/serializers.py": "msgspec's hooks say so that they do not know a type",
+    "pywatt_core/config/sections.py": "msgspec's hooks say so that they do not know a type",
+    "pywatt_core/redaction/secret.py": "msgspec's hooks say so that they do not know a type",
+    "pywatt_core/testing/contracts/server_probe.py": "pytest does not collect abstract classes",
+}
+"""Files that may raise it, with the reason; what a subclass has to define is an abstract method instead."""
 LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "package-lock.json", "yarn.lock", "pnpm-lock.yaml", "Cargo.lock"}
 BINARY = {".png", ".ico", ".woff2", ".gz", ".whl"}
 
@@ -71,7 +78,7 @@ def test_no_file_names_a_path_of_one_machine() -> None:
 def test_no_source_says_that_it_is_unfinished() -> None:
     sources = [(name, text) for name, text in texts() if name.endswith((".py", ".sh", ".toml", ".html", ".css", ".js", "Makefile"))]
     check_no_match(UNFINISHED, sources)
-    check_no_match(re.compile(NOT_IMPLEMENTED), sources)
+    check_no_match(re.compile("raise " + NOT_IMPLEMENTED), [(name, text) for name, text in sources if name not in RAISES_NOT_IMPLEMENTED])
 
 
 def test_no_lock_file_is_tracked() -> None:
