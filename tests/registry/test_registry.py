@@ -60,6 +60,24 @@ def test_built_ins_come_through_the_same_door() -> None:
     assert registry.plugins[0].builtin
 
 
+@pytest.mark.parametrize(
+    ("hook", "method"),
+    [
+        ("pywatt_register_databases", "databases"),
+        ("pywatt_register_caches", "caches"),
+        ("pywatt_register_secret_sources", "secret_sources"),
+        ("pywatt_register_serializers", "serializers"),
+        ("pywatt_register_channels", "channels"),
+        ("pywatt_register_authenticators", "authenticators"),
+    ],
+)
+def test_each_kind_has_its_hook_and_its_method(fake_site: Any, hook: str, method: str) -> None:
+    fake_site.install("pywatt-good", GOOD.replace("pywatt_register_databases", hook))
+    registry = discovered(fake_site)
+    assert getattr(registry, method)()["thing"].name == "thing"
+    assert registry.plugins[-1].hooks == (hook,)
+
+
 def test_an_object_may_be_added_without_being_installed() -> None:
     class Plugin:
         @hookimpl
