@@ -154,14 +154,16 @@ class Connection:
 
     def _patiently(self, job: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
         # SQLite's own waiting can be neither interrupted nor abandoned, so it is switched off (timeout=0).
-        deadline = monotonic() + self._busy_timeout
+        deadline = 0.0
         pause = FIRST_PAUSE
         while True:
             try:
                 return job(connection)
             except sqlite3.OperationalError as error:
-                hopeless = primary(error) != sqlite3.SQLITE_BUSY or code(error) == sqlite3.SQLITE_BUSY_SNAPSHOT
-                if hopeless or monotonic() >= deadline:
+                if primary(error) != sqlite3.SQLITE_BUSY or code(error) == sqlite3.SQLITE_BUSY_SNAPSHOT:
+                    raise
+                deadline = deadline or monotonic() + self._busy_timeout
+                if monotonic() >= deadline:
                     raise
             if self._given_up.wait(pause):
                 raise Interrupted

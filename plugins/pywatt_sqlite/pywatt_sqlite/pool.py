@@ -26,7 +26,9 @@ class Pool:
         self._connections: set[Connection] = set()
         self._free: list[Connection] = []
         self._users: dict[Connection, asyncio.Task[Any] | None] = {}
-        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Connection | None], float]] = deque()
+        """Who waits, in order, and until when, by the loop's clock."""
+        self._alarm: asyncio.TimerHandle | None = None
         self._closer: asyncio.Task[Any] | None = None
         self._all_back = asyncio.Event()
         self._closed = False
@@ -74,9 +76,11 @@ class Pool:
             return
         self._closed = True
         while self._waiting:
-            turn = self._waiting.popleft()
+            turn, _ = self._waiting.popleft()
             if not turn.done():
                 turn.set_exception(StorageError(CLOSED))
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._closer = closer
         self._check_back()
         try:
@@ -102,30 +106,46 @@ class Pool:
             await connection.close()
 
     async def _turn(self) -> Connection | None:
-        turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[Connection | None] = loop.create_future()
+        self._waiting.append((turn, loop.time() + self._timeout))
+        if self._alarm is None:
+            self._alarm = loop.call_later(self._timeout, self._expire)
         try:
-            async with asyncio.timeout(self._timeout):
-                for _ in range(2):  # an iteration that was left a moment ago gets to say that it is leaving
-                    await asyncio.sleep(0)
-                if not turn.done():
-                    self._refuse_to_wait_for_oneself()
-                return await turn
-        except BaseException as error:
+            if asyncio.current_task() in self._users.values():
+                await self._refuse_to_wait_for_oneself(turn)
+            return await turn
+        except BaseException:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._hand_over(turn.result())  # it came together with the cancellation: the next one gets it
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
-            if isinstance(error, TimeoutError):
-                raise Unavailable(
-                    f"no connection for {self._use} became free within {self._timeout:g} s: shorten the transactions and "
-                    "iterations that hold them, or raise acquire_timeout"
-                ) from error
+            else:
+                turn.cancel()
             raise
 
-    def _refuse_to_wait_for_oneself(self) -> None:
+    def _expire(self) -> None:
+        """One alarm serves all who wait, because who came first has the first deadline."""
+        loop = asyncio.get_running_loop()
+        self._alarm = None
+        while self._waiting:
+            turn, deadline = self._waiting[0]
+            if not turn.done() and deadline > loop.time():
+                self._alarm = loop.call_at(deadline, self._expire)
+                return
+            self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(
+                    Unavailable(
+                        f"no connection for {self._use} became free within {self._timeout:g} s: shorten the transactions and "
+                        "iterations that hold them, or raise acquire_timeout"
+                    )
+                )
+
+    async def _refuse_to_wait_for_oneself(self, turn: asyncio.Future[Connection | None]) -> None:
+        for _ in range(2):  # an iteration that was left a moment ago gets to say that it is leaving
+            await asyncio.sleep(0)
+        users = self._users.values()
         task = asyncio.current_task()
-        if not self._opening and len(self._users) == len(self._connections) and all(user is task for user in self._users.values()):
+        if not turn.done() and not self._opening and len(users) == len(self._connections) and all(user is task for user in users):
             raise StorageError(
                 f"this task itself holds every connection for {self._use} and would wait for ever: inside a transaction use the "
                 "object that it gave you; end an iteration, or take fetch_all, before the next statement"
@@ -134,7 +154,7 @@ class Pool:
     def _hand_over(self, connection: Connection | None) -> None:
         """To the first that waits, else to the free ones; None tells it that there is room for a new connection."""
         while self._waiting:
-            turn = self._waiting.popleft()
+            turn, _ = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(connection)
                 return

@@ -1,0 +1,101 @@
+"""The contract of a cache fails for caches that break it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pywatt_core.builtin.memory_cache import MemoryCache
+from pywatt_core.builtin.memory_options import MemoryOptions
+from pywatt_core.testing.contracts import CacheContract
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+contract = CacheContract()
+
+
+@asynccontextmanager
+async def opened(cache: MemoryCache) -> AsyncIterator[MemoryCache]:
+    yield cache
+
+
+class Hasty(MemoryCache):
+    """Looks first and acts later."""
+
+    async def set_nx(self, key: str, value: bytes, *, ttl: float | None = None) -> bool:
+        if await self.exists(key):
+            return False
+        await asyncio.sleep(0)
+        await self.set(key, value, ttl=ttl)
+        return True
+
+    async def increment(self, key: str, delta: int = 1) -> int:
+        total = int(await self.get(key) or b"0") + delta
+        await asyncio.sleep(0)
+        await self.set(key, b"%d" % total)
+        return total
+
+
+class Open(MemoryCache):
+    """Locks that lock nothing."""
+
+    @asynccontextmanager
+    async def lock(self, key: str, *, ttl: float = 30.0, wait: float | None = 10.0) -> AsyncIterator[None]:
+        yield
+
+
+class Greedy(MemoryCache):
+    """A namespace is any beginning."""
+
+    async def clear(self, namespace: str | None = None) -> None:
+        for key in [key for key in self._entries if key.startswith(namespace or "")]:
+            await self.delete(key)
+
+
+class Endless(MemoryCache):
+    """Works on when it is closed, and forgets limits when it counts."""
+
+    def close(self) -> None:
+        pass
+
+
+async def test_races_are_seen() -> None:
+    with pytest.raises(AssertionError):
+        await contract.test_only_one_of_many_stores_where_nothing_was(opened(Hasty(MemoryOptions())))
+    with pytest.raises(AssertionError):
+        await contract.test_counting_from_many_tasks_loses_nothing(opened(Hasty(MemoryOptions())))
+
+
+async def test_a_lock_that_locks_nothing_is_seen() -> None:
+    with pytest.raises(AssertionError):
+        await contract.test_a_lock_excludes_all_others(opened(Open(MemoryOptions())))
+    with pytest.raises(pytest.fail.Exception):
+        await contract.test_a_lock_that_is_not_free_in_time_is_a_timeout(opened(Open(MemoryOptions())))
+
+
+async def test_a_namespace_that_takes_too_much_is_seen() -> None:
+    with pytest.raises(AssertionError):
+        await contract.test_clearing_a_namespace_drops_only_its_keys_or_is_refused(opened(Greedy(MemoryOptions())))
+
+
+async def test_a_cache_that_works_on_when_it_is_closed_is_seen() -> None:
+    with pytest.raises(pytest.fail.Exception):
+        await contract.test_after_leaving_every_call_says_that_the_cache_is_closed(opened(Endless(MemoryOptions())))
+
+
+async def test_a_declared_weakness_has_to_be_refused() -> None:
+    class Weaker(CacheContract):
+        reads_ttl = False
+        namespaces = False
+        negative_counters = False
+
+    for test in ("time_that_is_left_can_be_asked_or_asking_is_refused", "clearing_a_namespace_drops_only_its_keys_or_is_refused"):
+        name = next(name for name in dir(Weaker) if test in name)
+        with pytest.raises(pytest.fail.Exception):
+            await getattr(Weaker(), name)(opened(MemoryCache(MemoryOptions())))
+    with pytest.raises(pytest.fail.Exception):
+        await Weaker().test_counters_go_below_zero_or_refuse_to(opened(MemoryCache(MemoryOptions())))
