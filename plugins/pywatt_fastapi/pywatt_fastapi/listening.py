@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -21,6 +22,20 @@ CUT_PATIENCE = 1.0
 
 POLL = 0.005
 """Seconds between two looks at the open connections while draining."""
+
+
+ACCEPT_ROUNDS = 200
+"""Rounds of the loop that accepting what is waiting may take, before the socket is closed all the same."""
+
+
+def _readable(endpoint: Any) -> bool:
+    """Whether something waits to be read or accepted; False for a socket that is closed."""
+    descriptor = -1 if endpoint is None else endpoint.fileno()
+    if descriptor < 0:
+        return False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _Uvicorn(uvicorn.Server):
@@ -98,21 +113,22 @@ class Listener:
         return self._uvicorn.server_state.tasks
 
     async def stop_accepting(self) -> None:
-        """Close the socket; what clients have sent so far is still read, and becomes requests."""
-        await asyncio.sleep(0)  # connections that the kernel has completed are taken: they cannot be refused any more
+        """Close the socket. Connections that the kernel has completed are taken first: they cannot be refused any more."""
+        rounds = ACCEPT_ROUNDS if self._socket is not None else 0
+        while rounds and _readable(self._socket):
+            rounds -= 1
+            await asyncio.sleep(0)
+        for _ in range(3):  # from accepting to `connection_made`
+            await asyncio.sleep(0)
         for server in getattr(self._uvicorn, "servers", []):
             server.close()
-        if self._socket is not None:
-            self._socket.close()
-        for _ in range(3):
-            await asyncio.sleep(0)
 
     async def idle(self) -> None:
         """End every connection, an idle one at once, the others after their responses; return once nothing is left."""
         told: set[Any] = set()
         while self.connections or self.requests:
             for connection in self.connections - told:
-                if not getattr(connection, "pipeline", None):  # more requests were sent already: they are answered first
+                if not _readable(connection.transport.get_extra_info("socket")):  # else it becomes a request, and is answered
                     told.add(connection)
                     connection.shutdown()
             await asyncio.sleep(POLL)

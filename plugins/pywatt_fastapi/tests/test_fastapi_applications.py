@@ -85,6 +85,7 @@ async def test_a_router_becomes_an_application_whose_lifespan_is_the_routers() -
 
 
 async def test_a_router_as_application_leaves_telemetry_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")  # which FastAPI would refuse to start with
     server = pywatt_fastapi.pywatt_make_server(APIRouter(), ServerOptions(state=None))

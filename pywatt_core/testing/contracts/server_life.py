@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -79,7 +80,9 @@ class LifeContract(ServerSubject):
             asking = asyncio.create_task(server.handle(request("GET", "/slow")))
             await probe.until_waiting()
             draining = asyncio.create_task(server.drain(DEADLINE))
-            await asyncio.sleep(0)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not draining.done()
             probe.let_on()
             assert (await asking).body == b"slow"
             assert await draining
@@ -99,6 +102,19 @@ class LifeContract(ServerSubject):
             used.ask("/items/5")
             assert await server.drain(DEADLINE)
             assert (await used.rest()).endswith(b"item 5")
+
+    async def test_a_connection_that_was_made_before_the_drain_is_answered(self, place: Place) -> None:
+        async with self.served(place) as server, contextlib.AsyncExitStack() as stack:
+            clients = [stack.enter_context(contextlib.closing(place.stream())) for _ in range(10)]
+            for client in clients:  # without a pause, so that the server may not even have accepted them
+                client.sendall(b"GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert await server.drain(DEADLINE)
+            for client in clients:
+                client.settimeout(DEADLINE)
+                answer = b""
+                while piece := client.recv(65536):
+                    answer += piece
+                assert answer.endswith(b"hello")
 
     async def test_requests_in_the_pipeline_are_answered_as_well(self, place: Place) -> None:
         probe = Probe()
