@@ -32,7 +32,7 @@ class ModuleOptions:
     drain: float = 10.0
     """How long running requests may take to finish at shutdown."""
     handshake_timeout: float = 30.0
-    """How long to wait for the init line."""
+    """How long to wait for the init line. Only the environment can set it: the line comes before every other source."""
     secret_timeout: float = 5.0
     """How long the orchestrator may take to answer one ``get_secret``."""
     open_timeout: float = 30.0

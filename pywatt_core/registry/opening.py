@@ -33,10 +33,10 @@ async def open_provider(
         raise ConfigError(f"{section.path}: its secrets have to be resolved before it is opened")
     where = context or Context(module_id="", section=section.path)
     async with AsyncExitStack() as stack:
-        manager = _manager(plugin, provider.open, options, where)
+        entrance = _entrance(plugin, provider.open, options, where)
         try:
             async with asyncio.timeout(seconds) as limit:
-                value = await stack.enter_async_context(manager)
+                value = await stack.enter_async_context(entrance)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -53,15 +53,15 @@ async def open_provider(
         yield value
 
 
-def _manager(plugin: Plugin, open_: Any, options: object, context: Context) -> AbstractAsyncContextManager[Any]:
-    manager = open_(options, context)
-    if hasattr(type(manager), "__aenter__") and hasattr(type(manager), "__aexit__"):
-        return cast("AbstractAsyncContextManager[Any]", manager)
-    close = getattr(manager, "close", None)
-    if asyncio.iscoroutine(manager) and close is not None:
+def _entrance(plugin: Plugin, open_: Any, options: object, context: Context) -> AbstractAsyncContextManager[Any]:
+    entrance = open_(options, context)
+    if hasattr(type(entrance), "__aenter__") and hasattr(type(entrance), "__aexit__"):
+        return cast("AbstractAsyncContextManager[Any]", entrance)
+    close = getattr(entrance, "close", None)
+    if asyncio.iscoroutine(entrance) and close is not None:
         close()  # a coroutine that nobody awaits would warn, long after the message that explains it
     raise PluginError(
-        f"{plugin.label}: open for {context.section} returned {described(manager)}; decorate it with contextlib.asynccontextmanager"
+        f"{plugin.label}: open for {context.section} returned {described(entrance)}; decorate it with contextlib.asynccontextmanager"
     )
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..protocol.messages import Message
     from .status import PluginStatus
 
+OPEN_TIMEOUT = 30.0
+
 GetSecret = Callable[[str], Awaitable[str | None]]
 
 
@@ -47,6 +49,8 @@ class Registry:
         self._loader = Loader(budget)
         self._collected: dict[str, list[tuple[Plugin, Any]]] = {}
         self.plugins: list[Plugin] = []
+        self.open_timeout = OPEN_TIMEOUT
+        """Seconds that one provider may take to open where `open` is not told otherwise."""
         self.warnings: list[str] = []
         from .. import builtin
 
@@ -63,6 +67,7 @@ class Registry:
         import logging
 
         registry = cls(settings.plugins, budget=budget)
+        registry.open_timeout = settings.module.open_timeout
         for warning in registry.check(settings):
             logging.getLogger(__name__).warning(warning)
         return registry
@@ -196,17 +201,17 @@ class Registry:
     # ── opening and checking ────────────────────────────────────────────────────────────────────────────────────────
 
     def open(
-        self, kind: str, section: Section, context: Context | None = None, *, secrets: GetSecret | None = None, timeout: float = 30.0
+        self, kind: str, section: Section, context: Context | None = None, *, secrets: GetSecret | None = None, timeout: float | None = None
     ) -> AbstractAsyncContextManager[Any]:
         """Enter the provider that `section` names, its options checked; leaving closes it.
 
         References are resolved with `secrets` where it is given, and have to be resolved before where it is not. Entering
         raises `ConfigError` for wrong options, `SecretNotFound`, `PluginError` for a provider that is missing or breaks
-        its contract, `Unavailable` after `timeout` seconds, and otherwise what the backend raises.
+        its contract, `Unavailable` after `timeout` seconds (`open_timeout`), and otherwise what the backend raises.
         """
         from .opening import open_provider
 
-        return open_provider(self, kind, section, context, secrets, timeout)
+        return open_provider(self, kind, section, context, secrets, self.open_timeout if timeout is None else timeout)
 
     async def open_secret_sources(self, stack: AsyncExitStack, settings: Settings, module_id: str = "") -> list[tuple[str, SecretSource]]:
         """Open the chain of secret sources on `stack`, in order: (section's name, source).

@@ -164,6 +164,15 @@ async def test_a_provider_that_breaks_its_contract_is_named(open_: Any, error: t
             pass
 
 
+async def test_the_configuration_says_how_long_opening_may_take() -> None:
+    settings = load(start="/", environ={"PYWATT__MODULE__OPEN_TIMEOUT": "0.05"})
+    registry = registry_of(hanging)
+    registry.open_timeout = Registry.discover(settings).open_timeout
+    with pytest.raises(Unavailable, match="did not open within 0.05 s"):
+        async with registry.open("secrets", Section("x", {}, "secrets.a")):
+            pass
+
+
 async def test_what_a_cache_lacks_is_listed() -> None:
     class Half:
         async def get(self, key: str) -> None: ...
