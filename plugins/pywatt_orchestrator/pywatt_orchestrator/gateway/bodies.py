@@ -107,7 +107,7 @@ class ChunkedBody:
         elif TRAILER_LINE.fullmatch(line) is None:
             raise BadBody("a trailer is malformed")
         else:
-            self._trailers += len(line)
+            self._trailers += len(line) + 2
         return False
 
 

@@ -99,8 +99,8 @@ class ClientConnection(Intake, asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
-        self.writing_paused = True
         self.expect_within(self.options.send_timeout)
+        self.writing_paused = True
         if self._conversation is not None:
             self._conversation.client_paused()
 
@@ -138,8 +138,9 @@ class ClientConnection(Intake, asyncio.Protocol):
     # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def expect_within(self, seconds: float) -> None:
-        """Something has to happen within so many seconds, or `timed_out` is called."""
-        self.deadline = self.gateway.now + seconds
+        """Something has to happen within so many seconds, or `timed_out` is called; first of all a client has to read."""
+        if not self.writing_paused:
+            self.deadline = self.gateway.now + seconds
 
     def expect_nothing(self) -> None:
         """Somebody else watches the time."""
@@ -308,6 +309,7 @@ class ClientConnection(Intake, asyncio.Protocol):
             if self.complete:  # that is, the one before this: this one has not been read so far as to be a request
                 self.request = UNREAD
             self.status = 0
+            self.module = self.instance = ""
             self._identify(self.request)
         self.complete = self.keep_alive = False
         if self.status:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from .bodies import LAST_CHUNK, BadBody, ChunkedBody, EndlessBody, LengthBody, chunk
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from .options import GatewayOptions
     from .routing import Match
     from .upstream import Instance, UpstreamConnection
+
+logger = logging.getLogger("pywatt.gateway")
 
 REPLAY_LIMIT = 65_536
 """Bytes of a request that are kept until its response begins, so that it can be sent again."""
@@ -52,7 +55,8 @@ class Exchange:
     """Whether the client gets the body in chunks."""
     _held = False
     """Whether reading from the module is paused."""
-    _silence = 0.0
+    _silence: float
+    """Seconds that the module may be silent, once it has begun to answer."""
     _retried = False
     _task: asyncio.Task[None] | None = None
 
@@ -60,6 +64,7 @@ class Exchange:
         self._client = client
         self._match = match
         self._request = client.request
+        self._silence = client.options.response_timeout
         self._unsent: bytes | None = b""
         """What has to be sent to an instance, or could have to be sent again; None where that is no longer possible."""
 
@@ -73,46 +78,48 @@ class Exchange:
             (request.start, special, client.forwarded, match.prefix, b"\r\nX-Request-ID: ", client.request_id, client.trace, HEAD_END)
         )
         instance = least_busy(match.module.instances)
-        if instance is not None and instance.pool is not None:
-            connection = instance.pool.take()
-            if connection is not None:
-                self._choose(instance)
-                self._attach(connection)
-                return
-        self._acquire(None)
+        connection = instance.pool.take() if instance is not None and instance.pool is not None else None
+        if instance is not None and connection is not None:
+            self._choose(instance)
+            self._attach(connection)
+        else:
+            self._acquire(instance, None)
 
     def _choose(self, instance: Instance) -> None:
         self.instance = instance
         instance.in_flight += 1
         self._client.instance = instance.id
 
-    def _acquire(self, avoid: Instance | None) -> None:
+    def _acquire(self, first: Instance | None, avoid: Instance | None) -> None:
         self._client.expect_nothing()
-        self._task = asyncio.create_task(self._reach(avoid))
+        self._task = asyncio.create_task(self._reach(first, avoid))
 
-    async def _reach(self, avoid: Instance | None) -> None:
-        """Wait for a ready instance and a connection to it, as long as `ready_timeout` allows."""
-        client, module = self._client, self._match.module
+    async def _reach(self, first: Instance | None, avoid: Instance | None) -> None:
+        """Wait for a ready instance, `first` if it is known, and a connection to it, as long as `ready_timeout` allows."""
+        client, name = self._client, self._match.module.name
+        connection = None
         try:
             async with asyncio.timeout(client.options.ready_timeout):
-                while True:
-                    instance = await client.gateway.ready_instance(module.name, avoid)
+                while connection is None:
+                    instance = first or await client.gateway.ready_instance(name, avoid)
+                    if instance is None:
+                        break
                     self._choose(instance)
                     try:
                         connection = await instance.connection()
                     except OSError:
                         self._leave()
-                        avoid = instance
+                        first, avoid = None, instance
                         await asyncio.sleep(RECONNECT_PAUSE)
-                    else:
-                        break
+            detail = f"module {name} is not running"
         except TimeoutError:
-            self._task = None
-            self._leave()
-            client.problem(503, f"module {module.name} has no instance ready", module=module.name)
-            return
+            detail = f"module {name} has no instance ready"
         self._task = None
-        self._attach(connection)
+        if connection is not None:
+            self._attach(connection)
+        else:
+            self._leave()
+            client.problem(503, detail, module=name)
 
     def _attach(self, connection: UpstreamConnection) -> None:
         """Send what there is of the request so far."""
@@ -167,12 +174,12 @@ class Exchange:
                     self._switch(head, data[end:])
                     return
             except (BadResponse, BadBody) as error:
-                self._fail(502, f"module {self._match.module.name} sent a response that cannot be forwarded: {error}")
+                self._reject(error)
                 return
             data = data[end:]
         self._partial = data
         if len(data) > self._client.options.max_head_bytes:
-            self._fail(502, f"module {self._match.module.name} sent a response that cannot be forwarded: its head is too long")
+            self._reject(BadResponse("its head is too long"))
 
     def _respond(self, head: ResponseHead, rest: bytes) -> None:
         """Forward the head, with the framing that the client understands, and the beginning of the body."""
@@ -218,7 +225,8 @@ class Exchange:
     def _body_received(self, data: bytes) -> None:
         try:
             payload, after = self._take(data)
-        except BadBody:
+        except BadBody as error:
+            logger.warning("module %s sent a response that cannot be forwarded to its end: %s", self._match.module.name, error)
             self._break_off()
             return
         if payload:
@@ -266,7 +274,7 @@ class Exchange:
             self._retried = True
             failed = self.instance
             self._leave()
-            self._acquire(failed)
+            self._acquire(None, failed)
         else:
             self._fail(502, f"module {self._match.module.name} closed the connection before it answered")
 
@@ -289,6 +297,7 @@ class Exchange:
         if self._held and self._connection is not None:
             self._held = False
             self._connection.transport.resume_reading()
+            self._client.expect_within(self._silence)
 
     def client_lost(self) -> None:
         """The client is gone: closing the connection is how a module is told to stop."""
@@ -303,6 +312,12 @@ class Exchange:
             self._fail(504, f"module {name} did not answer within {client.options.response_timeout:g} s")
         else:
             self._fail(408, f"the body of the request stopped arriving for {client.options.body_timeout:g} s")
+
+    def _reject(self, error: Exception) -> None:
+        """What the module sent could be understood in two ways, or not at all. The client is not told the details."""
+        name = self._match.module.name
+        logger.warning("module %s sent a response that cannot be forwarded: %s", name, error)
+        self._fail(502, f"module {name} sent a response that cannot be forwarded")
 
     def _fail(self, status: int, detail: str) -> None:
         """Answer in the module's place; nothing of its response has been forwarded."""

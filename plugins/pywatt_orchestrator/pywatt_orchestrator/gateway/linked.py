@@ -12,8 +12,6 @@ from pywatt_core.protocol.messages import HttpRequest
 from .heads import IDEMPOTENT, header_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from pywatt_core.protocol.messages import HttpResponse
 
     from .client import ClientConnection
@@ -21,21 +19,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pywatt.gateway")
 
-SET_BY_US = frozenset(
-    {
-        "connection",
-        "content-length",
-        "keep-alive",
-        "proxy-connection",
-        "server",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "x-request-id",
-    }
-)
-"""Headers that a module cannot set for the client's connection."""
+OF_THE_CONNECTION = frozenset({"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"})
+"""Headers that mean nothing in a message, and may not be set by one."""
+SET_BY_US = OF_THE_CONNECTION | {"content-length", "server", "x-request-id"}
+"""Headers of a response that the gateway sets itself."""
 
 
 class LinkExchange:
@@ -88,8 +75,8 @@ class LinkExchange:
                     raise
                 response = await self._ask()
             self._respond(response)
-        except NotReady:
-            self._client.problem(503, f"module {name} has no instance ready", module=name)
+        except NotReady as error:
+            self._client.problem(503, str(error), module=name)
         except (TimeoutError, RequestTimeout):
             self._client.problem(504, f"module {name} did not answer within {options.response_timeout:g} s", module=name)
         except Exception as error:
@@ -97,15 +84,17 @@ class LinkExchange:
             self._client.problem(502, f"module {name} did not answer", module=name)
 
     async def _ask(self) -> HttpResponse:
-        client = self._client
+        client, name = self._client, self._module.name
         try:
             async with asyncio.timeout(client.options.ready_timeout):
-                instance = await client.gateway.ready_instance(self._module.name)
+                instance = await client.gateway.ready_instance(name)
         except TimeoutError:
-            raise NotReady from None
-        carry: Callable[[HttpRequest], Awaitable[HttpResponse]] | None = instance.http_request
+            raise NotReady(f"module {name} has no instance ready") from None
+        if instance is None:
+            raise NotReady(f"module {name} is not running")
+        carry = instance.http_request
         if carry is None:
-            raise NotReady
+            raise NotReady(f"module {name} has begun to serve a port; ask again")
         client.instance = instance.id
         instance.in_flight += 1
         try:
@@ -133,6 +122,10 @@ class LinkExchange:
             name, _, value = line.partition(":")
             name, value = name.lower(), value.strip(" \t")
             headers[name] = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}" if name in headers else value
+        for name in OF_THE_CONNECTION & headers.keys():
+            del headers[name]
+        if request.chunked:
+            headers["content-length"] = str(self._size)
         return HttpRequest(
             request_id=client.request_id.decode(),
             method=request.method.decode(),
@@ -169,4 +162,4 @@ class LinkExchange:
 
 
 class NotReady(Exception):
-    """No instance became ready in time."""
+    """There is no instance to ask; the text says why."""

@@ -47,7 +47,7 @@ class GatewayOptions:
     body_timeout: float = 30.0
     """Between two parts of a request's body: 408."""
     send_timeout: float = 60.0
-    """A client that takes nothing of its response for this long is cut off."""
+    """A client that takes so little of its response that the buffer stays full for this long is cut off."""
     connect_timeout: float = 5.0
     """One attempt to connect to an instance."""
     response_timeout: float = 60.0

@@ -140,7 +140,7 @@ class RouteTable:
 
     def _nearest(self, path: bytes) -> _Mount | None:
         """The mount with the most segments that `path` lies in. (A mount is never percent-encoded: `_check_mount`.)"""
-        segments = path.split(b"/", self._depths[0] + 1) if self._depths else []
+        segments = path.split(b"/", self._depths[0] + 2) if self._depths else []
         if len(segments) > 1 and segments[1] == RESERVED[1:].encode():
             return None
         for depth in self._depths:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from .paths import BadPath
 from .record import Recorder, log_access
 from .replies import allow, index
 from .routing import RouteTable
+from .templates import ANY_METHOD
 from .upstream import Pool, least_busy
 from .waiting import Waiting
 
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from .heads import RequestHead
     from .options import GatewayOptions
     from .routing import Match
-    from .upstream import Instance
+    from .templates import ANY_METHOD
+from .upstream import Instance
 
 LONGEST_TICK = 0.5
 """Seconds between two sweeps over all connections, at most."""
@@ -81,7 +84,7 @@ class Gateway:
             )
         except OSError as error:
             raise ServerError(
-                f"the gateway cannot listen on {options.bind}:{options.port}: {error.strerror or error}; "
+                f"the gateway cannot listen on {options.bind}:{options.port}: {_reason(error)}; "
                 "stop the program that uses the port (ss -ltnp shows it), or choose another one: port in [gateway]"
             ) from error
         host, port = self._server.sockets[0].getsockname()[:2]
@@ -164,6 +167,9 @@ class Gateway:
 
     def _route(self, client: ClientConnection, request: RequestHead) -> Match | None:
         """Look the request up in the table, and note in it what was found; None where nothing is open to it, which is answered."""
+        if request.path == b"*":
+            client.answer(204, b"\r\nAllow: " + allow(ANY_METHOD).encode(), b"")
+            return None
         try:
             match = self.table.resolve(request.path)
         except BadPath as error:
@@ -181,13 +187,7 @@ class Gateway:
         """Answer where nothing is open to the request."""
         request = client.request
         if match is None:
-            if request.path == b"*":
-                client.answer(204, b"\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", b"")
-            elif request.path == b"/" and request.method in (b"GET", b"HEAD"):
-                lines, body = index(self.table, request.field(b"accept"))
-                client.answer(200, header_lines(lines), body)
-            else:
-                client.problem(404, "no module is mounted at this path")
+            self._not_mounted(client, request)
             return
         module = match.module
         client.module = module.name
@@ -200,14 +200,23 @@ class Gateway:
         else:
             client.problem(404, f"module {module.name} has no such path", module=module.name)
 
-    async def ready_instance(self, name: str, avoid: Instance | None = None) -> Instance:
-        """The instance of module `name` to send the next request to; waits until there is one."""
-        while True:
-            module = self.table.module(name)
-            instance = least_busy(module.instances, avoid) if module is not None else None
+    def _not_mounted(self, client: ClientConnection, request: RequestHead) -> None:
+        if request.path != b"/":
+            client.problem(404, "no module is mounted at this path")
+        elif request.method in (b"GET", b"HEAD"):
+            lines, body = index(self.table, request.field(b"accept"))
+            client.answer(200, header_lines(lines), body)
+        else:
+            client.problem(405, "the path does not admit this method", lines=[("Allow", "GET, HEAD")])
+
+    async def ready_instance(self, name: str, avoid: Instance | None = None) -> Instance | None:
+        """The instance of module `name` to send the next request to; waits until there is one. None where none will come."""
+        while (module := self.table.module(name)) is not None and module.instances:
+            instance = least_busy(module.instances, avoid)
             if instance is not None:
                 return instance
             await self.changed()
+        return None
 
     async def changed(self) -> None:
         """Wait for a new table, or for an instance that becomes ready."""
@@ -246,3 +255,8 @@ class Gateway:
                 if instance.pool is not None:
                     instance.pool.expire(idle)
         self._sweeping = loop.call_later(self._tick, self._sweep)
+
+
+def _reason(error: OSError) -> str:
+    """What the system says about it, without what asyncio writes around it."""
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)

@@ -62,6 +62,7 @@ class Tunnel:
         """The client has caught up."""
         if self._connection is not None:
             self._connection.transport.resume_reading()
+            self._client.expect_within(self._client.options.tunnel_timeout)
 
     def client_lost(self) -> None:
         """The client closed: so do we, after what it sent."""

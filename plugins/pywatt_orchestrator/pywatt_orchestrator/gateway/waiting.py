@@ -28,6 +28,9 @@ class Waiting:
         try:
             async with asyncio.timeout(client.options.ready_timeout):
                 while (module := gateway.table.module(self._name)) is not None and module.endpoints is None:
+                    if not module.instances:
+                        client.problem(503, f"module {self._name} is not running", module=self._name)
+                        return
                     await gateway.changed()
         except TimeoutError:
             client.problem(503, f"module {self._name} has not announced its paths yet", module=self._name)

@@ -1,0 +1,333 @@
+"""Heads: what is accepted, what is taken out, what is refused and why."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pywatt_orchestrator.gateway.heads import BadResponse, Heads, Refused, header_lines, parse_request, parse_response
+
+
+def request(*lines: str, first: str = "GET /a HTTP/1.1", host: str = "Host: x") -> bytes:
+    return "\r\n".join([first, *([host] if host else []), *lines, "", ""]).encode("latin-1")
+
+
+def parse(data: bytes):
+    return parse_request(data, 128, 8192)
+
+
+def response(*lines: str, first: str = "HTTP/1.1 200 OK") -> bytes:
+    return "\r\n".join([first, *lines, "", ""]).encode("latin-1")
+
+
+REFUSED = {
+    "bare LF after the request line": (b"GET / HTTP/1.1\nHost: x\r\n\r\n", 400, "request line|malformed"),
+    "bare LF after a header": (b"GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n", 400, "malformed"),
+    "bare CR in a value": (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\rc\r\n\r\n", 400, "malformed"),
+    "folded value": (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", 400, "malformed"),
+    "folded with tab": (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n\tc\r\n\r\n", 400, "malformed"),
+    "folded transfer encoding": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\r\n chunked\r\n\r\n", 400, "malformed"),
+    "first header indented": (b"GET / HTTP/1.1\r\n Host: x\r\n\r\n", 400, "malformed"),
+    "space before the colon": (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400, "malformed"),
+    "space before the colon of a length": (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length : 3\r\n\r\n", 400, "malformed"),
+    "empty header name": (b"GET / HTTP/1.1\r\nHost: x\r\n: b\r\n\r\n", 400, "malformed"),
+    "header without colon": (b"GET / HTTP/1.1\r\nHost: x\r\nabc\r\n\r\n", 400, "malformed"),
+    "NUL in a value": (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\0\r\n\r\n", 400, "malformed"),
+    "DEL in a value": (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\x7f\r\n\r\n", 400, "malformed"),
+    "control character in a value": (b"GET / HTTP/1.1\r\nHost: x\r\nA: \x1b[31m\r\n\r\n", 400, "malformed"),
+    "NUL in a name": (b"GET / HTTP/1.1\r\nHost: x\r\nA\0: b\r\n\r\n", 400, "malformed"),
+    "non-ASCII name": (b"GET / HTTP/1.1\r\nHost: x\r\nT\xe9: b\r\n\r\n", 400, "malformed"),
+    "both framings": (request("Transfer-Encoding: chunked", "Content-Length: 3"), 400, "malformed|both"),
+    "both framings, the other way": (request("Content-Length: 3", "Transfer-Encoding: chunked"), 400, "malformed|both"),
+    "two lengths": (request("Content-Length: 3", "Content-Length: 4"), 400, "malformed"),
+    "the same length twice": (request("Content-Length: 3", "Content-Length: 3"), 400, "malformed"),
+    "a list of lengths": (request("Content-Length: 3, 3"), 400, "malformed"),
+    "signed length": (request("Content-Length: +3"), 400, "malformed"),
+    "negative length": (request("Content-Length: -3"), 400, "malformed"),
+    "hexadecimal length": (request("Content-Length: 0x3"), 400, "malformed"),
+    "empty length": (request("Content-Length:"), 400, "malformed"),
+    "huge length": (request("Content-Length: 99999999999999999999"), 400, "malformed"),
+    "underscored digits": (request("Content-Length: 1_0"), 400, "malformed"),
+    "no host": (request(host=""), 400, "no Host"),
+    "two hosts": (request("Host: y"), 400, "more than one Host"),
+    "the same host twice": (request("host: x"), 400, "more than one Host"),
+    "empty host": (request(host="Host:"), 400, "Host header is malformed"),
+    "host with a path": (request(host="Host: x/y"), 400, "Host header is malformed"),
+    "host with credentials": (request(host="Host: a@b"), 400, "Host header is malformed"),
+    "host with a space": (request(host="Host: a b"), 400, "Host header is malformed"),
+    "two hosts in one": (request(host="Host: a,b@c"), 400, "Host header is malformed"),
+    "transfer encoding in HTTP/1.0": (request("Transfer-Encoding: chunked", first="POST / HTTP/1.0"), 400, "HTTP/1.0"),
+    "gzip, chunked": (request("Transfer-Encoding: gzip, chunked"), 400, "only Transfer-Encoding"),
+    "chunked, identity": (request("Transfer-Encoding: chunked, identity"), 400, "malformed"),
+    "xchunked": (request("Transfer-Encoding: xchunked"), 400, "malformed"),
+    "identity": (request("Transfer-Encoding: identity"), 400, "malformed|only"),
+    "chunked twice": (request("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"), 400, "malformed|only"),
+    "chunked twice in one": (request("Transfer-Encoding: chunked, chunked"), 400, "malformed|only"),
+    "quoted chunked": (request('Transfer-Encoding: "chunked"'), 400, "malformed|only"),
+    "vertical tab before chunked": (request("Transfer-Encoding: \x0bchunked"), 400, "malformed"),
+    "empty transfer encoding": (request("Transfer-Encoding:"), 400, "malformed|only"),
+    "HTTP/0.9": (b"GET /\r\n\r\n", 400, "request line"),
+    "HTTP/2.0": (request(first="GET / HTTP/2.0"), 505, "HTTP/1.1 and HTTP/1.0"),
+    "HTTP/1.2": (request(first="GET / HTTP/1.2"), 505, "HTTP/1.1 and HTTP/1.0"),
+    "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\n", 505, "HTTP/1.1 and HTTP/1.0"),
+    "lower-case version": (request(first="GET / http/1.1"), 400, "HTTP/1.1 and HTTP/1.0"),
+    "RTSP": (request(first="SETUP / RTSP/1.0"), 400, "HTTP/1.1 and HTTP/1.0"),
+    "ICE": (request(first="SOURCE / ICE/1.0"), 400, "HTTP/1.1 and HTTP/1.0"),
+    "two spaces": (request(first="GET  / HTTP/1.1"), 400, "one space"),
+    "tab": (request(first="GET\t/ HTTP/1.1"), 400, "one space"),
+    "space at the end": (request(first="GET / HTTP/1.1 "), 400, "one space"),
+    "space in the target": (request(first="GET /a b HTTP/1.1"), 400, "one space"),
+    "unknown method": (request(first="BREW / HTTP/1.1"), 400, "malformed"),
+    "lower-case method": (request(first="get / HTTP/1.1"), 400, "malformed"),
+    "non-ASCII target": (request(first="GET /\xe9 HTTP/1.1"), 400, "malformed"),
+    "CONNECT": (request(first="CONNECT x:443 HTTP/1.1"), 405, "CONNECT"),
+    "asterisk for GET": (request(first="GET * HTTP/1.1"), 400, "malformed|begin with /"),
+    "relative target": (request(first="GET a HTTP/1.1"), 400, "malformed|begin with /"),
+    "another host in the target": (request(first="GET http://y/ HTTP/1.1"), 400, "different hosts"),
+    "credentials in the target": (request(first="GET http://u@x/ HTTP/1.1"), 400, "begin with /"),
+    "another scheme": (request(first="GET ftp://x/ HTTP/1.1"), 400, "begin with /"),
+    "odd expectation": (request("Expect: 200-maybe"), 417, "100-continue"),
+    "two expectations": (request("Expect: 100-continue", "Expect: 100-continue"), 417, "100-continue"),
+    "long target": (request(first=f"GET /{'a' * 8192} HTTP/1.1"), 414, "8192"),
+    "many headers": (request(*[f"A{n}: b" for n in range(128)]), 431, "128"),
+    "two empty lines first": (b"\r\n\r\n", 400, "request line"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_request_that_could_be_read_in_two_ways_is_refused(name: str) -> None:
+    data, status, reason = REFUSED[name]
+    with pytest.raises(Refused, match=reason) as refused:
+        parse(data)
+    assert refused.value.status == status
+
+
+def test_a_plain_request_is_taken_apart() -> None:
+    head = parse(request("Accept: text/html", "Content-Length: 12 ", first="POST /a/b?c=d?e HTTP/1.1"))
+    assert (head.method, head.path, head.query, head.host, head.length) == (b"POST", b"/a/b", b"?c=d?e", b"x", 12)
+    assert not head.chunked and not head.empty and head.keep_alive and head.ordinary
+    assert head.kept == b"\r\nAccept: text/html\r\nHost: x\r\nX-Forwarded-Host: x\r\nContent-Length: 12"
+
+
+@pytest.mark.parametrize("value", ["chunked", "Chunked", "CHUNKED", " chunked "])
+def test_chunked_is_recognised_however_it_is_written(value: str) -> None:
+    head = parse(request(f"transfer-ENCODING: {value}", first="POST / HTTP/1.1"))
+    assert head.chunked and head.length is None
+    assert head.kept.endswith(b"\r\nTransfer-Encoding: chunked")
+
+
+DROPPED = [
+    "Connection: keep-alive",
+    "Keep-Alive: timeout=5",
+    "Proxy-Connection: keep-alive",
+    "Proxy-Authorization: Basic eA==",
+    "Proxy: http://evil",
+    "TE: trailers",
+    "Trailer: Expires",
+    "Upgrade: h2c",
+    "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA",
+    "X-Forwarded-For: 1.2.3.4",
+    "x-forwarded-proto: https",
+    "X-Forwarded-Host: evil",
+    "X-Forwarded-Prefix: /evil",
+    "X-Forwarded-User: root",
+    "X_Forwarded_For: 1.2.3.4",
+    "X-Forwarded_Prefix: /evil",
+    "Content_Length: 5",
+    "Transfer_Encoding: chunked",
+    "Forwarded: for=1.2.3.4",
+    "X-Real-IP: 1.2.3.4",
+    "tracestate: a=b",
+    "Expect: 100-continue",
+]
+
+
+@pytest.mark.parametrize("line", DROPPED)
+def test_what_concerns_one_connection_or_is_ours_to_say_is_not_forwarded(line: str) -> None:
+    head = parse(request("A: 1", line, "B: 2"))
+    assert head.kept == b"\r\nA: 1\r\nB: 2\r\nHost: x\r\nX-Forwarded-Host: x"
+    assert head.length is None and not head.chunked
+
+
+def test_what_connection_names_is_not_forwarded_but_what_routes_and_frames_is() -> None:
+    head = parse(
+        request("Connection: close, X-Secret, host", "connection: Content-Length", "x-secret: 1", "X-Secret-Too: 2", "Content-Length: 3")
+    )
+    assert head.kept == b"\r\nX-Secret-Too: 2\r\nHost: x\r\nX-Forwarded-Host: x\r\nContent-Length: 3"
+    assert not head.keep_alive
+
+
+@pytest.mark.parametrize(
+    ("first", "lines", "keep_alive"),
+    [
+        ("GET / HTTP/1.1", [], True),
+        ("GET / HTTP/1.1", ["Connection: close"], False),
+        ("GET / HTTP/1.1", ["Connection: Close , x"], False),
+        ("GET / HTTP/1.0", [], False),
+        ("GET / HTTP/1.0", ["Connection: keep-alive"], True),
+        ("GET / HTTP/1.0", ["Connection: keep-alive, close"], False),
+    ],
+)
+def test_the_connection_stays_where_the_client_wants_it(first: str, lines: list[str], keep_alive: bool) -> None:
+    assert parse(request(*lines, first=first)).keep_alive is keep_alive
+
+
+def test_a_host_may_be_missing_in_http_1_0() -> None:
+    head = parse(request(first="GET / HTTP/1.0", host=""))
+    assert head.host is None and not head.ordinary
+
+
+@pytest.mark.parametrize("host", ["example.org", "example.org:8000", "127.0.0.1", "[::1]:80", "xn--bcher-kva.example", "a_b.c"])
+def test_hosts_are_taken_as_they_are(host: str) -> None:
+    assert parse(request(host=f"Host: {host}")).host == host.encode()
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("http://x/a?b", b"/a", b"?b"),
+        ("HTTPS://X", b"/", b""),
+        ("http://x?y=/z", b"/", b"?y=/z"),
+        ("/a?", b"/a", b"?"),
+        ("/?a=http://y/", b"/", b"?a=http://y/"),
+    ],
+)
+def test_an_absolute_target_becomes_a_path(target: str, path: bytes, query: bytes) -> None:
+    head = parse(request(first=f"GET {target} HTTP/1.1"))
+    assert (head.path, head.query) == (path, query)
+
+
+def test_one_empty_line_before_a_request_is_let_pass() -> None:
+    assert parse(b"\r\n" + request()).path == b"/a"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["Connection: upgrade", "Upgrade: websocket"], b"websocket"),
+        (["Connection: keep-alive, Upgrade", "upgrade: WebSocket"], b"WebSocket"),
+        (["Connection: Upgrade", "Upgrade: MyProto/2"], b"MyProto/2"),
+        (["Upgrade: websocket"], b""),
+        (["Connection: upgrade", "Upgrade: h2c"], b""),
+        (["Connection: upgrade", "Upgrade: H2C"], b""),
+        (["Connection: upgrade", "Upgrade: TLS/1.0"], b""),
+        (["Connection: upgrade", "Upgrade: websocket, h2c"], b""),
+        (["Connection: upgrade", "Upgrade: websocket", "Content-Length: 3"], b""),
+    ],
+)
+def test_upgrades_are_tunnelled_unless_requests_could_hide_in_them(lines: list[str], expected: bytes) -> None:
+    assert parse(request(*lines)).wanted_upgrade == expected
+
+
+TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+
+
+@pytest.mark.parametrize(
+    ("lines", "request_id", "traceparent"),
+    [
+        ([], None, None),
+        (["X-Request-ID: abc-1", f"traceparent: {TRACE}"], b"abc-1", TRACE.encode()),
+        (["X-Request-ID: two words"], None, None),
+        ([f"X-Request-ID: {'a' * 129}"], None, None),
+        ([f"traceparent: {TRACE}x"], None, b""),
+        ([f"traceparent: {TRACE.upper()}"], None, b""),
+        ([f"traceparent: ff{TRACE[2:]}"], None, b""),
+        ([f"traceparent: 01{TRACE[2:]}-more"], None, f"01{TRACE[2:]}-more".encode()),
+        ([f"traceparent: 00-{'0' * 32}-{'b' * 16}-01"], None, b""),
+        ([f"traceparent: {TRACE}", f"traceparent: {TRACE}"], None, b""),
+    ],
+)
+def test_ids_are_believed_only_where_they_are_well_formed(lines: list[str], request_id: bytes | None, traceparent: bytes | None) -> None:
+    head = parse(request(*lines))
+    assert (head.request_id, head.traceparent) == (request_id, traceparent)
+    assert b"request-id" not in head.kept.lower() and b"trace" not in head.kept
+
+
+# ── responses ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_plain_response_is_taken_apart() -> None:
+    head = parse_response(response("Server: uvicorn", "Content-Length: 3", "X-A: b", "X-Request-ID: y", "Connection: keep-alive"), 128)
+    assert (head.status, head.length, head.chunked, head.reusable, head.bodiless) == (200, 3, False, True, False)
+    assert head.start == b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 3"
+
+
+@pytest.mark.parametrize(
+    ("first", "lines", "reusable"),
+    [
+        ("HTTP/1.1 200 OK", ["Connection: close"], False),
+        ("HTTP/1.0 200 OK", [], False),
+        ("HTTP/1.0 200 OK", ["Connection: keep-alive"], False),
+    ],
+)
+def test_a_module_s_connection_is_used_again_only_where_it_stays(first: str, lines: list[str], reusable: bool) -> None:
+    head = parse_response(response(*lines, first=first), 128)
+    assert head.reusable is reusable
+    assert head.start.startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_204_has_no_length() -> None:
+    head = parse_response(response("Content-Length: 0", first="HTTP/1.1 204 No Content"), 128)
+    assert head.start == b"HTTP/1.1 204 No Content" and head.bodiless
+
+
+BAD_RESPONSES = {
+    "both framings": response("Content-Length: 3", "Transfer-Encoding: chunked"),
+    "two lengths": response("Content-Length: 3", "Content-Length: 3"),
+    "negative length": response("Content-Length: -1"),
+    "a list of lengths": response("Content-Length: 3, 3"),
+    "gzip, chunked": response("Transfer-Encoding: gzip, chunked"),
+    "chunked in HTTP/1.0": response("Transfer-Encoding: chunked", first="HTTP/1.0 200 OK"),
+    "xchunked": response("Transfer-Encoding: xchunked"),
+    "folded": b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+    "bare LF": b"HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n",
+    "NUL": response("A: b\0"),
+    "no status": response(first="HTTP/1.1 OK"),
+    "short status": response(first="HTTP/1.1 20 OK"),
+    "status zero": response(first="HTTP/1.1 000 OK"),
+    "control character in the reason": response(first="HTTP/1.1 200 O\x07K"),
+    "another protocol": response(first="ICY 200 OK"),
+    "HTTP/2": response(first="HTTP/2.0 200 OK"),
+    "many headers": response(*[f"A{n}: b" for n in range(129)]),
+    "space before the colon": response("A : b"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RESPONSES)
+def test_a_response_that_could_be_read_in_two_ways_is_refused(name: str) -> None:
+    with pytest.raises(BadResponse):
+        parse_response(BAD_RESPONSES[name], 128)
+
+
+# ── both ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_heads_are_remembered_up_to_a_number_and_a_size() -> None:
+    parsed: list[bytes] = []
+
+    def counting(data: bytes):
+        parsed.append(data)
+        return parse(data)
+
+    heads = Heads(counting)
+    assert heads[request()] is heads[request()]
+    long = request(f"A: {'b' * 2000}")
+    assert heads[long] is not heads[long]
+    assert len(parsed) == 3
+    for number in range(5000):
+        assert heads[request(f"A: {number}")].kept.startswith(b"\r\nA: %d\r\n" % number)
+        assert len(heads) <= 1024
+
+
+def test_a_head_that_is_refused_is_not_remembered() -> None:
+    heads = Heads(parse)
+    with pytest.raises(Refused):
+        heads[request(host="")]
+    assert not heads
+
+
+def test_written_header_lines_cannot_break_out() -> None:
+    lines = header_lines([("A", "b"), ("C", "d\r\nEvil: 1"), ("E\r\nF", "g"), ("H:", "i"), ("", "j"), ("K", "l\0"), ("M", "é"), ("N", "→")])
+    assert lines == "\r\nA: b\r\nM: é\r\nN: ?".encode("latin-1")
+    assert re.search(rb"\r\nEvil", lines) is None

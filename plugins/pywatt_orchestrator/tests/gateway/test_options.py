@@ -1,0 +1,37 @@
+"""Options: what is refused before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pywatt_core.config.sections import check_section
+from pywatt_orchestrator.gateway import GatewayOptions
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"port": -1}, "port is -1; a TCP port is 0 to 65535"),
+        ({"port": 65536}, "port is 65536"),
+        ({"tls_cert": Path("c.pem")}, "tls_key is missing: TLS needs both"),
+        ({"tls_key": Path("k.pem")}, "tls_cert is missing: TLS needs both"),
+        ({"max_headers": 0}, "max_headers is 0; it must be at least 1"),
+        ({"head_timeout": 0}, "head_timeout is 0; a time limit must be above 0"),
+        ({"idle_timeout": float("nan")}, "idle_timeout is nan"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        GatewayOptions(**values)
+
+
+def test_options_come_from_a_configuration() -> None:
+    values = {"port": 8080, "tls_cert": "a.pem", "tls_key": "b.pem", "idle_timeout": 5}
+    options, problems = check_section(values, GatewayOptions, "gateway", lambda path: "pywatt.toml")
+    assert options is not None and not problems
+    assert options.port == 8080 and options.tls_cert == Path("a.pem") and options.shortest_timeout() == 4.0
+    options, problems = check_section({"port": 70000}, GatewayOptions, "gateway", lambda path: "pywatt.toml")
+    assert options is None and "port is 70000" in str(problems[0])
