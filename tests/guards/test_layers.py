@@ -120,6 +120,8 @@ def declared_libraries(folder: Path) -> set[str]:
     table = project_table(folder)
     lines = [*table.get("dependencies", []), *(line for extra in table.get("optional-dependencies", {}).values() for line in extra)]
     wanted = {normal(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in lines}
+    if "rich-click" in wanted:  # it is made of these two and says so
+        wanted |= {"rich", "click"}
     return {top for top, owners in packages_distributions().items() if wanted & {normal(owner) for owner in owners}}
 
 
