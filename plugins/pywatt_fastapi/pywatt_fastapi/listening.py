@@ -38,6 +38,14 @@ def _readable(endpoint: Any) -> bool:
     return bool(poll.poll(0))
 
 
+def _websocket(**arguments: Any) -> asyncio.Protocol:
+    """uvicorn's choice of a WebSocket protocol, imported with the first upgrade: most modules never see one."""
+    from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
+
+    assert AutoWebSocketsProtocol is not None, "uvicorn[standard] brings a WebSocket library"
+    return AutoWebSocketsProtocol(**arguments)
+
+
 class _Uvicorn(uvicorn.Server):
     """uvicorn's server; the events say what its polling would find out a tenth of a second later."""
 
@@ -77,6 +85,7 @@ class Listener:
             proxy_headers=False,  # believed or not in the front
             server_header=False,
             interface="asgi3",
+            ws=_websocket,  # type: ignore[arg-type]  # called, never looked into
             timeout_keep_alive=keep_alive,
         )
         self._uvicorn = _Uvicorn(config)
