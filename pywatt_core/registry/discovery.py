@@ -45,67 +45,62 @@ def scan(path: Sequence[str] | None = None) -> Installed:
     Of a distribution that is found twice, such as an editable install and a wheel, the first on the path counts alone.
     """
     found: list[EntryPoint] = []
-    seen: dict[str, str] = {}
+    versions: dict[str, str] = {}
     folders: set[str] = set()
     for place in sys.path if path is None else path:
         folder = os.path.realpath(place or os.curdir)
         if folder in folders:
             continue
         folders.add(folder)
-        for distribution in _distributions(folder):
-            if distribution.key not in seen:
-                seen[distribution.key] = distribution.folder_version
-                found += distribution.entry_points()
+        for name in _metadata_folders(folder):
+            raw, _, rest = name.rpartition(".")[0].partition("-")
+            key = normalised(raw)
+            if key in versions:
+                continue
+            versions[key] = rest.partition("-")[0]
+            # Most distributions have no entry points: asking is cheaper than an exception for each of them.
+            if os.access(f"{folder}/{name}/entry_points.txt", os.R_OK):
+                found += _entry_points(f"{folder}/{name}", folder, key, versions[key])
     for entry in _other_finders(path):
-        if entry.distribution.lower() not in seen:
+        if entry.distribution.lower() not in versions:
             found.append(entry)
-    return Installed(found, seen)
+    return Installed(found, versions)
 
 
-class _Distribution(NamedTuple):
-    key: str
-    """The normalised name (PEP 503)."""
-    metadata: str
-    folder: str
-
-    @property
-    def folder_version(self) -> str:
-        return self.metadata.rpartition("/")[2].rpartition(".")[0].partition("-")[2].partition("-")[0]
-
-    def entry_points(self) -> Iterator[EntryPoint]:
-        text = _read(f"{self.metadata}/entry_points.txt")
-        if PROJECT in text:
-            groups = list(_parse(text))
-            if groups:
-                name, version = self._headers()
-                for group, entry, value in groups:
-                    yield EntryPoint(entry, value, group, name, version, self.folder)
-
-    def _headers(self) -> tuple[str, str]:
-        """Name and version as the metadata has them, what the folder's name says where it has none."""
-        values = {"name": self.key, "version": self.folder_version or "unknown"}
-        for line in (_read(f"{self.metadata}/METADATA") or _read(f"{self.metadata}/PKG-INFO")).splitlines():
-            if not line.strip():
-                break
-            key, colon, value = line.partition(":")
-            if colon and key.lower() in values:
-                values[key.lower()] = value.strip()
-        return values["name"], values["version"]
-
-
-def _distributions(folder: str) -> Iterator[_Distribution]:
+def _metadata_folders(folder: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith((".dist-info", ".egg-info")))
+            return sorted(entry.name for entry in entries if entry.name.endswith((".dist-info", ".egg-info")))
     except OSError:  # not a folder: zip files are asked through importlib.metadata below
-        return
-    for name in names:
-        yield _Distribution(normalised(name.rpartition(".")[0].partition("-")[0]), f"{folder}/{name}", folder)
+        return []
+
+
+def _entry_points(metadata: str, folder: str, key: str, version: str) -> Iterator[EntryPoint]:
+    text = _read(f"{metadata}/entry_points.txt")
+    groups = list(_parse(text)) if PROJECT in text else []
+    if groups:
+        distribution, exact = _headers(metadata, key, version)
+        for group, name, value in groups:
+            yield EntryPoint(name, value, group, distribution, exact, folder)
+
+
+def _headers(metadata: str, key: str, version: str) -> tuple[str, str]:
+    """Name and version as the metadata has them, what the folder's name says where it has none."""
+    values = {"name": key, "version": version or "unknown"}
+    for line in (_read(f"{metadata}/METADATA") or _read(f"{metadata}/PKG-INFO")).splitlines():
+        if not line.strip():
+            break
+        field, colon, value = line.partition(":")
+        if colon and field.lower() in values:
+            values[field.lower()] = value.strip()
+    return values["name"], values["version"]
 
 
 def normalised(name: str) -> str:
     """A distribution's name as indexes compare it: ``Pywatt_SQLite`` is ``pywatt-sqlite``."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    if "." in name or "__" in name or "-" in name:
+        name = re.sub(r"[-_.]+", "-", name)
+    return name.replace("_", "-").lower()
 
 
 def _read(file: str) -> str:
