@@ -9,20 +9,23 @@ from pywatt_core.protocol.messages import Secret
 from pywatt_core.redaction import register
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from .logs import Journal
     from .project import ModulePlan
+    from .sources import SecretSources
 
 
 class SecretDesk:
-    """Answers `get_secret` from the configured sources. `fetch` raises `SecretNotFound` or another `SecretError`."""
+    """Answers `get_secret` from the configured sources."""
 
-    def __init__(self, fetch: Callable[[str], Awaitable[str]], journal: Journal, *, way_out: str) -> None:
-        self._fetch = fetch
+    def __init__(self, sources: SecretSources, journal: Journal, *, way_out: str) -> None:
+        self._sources = sources
         self._journal = journal
         self._way_out = way_out
         """How to provide a missing secret, with ``{name}`` and ``{module}`` in it."""
+
+    async def refresh(self) -> None:
+        """Read the sources again, for a process that starts."""
+        await self._sources.refresh()
 
     async def answer(self, plan: ModulePlan, module_id: str, name: str, *, asked: set[str], starting: bool) -> Secret:
         """The secret, or why there is none to be had; `asked` are the names that this process asked for while it started."""
@@ -32,7 +35,7 @@ class SecretDesk:
         if starting:
             asked.add(name)
         try:
-            value = await self._fetch(name)
+            value = await self._sources.fetch(name)
         except SecretNotFound:
             text = f"it asks for the secret {name!r}, which no source knows: {self._way_out.format(name=name, module=plan.name)}"
         except SecretError as error:

@@ -114,5 +114,6 @@ class Guardian:
             _log.error("the guardian keeps ending: from now on a killed orchestrator may leave processes behind")
             return
         self._starts.add(now)
-        _log.warning("the guardian (pid %d) was ended from outside; a new one takes its place", self._popen.pid)
+        ended = self._popen.pid
         self.start()
+        _log.warning("the guardian (pid %d) was ended from outside; a new one has taken its place", ended)

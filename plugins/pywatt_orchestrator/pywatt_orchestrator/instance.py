@@ -74,6 +74,7 @@ class Instance:
         """What the process now running, or the last one, announced."""
         self.run: Run | None = None
         self.exit_code: int | None = None
+        self._processes = 0
         self._started = 0.0
         self._restarts = Restarts()
         self._task: asyncio.Task[None] | None = None
@@ -206,6 +207,9 @@ class Instance:
 
     async def _one_process(self) -> tuple[Event, str]:
         """From spawn to reaped; says what follows."""
+        if self._processes:
+            await self._around.desk.refresh()
+        self._processes += 1
         self._started = time.monotonic()
         self._well_since: float | None = None
         self._restarts.started(self._started)

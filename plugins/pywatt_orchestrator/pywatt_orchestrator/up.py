@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core.registry import Registry
-from pywatt_core.services.secrets import fetch_from
 
 from .control import ControlServer
 from .desk import SecretDesk
@@ -24,6 +23,7 @@ from .reaper import reap_orphans
 from .rendering import as_json, as_text
 from .run import Surroundings
 from .runtime import RuntimeFolder, claim
+from .sources import SecretSources
 from .states import State
 from .supervisor import Supervisor
 
@@ -92,14 +92,16 @@ class _Orchestrator:
         registry = Registry.discover(self._settings)
         for warning in self._settings.warnings:
             self._journal.say(warning, level="warning")
-        sources = await registry.open_secret_sources(stack, self._settings, OURSELVES)
+        sources = SecretSources(lambda opened: registry.open_secret_sources(opened, self._settings, OURSELVES), self._journal)
+        stack.push_async_callback(sources.close)
+        await sources.open()
         gateway = Gateway(self._project.gateway)
         stack.push_async_callback(gateway.close)
         await gateway.start()
         around = Surroundings(
             journal=self._journal,
             guardian=guardian,
-            desk=SecretDesk(fetch_from(sources), self._journal, way_out=WAY_OUT.format(dotenv=self._settings.folder / ".env")),
+            desk=SecretDesk(sources, self._journal, way_out=WAY_OUT.format(dotenv=self._settings.folder / ".env")),
             api=_url(gateway),
             environ=os.environ,
         )

@@ -168,7 +168,18 @@ class Project:
     def left_behind(self) -> list[str]:
         """What should be gone when nothing runs: files in the runtime folder, processes of this project."""
         files = [str(path) for path in self.runtime.rglob("*")]
-        return files + [f"process {pid}: {name}" for pid, name in processes_below(self.folder)]
+        return files + [f"process {pid}: {name}" for pid, name in self.processes()]
+
+    def processes(self) -> list[tuple[int, str]]:
+        """Everything that runs because of this project: modules by their working folder, the rest by their environment."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                with contextlib.suppress(OSError):
+                    ours = f"XDG_RUNTIME_DIR={self.runtime}".encode() in (entry / "environ").read_bytes()
+                    if ours or (entry / "cwd").readlink() == self.folder:
+                        found.append((int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")))
+        return found
 
     async def nothing_left(self) -> None:
         """Wait until nothing is left behind."""
@@ -186,7 +197,7 @@ class Project:
             await self.process.wait()
         for reader in self._readers:
             reader.cancel()
-        for pid, _ in processes_below(self.folder):
+        for pid, _ in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -196,15 +207,6 @@ def toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + " }"
     return json.dumps(value)
-
-
-def processes_below(folder: Path) -> Iterator[tuple[int, str]]:
-    """Processes whose working folder is `folder`, the zombies left out: what an orchestrator there has started."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with contextlib.suppress(OSError):
-                if (entry / "cwd").readlink() == folder:
-                    yield int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
 @pytest.fixture

@@ -70,7 +70,9 @@ def test_a_cleaned_text_is_one_line_without_controls(text: str) -> None:
 
 def test_a_structured_event_keeps_its_level_time_and_fields() -> None:
     record = read('{"timestamp":"2026-01-01T00:00:00Z","level":"WARNING","message":"slow","request_id":"r1","seconds":1.5}')
-    assert record == Record(timestamp="2026-01-01T00:00:00Z", module="users", level="warning", message="slow", fields={"request_id": "r1", "seconds": 1.5})
+    assert record == Record(
+        timestamp="2026-01-01T00:00:00Z", module="users", level="warning", message="slow", fields={"request_id": "r1", "seconds": 1.5}
+    )
 
 
 def test_an_event_of_the_rust_sdk_is_understood() -> None:
@@ -78,7 +80,9 @@ def test_an_event_of_the_rust_sdk_is_understood() -> None:
     assert (record.level, record.message, record.fields) == ("info", "started", {"target": "demo", "port": 8080})
 
 
-@pytest.mark.parametrize("line", ["{not json}", "[1]", '{"level":"INFO"}', '{"message":"no level"}', "{" * 5000 + "}" * 5000, "{\"level\":1,\"message\":2}"])
+@pytest.mark.parametrize(
+    "line", ["{not json}", "[1]", '{"level":"INFO"}', '{"message":"no level"}', "{" * 5000 + "}" * 5000, '{"level":1,"message":2}']
+)
 def test_whatever_is_no_structured_event_is_shown_as_text(line: str) -> None:
     record = read(line)
     assert (record.stream, record.message, record.timestamp) == ("stderr", line, NOW)
