@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from .. import telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
 
     from ..interfaces import PlainReply
 
@@ -70,15 +70,16 @@ class Arrival:
 NOTHING_SAID = Arrival()
 
 
-def arrival(headers: Mapping[str, str]) -> Arrival:
-    """Read `headers` (lower-case names). Call it only where the sender is believed.
+@lru_cache(maxsize=1024)
+def arrival(prefix: str = "", client: str = "", scheme: str = "", host: str = "") -> Arrival:
+    """Read the values of ``X-Forwarded-Prefix``, ``-For``, ``-Proto`` and ``-Host``. Call it only where the sender is believed.
 
     Of several addresses the last counts: it is the one that the believed sender saw itself, the others were told to it.
     """
-    prefix = headers.get("x-forwarded-prefix", "").strip().rstrip("/")
-    client = headers.get("x-forwarded-for", "").rpartition(",")[2].strip().strip("[]")
-    scheme = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
-    host = headers.get("x-forwarded-host", "").rpartition(",")[2].strip()
+    prefix = prefix.strip().rstrip("/")
+    client = client.rpartition(",")[2].strip().strip("[]")
+    scheme = scheme.rpartition(",")[2].strip().lower()
+    host = host.rpartition(",")[2].strip()
     return Arrival(
         prefix if PREFIX.fullmatch(prefix) else "",
         client if ADDRESS.fullmatch(client) else "",
@@ -87,10 +88,10 @@ def arrival(headers: Mapping[str, str]) -> Arrival:
     )
 
 
-def named(request_id: str | None, traceparent: str | None) -> AbstractContextManager[object]:
+def named(request_id: str | None, traceparent: str | None) -> telemetry.context:
     """Bind the request's id (made here where it has none that can be logged) and its trace id to what is logged."""
     known = request_id if telemetry.valid_request_id(request_id) else telemetry.new_request_id()
-    trace = telemetry.parse_traceparent(traceparent)
+    trace = telemetry.parse_traceparent(traceparent) if traceparent else None
     return telemetry.context(request_id=known, trace_id=trace.trace_id if trace else None)
 
 

@@ -9,10 +9,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from .arrival import NOTHING_SAID, Arrival, ExtraRoutes, arrival, below, clean_prefix, figures, named
+from .arrival import ExtraRoutes, arrival, below, clean_prefix, figures, named
 
 if TYPE_CHECKING:
     from ..interfaces import ServerOptions
+    from .arrival import Arrival
     from .asgi import AsgiApp, Event, Receive, Scope, Send
 
 logger = logging.getLogger("pywatt.http")
@@ -27,7 +28,8 @@ CLOSED = -1
 """The status of a WebSocket that the application has closed."""
 
 BASIC = frozenset({b"x-request-id", b"traceparent"})
-FORWARDED = BASIC | {b"x-forwarded-prefix", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
+SAID = (b"x-forwarded-prefix", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+FORWARDED = BASIC.union(SAID, (b"host",))
 
 
 class AsgiFront:
@@ -62,24 +64,31 @@ class AsgiFront:
         self.cutting = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        said = {name: value.decode("latin-1") for name, value in scope["headers"] if name in self._wanted}
+        said: dict[bytes, str] = {}
+        wanted = self._wanted
+        for name, value in scope["headers"]:
+            if name in wanted:
+                said[name] = value.decode("latin-1")
         path = scope["path"]
         with named(said.get(b"x-request-id"), said.get(b"traceparent")):
-            if scope["type"] == "http" and path in self.extra:
+            if path in self.extra and scope["type"] == "http":
                 await self._answer(scope, send)
             elif (rest := below(self._prefix, path)) is None:
                 await _refuse(scope, send)
             else:
                 self._place(scope, rest, said)
-                call = Call(self, scope, receive, send)
-                self.calls.add(call)
-                began = perf_counter()
-                try:
-                    await call.run(self._app)
-                finally:
-                    self.calls.discard(call)
-                    if scope["type"] == "http":
-                        figures.count(scope["method"], call.status or 500, perf_counter() - began)
+                await self._call(scope, receive, send)
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = Call(self, scope, receive, send)
+        self.calls.add(call)
+        began = perf_counter()
+        try:
+            await call.run(self._app)
+        finally:
+            self.calls.discard(call)
+            if scope["type"] == "http":
+                figures.count(scope["method"], call.status or 500, perf_counter() - began)
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         status, headers, body = self.extra.answer(scope["path"], scope["method"])
@@ -87,29 +96,31 @@ class AsgiFront:
 
     def _place(self, scope: Scope, rest: str, said: dict[bytes, str]) -> None:
         """Say in the scope where the application stands: `path` contains `root_path`, as the specification has it."""
-        told = arrival({name.decode(): value for name, value in said.items()}) if self._believing else NOTHING_SAID
-        root = told.prefix + self._prefix
+        root = self._prefix
+        if self._believing:
+            told = arrival(*[said.get(name, "") for name in SAID])
+            root = told.prefix + root
+            _believe(scope, told, said.get(b"host"))
         if root:
             raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
             if rest == "/" and not raw_path.endswith(b"/"):
                 raw_path += b"/"
-            scope["raw_path"] = told.prefix.encode() + raw_path
+            scope["raw_path"] = root[: len(root) - len(self._prefix)].encode() + raw_path
             scope["root_path"] = root
             scope["path"] = root + rest
-        _believe(scope, told)
         scope["state"] = {**scope.get("state", {}), **self.lifespan_state}
         scope[STATE_KEY] = self._state
 
 
-def _believe(scope: Scope, told: Arrival) -> None:
+def _believe(scope: Scope, told: Arrival, host: str | None) -> None:
     if told.client:
         scope["client"] = (told.client, 0)
     if told.scheme:
         secure = told.scheme == "https"
         scope["scheme"] = ("wss" if secure else "ws") if scope["type"] == "websocket" else told.scheme
-    if told.host:
-        host = told.host.encode("latin-1")
-        scope["headers"] = [(b"host", host), *((name, value) for name, value in scope["headers"] if name != b"host")]
+    if told.host and told.host != host:
+        others = [header for header in scope["headers"] if header[0] != b"host"]
+        scope["headers"] = [(b"host", told.host.encode("latin-1")), *others]
 
 
 async def _refuse(scope: Scope, send: Send) -> None:

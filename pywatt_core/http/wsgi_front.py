@@ -8,7 +8,7 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from .arrival import Arrival, ExtraRoutes, arrival, below, clean_prefix, figures, named
+from .arrival import NOTHING_SAID, ExtraRoutes, arrival, below, clean_prefix, figures, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,12 +21,7 @@ logger = logging.getLogger("pywatt.http")
 STATE_KEY = "pywatt.state"
 """Where the module's `AppState` is found in the environ of every request."""
 
-FORWARDED = {
-    "HTTP_X_FORWARDED_PREFIX": "x-forwarded-prefix",
-    "HTTP_X_FORWARDED_FOR": "x-forwarded-for",
-    "HTTP_X_FORWARDED_PROTO": "x-forwarded-proto",
-    "HTTP_X_FORWARDED_HOST": "x-forwarded-host",
-}
+SAID = ("HTTP_X_FORWARDED_PREFIX", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
 
 
 class WsgiFront:
@@ -67,9 +62,7 @@ class WsgiFront:
 
     def _place(self, environ: Environ, rest: str) -> None:
         """Say in the environ where the application stands: SCRIPT_NAME is what PATH_INFO no longer has."""
-        told = Arrival()
-        if self._believing:
-            told = arrival({name: environ[key] for key, name in FORWARDED.items() if key in environ})
+        told = arrival(*[environ.get(key, "") for key in SAID]) if self._believing else NOTHING_SAID
         environ["SCRIPT_NAME"] = told.prefix + self._prefix
         environ["PATH_INFO"] = rest
         environ[STATE_KEY] = self._state

@@ -40,26 +40,26 @@ def test_paths_stand_under_a_prefix() -> None:
     ("headers", "said"),
     [
         ({}, Arrival()),
-        ({"x-forwarded-prefix": "/shop"}, Arrival(prefix="/shop")),
-        ({"x-forwarded-prefix": "/a/b/"}, Arrival(prefix="/a/b")),
-        ({"x-forwarded-prefix": "/"}, Arrival()),
-        ({"x-forwarded-prefix": "shop"}, Arrival()),
-        ({"x-forwarded-prefix": "/a b"}, Arrival()),
-        ({"x-forwarded-prefix": "//evil.example"}, Arrival()),
-        ({"x-forwarded-prefix": "/a\r\nx: y"}, Arrival()),
-        ({"x-forwarded-for": "203.0.113.9"}, Arrival(client="203.0.113.9")),
-        ({"x-forwarded-for": "10.0.0.1, 203.0.113.9"}, Arrival(client="203.0.113.9")),
-        ({"x-forwarded-for": "[2001:db8::1]"}, Arrival(client="2001:db8::1")),
-        ({"x-forwarded-for": "<script>"}, Arrival()),
-        ({"x-forwarded-proto": "HTTPS"}, Arrival(scheme="https")),
-        ({"x-forwarded-proto": "javascript"}, Arrival()),
-        ({"x-forwarded-host": "shop.example:8443"}, Arrival(host="shop.example:8443")),
-        ({"x-forwarded-host": "[2001:db8::1]:80"}, Arrival(host="[2001:db8::1]:80")),
-        ({"x-forwarded-host": "a/b"}, Arrival()),
+        ({"prefix": "/shop"}, Arrival(prefix="/shop")),
+        ({"prefix": "/a/b/"}, Arrival(prefix="/a/b")),
+        ({"prefix": "/"}, Arrival()),
+        ({"prefix": "shop"}, Arrival()),
+        ({"prefix": "/a b"}, Arrival()),
+        ({"prefix": "//evil.example"}, Arrival()),
+        ({"prefix": "/a\r\nx: y"}, Arrival()),
+        ({"client": "203.0.113.9"}, Arrival(client="203.0.113.9")),
+        ({"client": "10.0.0.1, 203.0.113.9"}, Arrival(client="203.0.113.9")),
+        ({"client": "[2001:db8::1]"}, Arrival(client="2001:db8::1")),
+        ({"client": "<script>"}, Arrival()),
+        ({"scheme": "HTTPS"}, Arrival(scheme="https")),
+        ({"scheme": "javascript"}, Arrival()),
+        ({"host": "shop.example:8443"}, Arrival(host="shop.example:8443")),
+        ({"host": "[2001:db8::1]:80"}, Arrival(host="[2001:db8::1]:80")),
+        ({"host": "a/b"}, Arrival()),
     ],
 )
 def test_what_the_gateway_says(headers: dict[str, str], said: Arrival) -> None:
-    assert arrival(headers) == said
+    assert arrival(**headers) == said
 
 
 def test_a_request_is_known_by_the_name_that_it_brings() -> None:
