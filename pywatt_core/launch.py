@@ -26,8 +26,8 @@ def main() -> NoReturn:
     from .running import exit_with, is_orchestrated, run
 
     with exit_with():
-        if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-            raise ConfigError("usage: python -m pywatt_core.launch FILE[:NAME]")
+        if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+            raise ConfigError("usage: python -m pywatt_core.launch FILE[:NAME] [ARGUMENT]...")
         file, _, name = sys.argv[1].partition(":")
         wire = None
         if is_orchestrated(os.environ):
@@ -45,7 +45,7 @@ def load(file: str) -> ModuleType:
     path = os.path.abspath(file)  # noqa: PTH100
     stem = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122
     sys.path[0] = os.path.dirname(path)  # noqa: PTH120
-    sys.argv = [path]
+    sys.argv = [path, *sys.argv[2:]]
     name = (
         stem
         if stem.isidentifier() and stem not in sys.modules and stem not in sys.stdlib_module_names
