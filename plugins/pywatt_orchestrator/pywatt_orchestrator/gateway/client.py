@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from email.utils import formatdate
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, cast
 
 from .heads import HEAD_END, NO_BODY, Refused, header_lines
@@ -175,7 +176,7 @@ class ClientConnection(Intake, asyncio.Protocol):
             self._note_special(request)
         if self.gateway.recorder is not None:
             self.module = self.instance = ""
-            self.began = asyncio.get_running_loop().time()
+            self.began = perf_counter()
         self.gateway.dispatch(self, request)
         return self._conversation is not None
 
@@ -320,7 +321,7 @@ class ClientConnection(Intake, asyncio.Protocol):
     def _record(self, status: int) -> None:
         recorder = self.gateway.recorder
         if recorder is not None:
-            recorder.add(self, status, asyncio.get_running_loop().time() - self.began)
+            recorder.add(self, status, perf_counter() - self.began)
 
     def _close(self) -> None:
         """Close, after the client has had time to read the answer where it still sends."""

@@ -36,6 +36,8 @@ RESPONSE_LINES = re.compile(
 )
 
 VERSIONS = {b"HTTP/1.1": False, b"HTTP/1.0": True}
+METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)?")
+"""What httptools knows are names of this form, but it skips line ends before them."""
 HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)(/[^?]*)?(\?.*)?", re.DOTALL)
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*")
@@ -230,6 +232,8 @@ def parse_request(data: bytes, max_headers: int, max_target: int) -> RequestHead
         raise Refused(400, "the request line must be a method, a target and a version with one space between them")
     head = RequestHead()
     head.method, target, version = parts
+    if METHOD.fullmatch(head.method) is None:
+        raise Refused(400, "the request line must begin with a method in capital letters")
     http10 = VERSIONS.get(version)
     if http10 is None:
         raise Refused(505 if version.startswith(b"HTTP/") else 400, "the gateway speaks HTTP/1.1 and HTTP/1.0")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -96,7 +98,7 @@ class Responder(Protocol):
 class UpstreamConnection(asyncio.Protocol):
     """One connection to one instance, used by one request at a time."""
 
-    __slots__ = ("idle_since", "made", "pool", "transport", "user")
+    __slots__ = ("counted", "idle_since", "made", "pool", "transport", "user")
     transport: asyncio.Transport
 
     def __init__(self, pool: Pool) -> None:
@@ -104,6 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.user: Responder | None = None
         self.idle_since = 0.0
         self.made = False
+        self.counted = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
@@ -189,22 +192,15 @@ class Pool:
             self._wake()
 
     async def _connect(self) -> UpstreamConnection:
-        loop = asyncio.get_running_loop()
         connection = UpstreamConnection(self)
         self.size += 1
         try:
             async with asyncio.timeout(self.connect_timeout):
-                if isinstance(self.address, UnixAddress):
-                    path = self.address.path
-                    await loop.create_unix_connection(lambda: connection, f"\0{path[1:]}" if path.startswith("@") else path)
-                else:
-                    await loop.create_connection(lambda: connection, self.address.host, self.address.port)
+                await _open(self.address, connection)
         except BaseException:
             if connection.made:
                 connection.discard()
-            else:
-                self.size -= 1
-                self._wake()
+            self.lost(connection)
             raise
         return connection
 
@@ -223,11 +219,13 @@ class Pool:
         self._idle.append(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
-        """It is closed; one that waits may open another."""
-        self.size -= 1
-        if connection in self._idle:
-            self._idle.remove(connection)
-        self._wake()
+        """It is closed; one that waits may open another. (uvloop does not always report a connection whose opening was cancelled.)"""
+        if connection.counted:
+            connection.counted = False
+            self.size -= 1
+            if connection in self._idle:
+                self._idle.remove(connection)
+            self._wake()
 
     def _wake(self) -> None:
         while self._waiting:
@@ -246,3 +244,18 @@ class Pool:
         self.closed = True
         while self._idle:
             self._idle.pop().transport.close()
+
+
+async def _open(address: TcpAddress | UnixAddress, connection: UpstreamConnection) -> None:
+    loop = asyncio.get_running_loop()
+    if not isinstance(address, UnixAddress):
+        await loop.create_connection(lambda: connection, address.host, address.port)
+    elif not address.path.startswith("@"):
+        await loop.create_unix_connection(lambda: connection, address.path)
+    else:  # an abstract name, which uvloop cannot connect to by itself
+        with contextlib.ExitStack() as stack:
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            sock.setblocking(False)
+            await loop.sock_connect(sock, f"\0{address.path[1:]}")
+            await loop.create_unix_connection(lambda: connection, sock=sock)
+            stack.pop_all()

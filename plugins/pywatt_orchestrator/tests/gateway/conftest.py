@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from pywatt_core.protocol.values import TcpAddress, UnixAddress
 from pywatt_orchestrator.gateway import Gateway, GatewayOptions, Instance, ModuleRoutes, RouteTable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from pathlib import Path
 
 PATIENCE = 20.0
@@ -264,6 +265,25 @@ class Stage:
         async with asyncio.timeout(PATIENCE):
             while not condition():
                 await asyncio.sleep(0.001)
+
+
+LOOPS = ["asyncio", "uvloop"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Coroutine tests run on either event loop: their transports are not the same."""
+    if inspect.iscoroutinefunction(metafunc.function):
+        metafunc.fixturenames.append("loop_kind")
+        metafunc.parametrize("loop_kind", LOOPS, indirect=True)
+
+
+@pytest.fixture
+def loop_kind(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "uvloop":
+        uvloop = pytest.importorskip("uvloop", reason="uvloop comes with the extra pywatt-orchestrator[fast]")
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    yield request.param
+    asyncio.set_event_loop_policy(None)
 
 
 @pytest.fixture

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+import h11
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pywatt_orchestrator.gateway.heads import BadResponse, Heads, Refused, header_lines, parse_request, parse_response
 
@@ -79,7 +82,14 @@ REFUSED = {
     "space at the end": (request(first="GET / HTTP/1.1 "), 400, "one space"),
     "space in the target": (request(first="GET /a b HTTP/1.1"), 400, "one space"),
     "unknown method": (request(first="BREW / HTTP/1.1"), 400, "malformed"),
-    "lower-case method": (request(first="get / HTTP/1.1"), 400, "malformed"),
+    "lower-case method": (request(first="get / HTTP/1.1"), 400, "capital letters"),
+    "LF before the method": (b"\n" + request(), 400, "capital letters"),
+    "CR LF and LF before the method": (b"\r\n\n" + request(), 400, "capital letters"),
+    "CR before the method": (b"\r" + request(), 400, "capital letters"),
+    "two empty lines before the method": (b"\r\n\r\n" + request(), 400, "request line"),
+    "tab in the target": (request(first="GET /a\tb HTTP/1.1"), 400, "malformed"),
+    "control character in the target": (request(first="GET /a\x01 HTTP/1.1"), 400, "malformed"),
+    "DEL in the query": (request(first="GET /a?\x7f HTTP/1.1"), 400, "malformed"),
     "non-ASCII target": (request(first="GET /\xe9 HTTP/1.1"), 400, "malformed"),
     "CONNECT": (request(first="CONNECT x:443 HTTP/1.1"), 405, "CONNECT"),
     "asterisk for GET": (request(first="GET * HTTP/1.1"), 400, "malformed|begin with /"),
@@ -242,6 +252,46 @@ def test_ids_are_believed_only_where_they_are_well_formed(lines: list[str], requ
     head = parse(request(*lines))
     assert (head.request_id, head.traceparent) == (request_id, traceparent)
     assert b"request-id" not in head.kept.lower() and b"trace" not in head.kept
+
+
+NASTY = st.sampled_from(
+    [b"\r", b"\n", b"\r\n", b" ", b"\t", b":", b"\0", b"\x0b", b"\x7f", b"\xff", b",", b";", b"0", b"a", b"chunked", b"Host: y\r\n"]
+)
+WHOLE = [
+    request("Content-Length: 3", "Accept: */*", first="POST /a/b?c=d HTTP/1.1"),
+    request("Transfer-Encoding: chunked", "Connection: keep-alive", first="PUT /a HTTP/1.1"),
+    request("Connection: close, x-a", "X-A: b", "Cookie: a=b; c=d"),
+    request(first="GET http://x/a HTTP/1.1"),
+    b"\r\n" + request(first="GET /a HTTP/1.0"),
+]
+
+
+@given(st.sampled_from(WHOLE), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 3), NASTY), min_size=1, max_size=3))
+@settings(max_examples=1000, deadline=None)
+def test_whatever_is_accepted_is_forwarded_so_that_a_stricter_parser_reads_the_same(
+    data: bytes, changes: list[tuple[int, int, bytes]]
+) -> None:
+    for place, removed, added in changes:
+        place %= len(data)
+        data = data[:place] + added + data[place + removed :]
+    end = data.find(b"\r\n\r\n", 1)
+    try:
+        head = parse(data[: end + 4])
+    except Refused:
+        return
+    lines = (head.method + b" " + head.path + head.query + b" HTTP/1.1").join((b"", head.kept))
+    if head.host is None:
+        lines += b"\r\nHost: ours"
+    strict = h11.Connection(h11.SERVER)
+    strict.receive_data(lines + b"\r\n\r\n" + (b"0\r\n\r\n" if head.chunked else b"x" * (head.length or 0)))
+    event = strict.next_event()
+    assert isinstance(event, h11.Request)
+    assert (event.method, event.target) == (head.method, head.path + head.query)
+    names = [name for name, _ in event.headers]
+    assert names.count(b"host") == 1 and b"connection" not in names
+    while not isinstance(event := strict.next_event(), h11.EndOfMessage):
+        assert isinstance(event, h11.Data)
+    assert strict.trailing_data == (b"", False)
 
 
 # ── responses ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import Any
 
 import pytest
@@ -61,10 +62,11 @@ async def test_a_unix_socket_is_reached_by_path_and_by_abstract_name(stage: Any,
         connection = await Pool(module.address, 1, 1.0).acquire()
         connection.discard()
     name = f"pywatt-test-{id(stage)}"
-    server = await asyncio.start_unix_server(lambda reader, writer: writer.close(), f"\0{name}")
-    connection = await Pool(UnixAddress(f"@{name}"), 1, 1.0).acquire()
-    connection.discard()
-    server.close()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0{name}")
+        listener.listen()
+        connection = await Pool(UnixAddress(f"@{name}"), 1, 1.0).acquire()
+        connection.discard()
 
 
 async def test_no_more_connections_than_the_limit_and_the_next_waits_its_turn(stage: Any) -> None:
