@@ -43,7 +43,7 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     """``"up"`` or ``"run"``."""
 
 
-def base_folder(environ: Mapping[str, str], uid: int) -> Path:
+def user_folder(environ: Mapping[str, str], uid: int) -> Path:
     """The folder that holds one runtime folder a project, for one user."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/"):
@@ -56,7 +56,7 @@ def base_folder(environ: Mapping[str, str], uid: int) -> Path:
 def runtime_path(project: Path, *, environ: Mapping[str, str] | None = None, uid: int | None = None) -> Path:
     """Where the runtime folder of `project` is, whether or not it exists."""
     digest = hashlib.sha256(os.fsencode(project.resolve())).hexdigest()[:8]
-    return base_folder(os.environ if environ is None else environ, os.getuid() if uid is None else uid) / digest
+    return user_folder(os.environ if environ is None else environ, os.getuid() if uid is None else uid) / digest
 
 
 class RuntimeFolder:
@@ -186,7 +186,7 @@ def is_alive(pid: int) -> bool:
 
 def running(*, environ: Mapping[str, str] | None = None) -> Iterator[tuple[Path, Holder]]:
     """Runtime folders of this user whose orchestrator lives."""
-    base = base_folder(os.environ if environ is None else environ, os.getuid())
+    base = user_folder(os.environ if environ is None else environ, os.getuid())
     with contextlib.suppress(OSError):
         for folder in sorted(base.iterdir()):
             holder = read_holder(folder)

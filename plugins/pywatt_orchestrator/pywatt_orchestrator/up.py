@@ -40,6 +40,8 @@ GATEWAY_FIRST = 0.5
 """Seconds that requests under way get before the modules are told to stop; they drain their own part after that."""
 GATEWAY_DRAIN = 10.0
 """Seconds that the front door waits for requests under way in all."""
+REAP_EVERY = 1.0
+"""Seconds between two looks for ended orphans, as PID 1 only."""
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -147,8 +149,8 @@ class _Orchestrator:
             loop.add_signal_handler(number, self._signal, number)
             stack.callback(loop.remove_signal_handler, number)
         if os.getpid() == 1:
-            loop.add_signal_handler(signal.SIGCHLD, self._reap)
-            stack.callback(loop.remove_signal_handler, signal.SIGCHLD)
+            reaping = asyncio.create_task(self._reap(), name="reaping orphans")
+            stack.callback(reaping.cancel)
 
     def _signal(self, number: int) -> None:
         self._signals += 1
@@ -159,13 +161,19 @@ class _Orchestrator:
             self._journal.say(f"{signal.Signals(number).name} again: every module is ended at once", level="warning")
             self._supervisor.kill_at_once()
 
-    def _reap(self) -> None:
-        """We are PID 1 of a container: orphans are ours to reap, our own children are reaped by those who wait for them."""
+    async def _reap(self) -> None:
+        """We are PID 1 of a container: orphans are ours to reap. (By the clock: uvloop lets nobody have SIGCHLD.)"""
+        while True:
+            await asyncio.sleep(REAP_EVERY)
+            reap_orphans(self._own_children())
+
+    def _own_children(self) -> set[int]:
+        """Those that somebody waits for already."""
         runs = [instance.run for instance in self._supervisor.instances()] if self._supervisor is not None else []
         ours = {run.child.pid for run in runs if run is not None and run.child is not None}
         if self._guardian is not None and self._guardian.pid is not None:
             ours.add(self._guardian.pid)
-        reap_orphans(ours)
+        return ours
 
     def _take_logging(self, stack: AsyncExitStack) -> None:
         root = logging.getLogger()

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,11 @@ class Project:
 
     # ── its life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def start(self, *arguments: str, command: str = "up") -> None:
-        """Start it without waiting for anything."""
+    async def start(self, *arguments: str, command: str = "up", prefix: Sequence[str] = ()) -> None:
+        """Start it, by way of the program `prefix` where one is given, without waiting for anything."""
         options = ["--port", "0", "--json"] if command in ("up", "run") else []
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", LAUNCHER, command, *arguments, *options,
+            *prefix, sys.executable, "-c", LAUNCHER, command, *arguments, *options,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
             cwd=self.folder, env=self.environ, start_new_session=True, limit=2**26,
         )  # fmt: skip

@@ -150,6 +150,10 @@ def main():
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             case "child":
                 subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({argument})"])
+            case "orphan":
+                # A grandchild in a session of its own, whose parent ends first: it becomes a child of PID 1.
+                orphan = f"import os, time; os.fork() and os._exit(0); os.setsid(); time.sleep({argument}); os.write(2, b'orphan ends\\n')"
+                subprocess.run([sys.executable, "-c", orphan], check=True)
             case "block":
                 while True:
                     signal.pause()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pywatt_core.errors import ConfigError, ServerError
-from pywatt_orchestrator.runtime import MAX_SOCKET_PATH, base_folder, claim, read_holder, running, runtime_path
+from pywatt_orchestrator.runtime import MAX_SOCKET_PATH, claim, read_holder, running, runtime_path, user_folder
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def test_the_folder_is_private_and_named_by_the_projects_path(environ: dict[str,
 
 
 def test_without_a_runtime_directory_of_this_user_it_is_in_tmp(tmp_path: Path) -> None:
-    assert base_folder({}, 1234) == Path("/tmp/pywatt-1234")
-    assert base_folder({"XDG_RUNTIME_DIR": str(tmp_path)}, os.getuid() + 1) == Path(f"/tmp/pywatt-{os.getuid() + 1}")
-    assert base_folder({"XDG_RUNTIME_DIR": "relative"}, 1) == Path("/tmp/pywatt-1")
+    assert user_folder({}, 1234) == Path("/tmp/pywatt-1234")
+    assert user_folder({"XDG_RUNTIME_DIR": str(tmp_path)}, os.getuid() + 1) == Path(f"/tmp/pywatt-{os.getuid() + 1}")
+    assert user_folder({"XDG_RUNTIME_DIR": "relative"}, 1) == Path("/tmp/pywatt-1")
 
 
 def test_a_second_one_is_refused_and_told_the_pid_of_the_first(environ: dict[str, str], tmp_path: Path) -> None:

@@ -1,0 +1,174 @@
+"""The stream of log lines: redacted, attributed, bounded, readable by people and programs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import threading
+
+import pytest
+
+from pywatt_core.redaction import register
+from pywatt_orchestrator.lines import Record
+from pywatt_orchestrator.logs import Journal, Pump, Source
+from pywatt_orchestrator.output import MAX_QUEUED, Output
+from pywatt_orchestrator.rendering import as_json, as_text
+
+
+async def test_every_line_is_redacted_before_anybody_sees_it() -> None:
+    seen: list[Record] = []
+    journal = Journal(seen.append)
+    source = Source(journal, "users")
+    register("canary-secret-1", name="X")
+    source.feed(b"plain canary-secret-1\n")
+    source.feed(b'{"level":"INFO","message":"m","value":"canary\\u002dsecret-1","exception":"a\\ncanary-secret-1"}\n')
+    source.feed(b"canary-\x1b[0msecret-1 torn apart by a colour\n")
+    source.stray("stray canary-secret-1")
+    journal.say("said canary-secret-1", module="users", detail="canary-secret-1")
+    assert len(seen) == 5
+    assert "canary" not in "".join(as_json(record) + as_text(record) for record in [*seen, *journal.last(["users"], 9)])
+
+
+async def test_the_last_lines_of_several_instances_come_in_their_order() -> None:
+    journal = Journal()
+    one, two = Source(journal, "users.1"), Source(journal, "users.2")
+    for number in range(3):
+        one.feed(b"one %d\n" % number)
+        two.feed(b"two %d\n" % number)
+    assert [record.message for record in journal.last(["users.1", "users.2"], 4)] == ["one 1", "two 1", "one 2", "two 2"]
+    assert journal.last(["users.1"], 0) == []
+
+
+async def test_a_follower_sees_what_comes_until_it_leaves() -> None:
+    journal = Journal()
+    seen: list[str] = []
+    leave = journal.follow(lambda record: seen.append(record.message))
+    journal.say("one")
+    leave()
+    leave()
+    journal.say("two")
+    assert seen == ["one"]
+
+
+async def test_what_stands_after_the_last_line_end_is_shown_when_the_pipe_closes() -> None:
+    journal = Journal()
+    reading, writing = os.pipe()
+    pump = Pump(Source(journal, "users"))
+    await asyncio.get_running_loop().connect_read_pipe(lambda: pump, os.fdopen(reading, "rb", buffering=0))
+    os.write(writing, b"whole\r\nhalf")
+    os.close(writing)
+    await pump.ended
+    assert [record.message for record in journal.last(["users"], 9)] == ["whole", "half"]
+
+
+async def test_loggings_own_events_join_the_stream_from_any_thread_with_their_traceback() -> None:
+    seen: list[Record] = []
+    arrived = asyncio.Event()
+
+    def show(record: Record) -> None:
+        seen.append(record)
+        arrived.set()
+
+    logger = logging.Logger("pywatt_orchestrator.guard")
+    logger.addHandler(Journal(show).forward_logging())
+
+    def elsewhere() -> None:
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            logger.exception("it failed")
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    await arrived.wait()
+    thread.join()
+    assert (seen[0].module, seen[0].level, seen[0].message) == ("pywatt", "error", "it failed")
+    assert "ValueError: boom" in seen[0].trace
+
+
+def test_a_reader_that_reads_nothing_costs_lines_and_never_time() -> None:
+    reading, writing = os.pipe()
+    output = Output(writing, notice=lambda count: f"{count} dropped")
+    line = "x" * 1000
+    for _ in range(2 * MAX_QUEUED // 1000):
+        output.write(line)
+    output.close(timeout=0.1)
+    received = b""
+    drained = threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(reading, 65536), b"")], daemon=True)
+    received += os.read(reading, 100)
+    assert received == b"x" * 100
+    drained.start()
+    output.close(timeout=20)
+    os.close(writing)
+    drained.join(20)
+    os.close(reading)
+
+
+def test_lines_that_were_dropped_are_counted_in_the_stream() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    output = Output(writing, notice=lambda count: f"{count} dropped")
+    line, count = "x" * 1000, MAX_QUEUED // 500
+    for _ in range(count):
+        output.write(line)
+    received = bytearray()
+    done = threading.Thread(target=lambda: [received.extend(data) for data in iter(lambda: os.read(reading, 65536), b"")])
+    done.start()
+    output.close(timeout=20)
+    os.close(writing)
+    done.join(20)
+    os.close(reading)
+    lines = received.decode().split()
+    assert int(lines[-2]) == count - lines.count(line)
+
+
+def test_nobody_reading_any_more_is_no_reason_to_stop() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    output = Output(writing, notice=str)
+    for _ in range(10):
+        output.write("unread")
+    output.close()
+    os.close(writing)
+
+
+RECORD = Record(
+    timestamp="2026-01-31T12:00:01.123456Z",
+    module="users",
+    level="warning",
+    message="slow",
+    fields={"ms": 7, "path": "/a b", "target": "x"},
+    trace="E\nF",
+)
+
+
+def test_the_text_form_is_for_people() -> None:
+    assert (
+        as_text(RECORD, width=8)
+        == '12:00:01.123 users    WARNING slow ms=7 path="/a b"\n12:00:01.123 users      | E\n12:00:01.123 users      | F'
+    )
+
+
+def test_every_line_of_the_text_form_carries_the_modules_name() -> None:
+    assert all("users" in line for line in as_text(RECORD).split("\n"))
+
+
+def test_the_json_form_is_one_line_for_programs() -> None:
+    assert json.loads(as_json(RECORD)) == {
+        "timestamp": "2026-01-31T12:00:01.123456Z",
+        "module": "users",
+        "level": "warning",
+        "message": "slow",
+        "exception": "E\nF",
+        "ms": 7,
+        "path": "/a b",
+        "target": "x",
+    }
+    assert "\n" not in as_json(RECORD)
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_colours_are_ours_alone(colour: bool) -> None:
+    assert ("\x1b[" in as_text(RECORD, colour=colour)) is colour
