@@ -36,7 +36,7 @@ def bare() -> tuple[Callable[[bytes], Any], Callable[[Any], bytes]]:
         fields: list[Any] = [
             (f.name, f.type if op in LINES else Any, *([] if f.required else [None])) for f in msgspec.structs.fields(kind)
         ]
-        structs.append(msgspec.defstruct(kind.__name__, fields, tag_field="op", tag=op, frozen=True, kw_only=True))
+        structs.append(msgspec.defstruct(kind.__name__, fields, tag_field="op", tag=op, frozen=True, gc=False, kw_only=True))
     return msgspec.json.Decoder(reduce(or_, structs)).decode, msgspec.json.Encoder().encode
 
 
@@ -51,7 +51,8 @@ def pydantic_peer() -> tuple[Callable[[bytes], Any], Callable[[Any], bytes]]:
         }
         fields["op"] = (Literal[op], op)
         models.append(create_model(kind.__name__, **fields))
-    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[reduce(or_, models), Field(discriminator="op")])
+    union: Any = Annotated[reduce(or_, models), Field(discriminator="op")]
+    adapter: TypeAdapter[Any] = TypeAdapter(union)
 
     def encode(model: BaseModel) -> bytes:
         return model.model_dump_json().encode()

@@ -37,7 +37,8 @@ FROM_MODULE = [
 ]  # fmt: skip
 FROM_ORCHESTRATOR = [
     "init", "secret", "rotated", "shutdown", "register_service_provider_response", "discover_service_providers_response",
-    "service_response", "service_operation_result", "http_request", "port_response", "routed_module_message", "routed_module_response", "heartbeat",
+    "service_response", "service_operation_result", "http_request", "port_response",
+    "routed_module_message", "routed_module_response", "heartbeat",
 ]  # fmt: skip
 
 
