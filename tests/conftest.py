@@ -46,7 +46,7 @@ class FakeSite:
 
     def run(self, *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """``pywatt ARGUMENTS`` in a process that has these distributions first on its path."""
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("PYWATT")}
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("PYWATT") and name != "PYTHONUNBUFFERED"}
         variables |= {"PYTHONPATH": str(self.folder), "COLUMNS": "200", **(environ or {})}
         return subprocess.run(
             [sys.executable, "-m", "pywatt_core.cli.main", *arguments],

@@ -43,6 +43,7 @@ class Plugin:
     def pywatt_register_sections(self) -> list[TopSection]:
         return [
             TopSection("modules", "test_checking_tables:ModuleTable", named=True, overlays=True),
+            TopSection("jobs", "test_checking_tables:ModuleTable", named=True, overlays=True),
             TopSection("extra", "test_checking_tables:ModuleTable"),
             TopSection("ghost", "no_such_module:Options"),
         ]
@@ -171,6 +172,12 @@ def test_a_look_at_the_whole_project_checks_them_and_what_they_overlay(tmp_path:
         ("modules.users.caches.main.use", "pywatt.toml:9"),
         ("modules.other.runn", "pywatt.toml:11"),
     ]
+
+
+def test_sections_that_overlay_each_other_are_looked_into_once(tmp_path: Path, registry: Registry) -> None:
+    text = "[modules.users.extra]\nmode = 'c'\n[modules.users.jobs.inner]\nrunn = 'x'\n[jobs.one.extra]\nmode = 'd'\n[jobs.one.modules.x]\n"
+    problems, _ = registry.problems(loaded(tmp_path, text))
+    assert [problem.path for problem in problems] == ["modules.users.extra.mode", "jobs.one.extra.mode"]
 
 
 def test_a_section_whose_options_cannot_be_imported_is_the_plugins_fault(tmp_path: Path, registry: Registry) -> None:
