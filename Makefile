@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 DEPENDENCIES := $(VENV)/.dependencies
 PACKAGES := $(VENV)/.packages
 FIND_PYTHON = PYTHON="$(PYTHON)" sh tools/find-python
-CHECKED := pywatt_core $(wildcard plugins/*/pywatt_*) tools benchmarks examples
+CHECKED := pywatt_core $(wildcard plugins/*/pywatt_*) tools benchmarks examples conftest.py hatch_build.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test check lint types guards bench wheels docs constraints clean

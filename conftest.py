@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tools import test_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+# Properties hold however slow the machine is; in CI they are tried on the same inputs each time.
+settings.register_profile("pywatt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ci" if os.environ.get("CI") else "pywatt")
 
 
 def pytest_report_header() -> str | None:
