@@ -24,6 +24,9 @@ POLL = 0.005
 """Seconds between two looks at the open connections while draining."""
 
 
+FRESH_GRACE = 0.1
+"""Seconds that a connection without a request so far is kept while draining: its first request is most likely on the way."""
+
 ACCEPT_ROUNDS = 200
 """Rounds of the loop that accepting what is waiting may take, before the socket is closed all the same."""
 
@@ -134,10 +137,13 @@ class Listener:
 
     async def idle(self) -> None:
         """End every connection, an idle one at once, the others after their responses; return once nothing is left."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + FRESH_GRACE
         told: set[Any] = set()
         while self.connections or self.requests:
             for connection in self.connections - told:
-                if not _readable(connection.transport.get_extra_info("socket")):  # else it becomes a request, and is answered
+                fresh = getattr(connection, "cycle", self) is None and loop.time() < until
+                if not fresh and not _readable(connection.transport.get_extra_info("socket")):
                     told.add(connection)
                     connection.shutdown()
             await asyncio.sleep(POLL)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from waitress import wasyncore  # type: ignore[import-untyped]
@@ -37,6 +38,9 @@ CONNECTIONS = 1000
 TICK = 1.0
 """Seconds between two rounds of the loop where nothing happens."""
 
+FRESH_GRACE = 0.1
+"""Seconds that a connection without a request so far is kept while draining: its first request is most likely on the way."""
+
 POLL = 0.005
 """Seconds between two looks at threads that are to end."""
 
@@ -59,6 +63,11 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         return not self.requests and self.request is None and not self.total_outbufs_len
 
     @property
+    def fresh(self) -> bool:
+        """The client has not sent anything yet."""
+        return bool(self.last_activity == self.creation_time)
+
+    @property
     def unread(self) -> bool:
         """The client has sent something that was not read yet."""
         try:
@@ -78,6 +87,7 @@ class Listener:
         self._thread: threading.Thread | None = None
         self._idle: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._keep_fresh_until = 0.0
 
     def open(self, listener: socket.socket) -> None:
         """Accept from `listener`, which is closed again by `stop_accepting`. Raises `ServerError` where waitress cannot start."""
@@ -118,8 +128,13 @@ class Listener:
     def _drain_step(self) -> None:
         # Only what was idle before the step, and read nothing in it, is closed: a request that the kernel has is answered.
         idle = [channel for channel in self._server.active_channels.values() if channel.idle]
-        wasyncore.poll2(0.0 if idle else TICK, self._map)
-        self._close_channels([channel for channel in idle if channel.idle])
+        if time.monotonic() < self._keep_fresh_until:
+            ready = [channel for channel in idle if not channel.fresh]
+            patience = 0.0 if ready else POLL if idle else TICK
+        else:
+            ready, patience = idle, 0.0 if idle else TICK
+        wasyncore.poll2(patience, self._map)
+        self._close_channels([channel for channel in ready if channel.idle])
 
     def _close_channels(self, channels: list[Any]) -> None:
         for channel in channels:
@@ -147,6 +162,7 @@ class Listener:
             if len(self._map) == before:
                 break
         wasyncore.dispatcher.close(self._server)
+        self._keep_fresh_until = time.monotonic() + FRESH_GRACE
         self._server.draining = True
 
     def cut(self) -> None:

@@ -116,6 +116,29 @@ class LifeContract(ServerSubject):
                     answer += piece
                 assert answer.endswith(b"hello")
 
+    async def test_a_successor_on_the_same_socket_takes_over_without_a_failed_request(self, place: Place) -> None:
+        asked = 0
+        over = False
+
+        async def client() -> None:
+            nonlocal asked
+            while not over:
+                assert (await fetch(place.address, "GET", "/hello")).text == "hello"
+                asked += 1
+
+        first, second = self.server(), self.server()
+        await first.start(place.listener.dup())
+        clients = [asyncio.create_task(client()) for _ in range(8)]
+        await until(lambda: asked >= 50, "the first server answers nobody")
+        await second.start(place.listener.dup())
+        assert await first.drain(DEADLINE)
+        await first.close()
+        reached = asked + 50
+        await until(lambda: asked >= reached, "the second server answers nobody")
+        over = True
+        await asyncio.gather(*clients)
+        await second.close()
+
     async def test_requests_in_the_pipeline_are_answered_as_well(self, place: Place) -> None:
         probe = Probe()
         async with self.served(place, probe) as server, streaming(place.address) as stream:
