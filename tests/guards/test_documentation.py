@@ -17,15 +17,14 @@ import sys
 import tomllib
 from functools import cache
 from itertools import groupby
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pywatt_core.interfaces import Context
 from tools.docs import Block, blocks, prepare, sources
 from tools.environment import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TEXT = {"", "text", "ini", "dockerfile", "http", "sql", "diff", "html", "yaml", "rust", "systemd", "makefile"}
 SHELL = {"sh", "console", "bash", "shell"}
@@ -132,6 +131,17 @@ def python_problem(arguments: list[str]) -> str:
 def test_the_commands_of_shell_blocks_exist(block: Block) -> None:
     problems = [problem for words in commands(block) if (problem := command_problem(words))]
     assert not problems, f"{block.where}: {'; '.join(problems)}"
+
+
+async def test_the_recipe_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
+    namespace: dict[str, Any] = {"__name__": "pywatt_credentials"}
+    recipe = next(block for block in blocks(Path("README.md")) if "@hookimpl" in block.text)
+    exec(compile(recipe.text, recipe.where, "exec"), namespace)
+    (tmp_path / "API_KEY").write_text("canary", encoding="utf-8")
+    (provider,) = namespace["pywatt_register_secret_sources"]()
+    async with provider.open(provider.options(folder=str(tmp_path)), Context(module_id="test", section="secrets.main")) as source:
+        assert await source.get("API_KEY") == "canary"
+        assert await source.get("OTHER") is None
 
 
 def test_every_block_says_what_it_is() -> None:
