@@ -66,7 +66,7 @@ def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("block", [block for block in ALL if block.language == "python" and block.note], ids=lambda block: block.where)
 def test_python_blocks_that_do_not_run_say_why_and_compile(block: Block) -> None:
     assert re.fullmatch(r"notest: \S.{9,}", block.note), f"{block.where}: the note is `notest: REASON`"
-    compile(block.text, block.where, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    compile(block.text, block.where, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
 @pytest.mark.parametrize("block", [block for block in ALL if block.language in {"toml", "json"}], ids=lambda block: block.where)
@@ -136,7 +136,7 @@ def test_the_commands_of_shell_blocks_exist(block: Block) -> None:
 async def test_the_recipe_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
     namespace: dict[str, Any] = {"__name__": "pywatt_credentials"}
     recipe = next(block for block in blocks(Path("README.md")) if "@hookimpl" in block.text)
-    exec(compile(recipe.text, recipe.where, "exec"), namespace)
+    exec(compile(recipe.text, recipe.where, "exec", dont_inherit=True), namespace)
     (tmp_path / "API_KEY").write_text("canary", encoding="utf-8")
     (provider,) = namespace["pywatt_register_secret_sources"]()
     async with provider.open(provider.options(folder=str(tmp_path)), Context(module_id="test", section="secrets.main")) as source:
