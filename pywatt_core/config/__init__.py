@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .names import CORE, KINDS
     from .problems import Problem, nearest, raise_problems, report, suggestion
     from .secret_references import reference, references, resolve, settings_references
-    from .sections import check_section, is_secret_type, option_fields
+    from .sections import check_section, is_secret_type, option_fields, secret_options
     from .selection import PluginSelection
     from .settings import ModuleOptions, Section, Settings
 
@@ -26,7 +26,7 @@ _HOMES = {
     "names": "CORE KINDS",
     "problems": "Problem nearest raise_problems report suggestion",
     "secret_references": "reference references resolve settings_references",
-    "sections": "check_section is_secret_type option_fields",
+    "sections": "check_section is_secret_type option_fields secret_options",
     "selection": "PluginSelection",
     "settings": "ModuleOptions Section Settings",
 }
@@ -56,6 +56,7 @@ __all__ = [
     "references",
     "report",
     "resolve",
+    "secret_options",
     "settings_references",
     "suggestion",
 ]

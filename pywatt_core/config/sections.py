@@ -179,10 +179,30 @@ def members(wanted: Any) -> list[Any]:
 
 
 def is_secret_type(wanted: Any) -> bool:
-    """Whether values of this type are secret whatever their source."""
+    """Whether values of this type are secret whatever their source; a list of secrets is secret."""
     from ..redaction import Secret
 
-    return any((typing.get_origin(member) or member) is Secret for member in members(wanted))
+    return Secret in inner_types(wanted)
+
+
+def inner_types(wanted: Any) -> list[Any]:
+    """Every type that a type is made of: ``list[Secret] | None`` is made of Secret and None."""
+    arguments = [one for one in typing.get_args(wanted) if one is not Ellipsis]
+    if typing.get_origin(wanted) is typing.Annotated:
+        arguments = arguments[:1]
+    return [inner for one in arguments for inner in inner_types(one)] if arguments else [wanted]
+
+
+def secret_options(options: type[Any], path: str) -> dict[str, bool]:
+    """For every option of a dataclass, those of nested tables included: its dotted path and whether its value is secret."""
+    paths: dict[str, bool] = {}
+    for name, (_, wanted) in option_fields(options).items():
+        here = f"{path}.{name}"
+        paths[here] = is_secret_type(wanted)
+        for inner in inner_types(wanted):
+            if isinstance(inner, type) and is_dataclass(inner) and inner is not options:
+                paths.update(secret_options(inner, here))
+    return paths
 
 
 def _is_path(member: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ from ..config import (
     Section,
     Settings,
     check_section,
-    is_secret_type,
     load,
     option_fields,
     raise_problems,
     reference,
+    secret_options,
     suggestion,
 )
 from ..config.loading import overlaid
@@ -127,41 +127,54 @@ def _examine_overlay(registry: Registry, settings: Settings, path: str, own: Ite
 
 def _warn_of_literals(values: Mapping[str, Any], options: type[Any], path: str, origin: Callable[[str], str], found: Findings) -> None:
     """Secrets that stand in the configuration itself are hidden from now on, and the operator is told."""
-    for name, (_, wanted) in option_fields(options).items():
-        value = values.get(name)
-        if not isinstance(value, str) or not value or reference(value) is not None:
+    secret = secret_options(options, path)
+    for here, value in _texts(values, path):
+        if not value or reference(value) is not None or not (secret.get(here, False) or url_password(value)):
             continue
-        secret = is_secret_type(wanted)
-        if secret or url_password(value):
-            hide(value, f"{path}.{name}")
-            where = origin(f"{path}.{name}")
-            if not where.startswith("environment"):
-                what = "is a secret in plain text" if secret else "holds a password in plain text"
-                found.warnings.append(
-                    f'{path}.{name} ({where}) {what}; better: {name} = "secret:NAME", with NAME in the environment or in .env'
-                )
+        hide(value, here)
+        where, name = origin(here), here.rpartition(".")[2]
+        if not where.startswith("environment"):
+            what = "is a secret in plain text" if secret.get(here) else "holds a password in plain text"
+            found.warnings.append(f'{here} ({where}) {what}; better: {name} = "secret:NAME", with NAME in the environment or in .env')
 
 
-def secret_paths(registry: Registry, settings: Settings) -> dict[str, bool]:
-    """What `Registry.secret_paths` promises."""
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every text inside a value, with the path of the option that it belongs to."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(inner, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner, path)
+
+
+def secret_paths(registry: Registry, settings: Settings, *, nested: bool = False) -> dict[str, bool]:
+    """What `Registry.secret_paths` promises; `nested` as in `examine`."""
     paths: dict[str, bool] = {}
-
-    def add(options: type[Any], path: str) -> None:
-        for name, (_, wanted) in option_fields(options).items():
-            paths[f"{path}.{name}"] = is_secret_type(wanted)
-
     for kind, known in KINDS.items():
         providers = registry.providers(kind)
         for section in settings.sections(known.section).values() if known.section else ():
             if section.use in providers:
-                add(providers[section.use].options, section.path)
+                paths.update(_known(providers[section.use].options, section.path))
     for top in registry.sections().values():
         table = settings.extra.get(top.name, {})
         try:
             options = registry.section_options(top)
-            option_fields(options)
+            own = option_fields(options)
         except PluginError:  # the check says what is wrong with it
             continue
         for path in [f"{top.name}.{name}" for name in table] if top.named else [top.name]:
-            add(options, path)
+            paths.update(secret_options(options, path))
+            if top.overlays and not nested:
+                effective = load(init=overlaid(settings, path, own=own, omit={top.name, "secrets"}), defer=True)
+                paths.update({f"{path}.{below}": known for below, known in secret_paths(registry, effective, nested=True).items()})
     return paths
+
+
+def _known(options: type[Any], path: str) -> dict[str, bool]:
+    try:
+        return secret_options(options, path)
+    except PluginError:  # the check says what is wrong with it
+        return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -20,8 +20,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replica:
+    host: str = ""
+    key: Secret | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
     path: str = "x"
+    replica: Replica | None = None
+    replicas: list[Replica] = field(default_factory=list)
+    pins: list[Secret] = field(default_factory=list)
     dsn: str = ""
     password: Secret | None = None
     size: int = 1
@@ -101,6 +110,14 @@ mode = "c"
         "caches.main.use (pywatt.toml:10): unknown cache provider 'redis'; installed: memory. Install it: pip install pywatt-redis" in text
     )
     assert "databse (pywatt.toml:11): unknown section. Did you mean 'databases'?" in text
+
+
+def test_a_misspelt_section_in_a_variable_is_named_by_the_variable(registry: Registry) -> None:
+    settings = load(start="/", environ={"PYWATT__DATABSES__MAIN__USE": "thing"}, defer=True)
+    with pytest.raises(
+        ConfigError, match=r"databses \(environment PYWATT__DATABSES__MAIN__USE\): unknown section. Did you mean 'databases'\?"
+    ):
+        registry.check(settings)
 
 
 def test_a_sound_configuration_has_no_warnings(tmp_path: Path, registry: Registry) -> None:
@@ -196,6 +213,28 @@ def test_which_paths_are_secret_is_known_from_the_types(tmp_path: Path, registry
     assert paths["extra.run"] is False
     assert "databases.gone.password" not in paths
     assert settings.redacted(paths)["modules"]["users"]["secrets"]["value"] == ["A"]
+
+
+def test_secrets_inside_tables_lists_and_overlays_are_hidden_and_warned_about(tmp_path: Path, registry: Registry) -> None:
+    text = """\
+[databases.main]
+use = "thing"
+replica = { host = "a", key = "inner-canary-1" }
+replicas = [{ host = "b", key = "inner-canary-2" }]
+pins = ["inner-canary-3"]
+[modules.users.databases.main]
+replica = { key = "inner-canary-4" }
+pins = ["inner-canary-5"]
+"""
+    settings = loaded(tmp_path, text)
+    shown = settings.redacted(registry.secret_paths(settings))
+    assert "canary" not in str(shown)
+    assert shown["databases"]["main"]["replica"]["host"]["value"] == "a"
+    assert shown["databases"]["main"]["replicas"]["value"] == [{"host": "b", "key": "[REDACTED]"}]
+    warnings = " ".join(registry.check(settings))
+    for path in ("databases.main.replica.key", "databases.main.replicas.key", "databases.main.pins"):
+        assert f"{path} (pywatt.toml:" in warnings
+    assert redact("inner-canary-1 inner-canary-2 inner-canary-3") == "[REDACTED] [REDACTED] [REDACTED]"
 
 
 def test_discovering_checks_and_logs_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
