@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .heads import RequestHead
     from .server import Gateway
     from .tunnel import Tunnel
+    from .upstream import Instance
 
 LINGER = 2.0
 """Seconds that a client gets to read an error reply while it still sends: closing at once could destroy the reply."""
@@ -28,6 +29,11 @@ SIGNATURE = b"\r\nServer: pywatt\r\nX-Request-ID: "
 
 class Conversation(Protocol):
     """Whoever answers the current request."""
+
+    @property
+    def instance(self) -> Instance | None:
+        """The instance that was asked last."""
+        ...
 
     def start(self) -> None: ...
     def body_received(self, payload: bytes) -> None: ...
@@ -42,33 +48,36 @@ class ClientConnection(Intake, asyncio.Protocol):
     """One client. What is set in `request_begun` belongs to the request that is being answered."""
 
     transport: asyncio.Transport
-    deadline = NEVER
-    """The loop's time after which `timed_out` is called."""
-    reading_paused = False
-    writing_paused = False
-    _conversation: Conversation | None = None
-
-    keep_alive = False
-    """Whether the connection stays when the request has been answered."""
-    request_id = b""
-    trace = b""
-    """The header lines that place the request in a trace, each after its CRLF."""
-    special = b""
-    """Header lines that few requests need, each after its CRLF."""
-    upgrade = b""
-    """The protocol that the client asks to change to."""
-    status = 0
-    """Of the response, once it has begun."""
-    sent = 0
-    """Bytes of the response."""
-    module = instance = ""
-    """Who was asked."""
-    began = 0.0
-    _continue_due = False
+    peer: str
+    local_host: bytes
+    forwarded: bytes
+    """The header lines that say where requests of this connection come from, each after its CRLF."""
 
     def __init__(self, gateway: Gateway) -> None:
         super().__init__(gateway.options, gateway.request_heads)
         self.gateway = gateway
+        self.deadline = NEVER
+        """The loop's time after which `timed_out` is called."""
+        self.reading_paused = False
+        self.writing_paused = False
+        self._conversation: Conversation | None = None
+        self.keep_alive = False
+        """Whether the connection stays when the request has been answered."""
+        self.request_id = b""
+        self.trace = b""
+        """The header lines that place the request in a trace, each after its CRLF."""
+        self.special = b""
+        """Header lines that few requests need, each after its CRLF."""
+        self.upgrade = b""
+        """The protocol that the client asks to change to."""
+        self._continue_due = False
+        self.status = 0
+        """Of the response, once it has begun."""
+        self.sent = 0
+        """Bytes of the response."""
+        self.module = ""
+        """Who would have been asked, where nobody was."""
+        self._began = 0.0
 
     # ── the connection ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -93,10 +102,10 @@ class ClientConnection(Intake, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone, or was sent away."""
         self.gateway.forget(self)
-        conversation, self._conversation = self._conversation, None
-        if conversation is not None:
-            conversation.client_lost()
+        if self._conversation is not None:
+            self._conversation.client_lost()
             self._record(self.status or 499)
+            self._conversation = None
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
@@ -175,8 +184,8 @@ class ClientConnection(Intake, asyncio.Protocol):
             self._identify(request)
             self._note_special(request)
         if self.gateway.recorder is not None:
-            self.module = self.instance = ""
-            self.began = perf_counter()
+            self.module = ""
+            self._began = perf_counter()
         self.gateway.dispatch(self, request)
         return self._conversation is not None
 
@@ -264,9 +273,9 @@ class ClientConnection(Intake, asyncio.Protocol):
 
     def answered(self) -> None:
         """The response is complete: go on with the next request, or close."""
-        self._conversation = None
         if self.gateway.recorder is not None:
             self._record(self.status)
+        self._conversation = None
         if not self.keep_alive or (self.gateway.draining and not self._held):
             self._close()
             return
@@ -310,7 +319,7 @@ class ClientConnection(Intake, asyncio.Protocol):
             if self.complete:  # that is, the one before this: this one has not been read so far as to be a request
                 self.request = UNREAD
             self.status = 0
-            self.module = self.instance = ""
+            self.module = ""
             self._identify(self.request)
         self.complete = self.keep_alive = False
         if self.status:
@@ -321,7 +330,8 @@ class ClientConnection(Intake, asyncio.Protocol):
     def _record(self, status: int) -> None:
         recorder = self.gateway.recorder
         if recorder is not None:
-            recorder.add(self, status, perf_counter() - self.began)
+            instance = self._conversation.instance if self._conversation is not None else None
+            recorder.add(self, status, perf_counter() - self._began, instance)
 
     def _close(self) -> None:
         """Close, after the client has had time to read the answer where it still sends."""

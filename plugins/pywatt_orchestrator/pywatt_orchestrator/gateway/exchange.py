@@ -13,7 +13,7 @@ from .upstream import least_busy
 
 if TYPE_CHECKING:
     from .client import ClientConnection
-    from .heads import ResponseHead
+    from .heads import RequestHead, ResponseHead
     from .options import GatewayOptions
     from .routing import Match
     from .upstream import Instance, UpstreamConnection
@@ -44,29 +44,51 @@ class Exchange:
     `response_received` and `upstream_*`. It ends with exactly one of `ClientConnection.answered`, `problem`, `reset`.
     """
 
-    instance: Instance | None = None
-    _connection: UpstreamConnection | None = None
-    _begun = False
-    """Whether the head of the response has been forwarded."""
-    _reusable = False
+    __slots__ = (
+        "_begun",
+        "_body",
+        "_client",
+        "_connection",
+        "_counted",
+        "_held",
+        "_match",
+        "_partial",
+        "_rechunk",
+        "_request",
+        "_retried",
+        "_reusable",
+        "_silence",
+        "_task",
+        "_unsent",
+        "instance",
+    )
     _body: LengthBody | ChunkedBody | EndlessBody
-    _partial = b""
-    _rechunk = False
-    """Whether the client gets the body in chunks."""
-    _held = False
-    """Whether reading from the module is paused."""
     _silence: float
     """Seconds that the module may be silent, once it has begun to answer."""
-    _retried = False
-    _task: asyncio.Task[None] | None = None
 
-    def __init__(self, client: ClientConnection, match: Match) -> None:
+    def __init__(self, client: ClientConnection, match: Match, request: RequestHead) -> None:
         self._client = client
         self._match = match
-        self._request = client.request
-        self._silence = client.options.response_timeout
+        self._request = request
+        self.instance: Instance | None = None
+        """The one that was asked last."""
+        self._counted = False
+        """Whether it counts this exchange as in flight."""
+        self._connection: UpstreamConnection | None = None
+        self._task: asyncio.Task[None] | None = None
         self._unsent: bytes | None = b""
         """What has to be sent to an instance, or could have to be sent again; None where that is no longer possible."""
+        self._retried = False
+        self._partial = b""
+        """The beginning of the response's head."""
+        self._begun = False
+        """Whether the head of the response has been forwarded."""
+        self._rechunk = False
+        """Whether the client gets the body in chunks."""
+        self._reusable = False
+        """Whether the connection may be used again after the response."""
+        self._held = False
+        """Whether reading from the module is paused."""
 
     # ── towards the module ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -80,15 +102,20 @@ class Exchange:
         instance = least_busy(match.module.instances)
         connection = instance.pool.take() if instance is not None and instance.pool is not None else None
         if instance is not None and connection is not None:
-            self._choose(instance)
+            self._enter(instance)
             self._attach(connection)
         else:
             self._acquire(instance, None)
 
-    def _choose(self, instance: Instance) -> None:
+    def _enter(self, instance: Instance) -> None:
         self.instance = instance
+        self._counted = True
         instance.in_flight += 1
-        self._client.instance = instance.id
+
+    def _leave(self) -> None:
+        if self._counted and self.instance is not None:
+            self._counted = False
+            self.instance.in_flight -= 1
 
     def _acquire(self, first: Instance | None, avoid: Instance | None) -> None:
         self._client.expect_nothing()
@@ -104,7 +131,7 @@ class Exchange:
                     instance = first or await client.gateway.ready_instance(name, avoid)
                     if instance is None:
                         break
-                    self._choose(instance)
+                    self._enter(instance)
                     try:
                         connection = await instance.connection()
                     except OSError:
@@ -252,11 +279,11 @@ class Exchange:
     def _switch(self, head: ResponseHead, rest: bytes) -> None:
         """The module agrees to change protocols: from here on bytes are passed on unread."""
         client, connection = self._client, self._connection
-        if not client.upgrade or not head.upgrade or connection is None:
+        if not client.upgrade or not head.upgrade or connection is None or self.instance is None:
             raise BadResponse("it changes to another protocol unasked")
         lines = b"\r\nConnection: upgrade\r\nUpgrade: " + head.upgrade + client.last_lines()
         client.respond(101, b"".join((head.start, lines, rest)))
-        client.begin_tunnel(Tunnel(client, connection, self._leave))
+        client.begin_tunnel(Tunnel(client, connection, self.instance))
 
     # ── what can go wrong ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -272,9 +299,8 @@ class Exchange:
                 self._break_off()
         elif self._unsent is not None and not self._partial and not self._retried and self._request.method in IDEMPOTENT:
             self._retried = True
-            failed = self.instance
             self._leave()
-            self._acquire(None, failed)
+            self._acquire(None, self.instance)
         else:
             self._fail(502, f"module {self._match.module.name} closed the connection before it answered")
 
@@ -297,7 +323,7 @@ class Exchange:
         if self._held and self._connection is not None:
             self._held = False
             self._connection.transport.resume_reading()
-            self._client.expect_within(self._silence)
+            self._client.expect_within(self._silence if self._begun else self._client.options.response_timeout)
 
     def client_lost(self) -> None:
         """The client is gone: closing the connection is how a module is told to stop."""
@@ -336,8 +362,3 @@ class Exchange:
             self._connection.discard()
             self._connection = None
         self._leave()
-
-    def _leave(self) -> None:
-        if self.instance is not None:
-            self.instance.in_flight -= 1
-            self.instance = None

@@ -43,18 +43,18 @@ class Intake:
     A subclass says what happens with them: `request_begun`, then `body_part` for each part, `body_ended`; or `refuse`.
     """
 
-    request = UNREAD
-    """The request that is being received or answered."""
-    complete = True
-    """Whether it has been received to its end."""
     _body: LengthBody | ChunkedBody
-    _body_size = 0
-    _held = b""
 
     def __init__(self, options: GatewayOptions, heads: Heads[RequestHead]) -> None:
         self.options = options
+        self.request = UNREAD
+        """The request that is being received or answered."""
+        self.complete = True
+        """Whether it has been received to its end."""
         self._heads = heads
         self._partial = bytearray()
+        self._body_size = 0
+        self._held = b""
         self._receive: Callable[[bytes], None] = self._head_received
 
     @property

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .client import ClientConnection
     from .routing import Match
+    from .upstream import Instance
 
 logger = logging.getLogger("pywatt.gateway")
 
@@ -28,6 +29,7 @@ SET_BY_US = OF_THE_CONNECTION | {"content-length", "server", "x-request-id"}
 class LinkExchange:
     """Collects the request, hands it over, and sends the response, which comes whole as well."""
 
+    instance: Instance | None = None
     _size = 0
     _task: asyncio.Task[None] | None = None
 
@@ -95,7 +97,7 @@ class LinkExchange:
         carry = instance.http_request
         if carry is None:
             raise NotReady(f"module {name} has begun to serve a port; ask again")
-        client.instance = instance.id
+        self.instance = instance
         instance.in_flight += 1
         try:
             async with asyncio.timeout(client.options.response_timeout):

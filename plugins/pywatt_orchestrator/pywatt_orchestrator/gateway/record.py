@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pywatt_core.telemetry.series import Counter, Histogram
 
     from .client import ClientConnection
+    from .upstream import Instance
 
 logger = logging.getLogger("pywatt.access")
 
@@ -43,7 +44,7 @@ class Recorder:
             )
             metrics.gauge("pywatt_gateway_connections", "Client connections that are open.").set_function(open_connections)
 
-    def add(self, client: ClientConnection, status: int, seconds: float) -> None:
+    def add(self, client: ClientConnection, status: int, seconds: float, instance: Instance | None) -> None:
         """A request has been answered, or its client has gone (status 499)."""
         if len(self._waiting) >= KEPT:
             self._left_out += 1
@@ -57,7 +58,7 @@ class Recorder:
             client.sent,
             seconds,
             request.route.module.name if request.route is not None else client.module,
-            client.instance,
+            instance.id if instance is not None else "",
             client.request_id,
             client.trace,
         )

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pywatt_core.errors import ConfigError
 
@@ -51,7 +51,8 @@ class ModuleRoutes:
         return frozenset(path.encode() for name, path in paths.items() if path and not exposed & {name, path})
 
 
-class Match(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Match:
     """What the table knows about one path."""
 
     module: ModuleRoutes

@@ -163,7 +163,7 @@ class Gateway:
         """Find who answers the client's request, and let them."""
         match = request.route or self._route(client, request)
         if match is not None:
-            client.converse(LinkExchange(client, match) if match.linked else Exchange(client, match))
+            client.converse(LinkExchange(client, match) if match.linked else Exchange(client, match, request))
 
     def _route(self, client: ClientConnection, request: RequestHead) -> Match | None:
         """Look the request up in the table, and note in it what was found; None where nothing is open to it, which is answered."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .client import ClientConnection
-    from .upstream import UpstreamConnection
+    from .upstream import Instance, UpstreamConnection
 
 
 class Tunnel:
     """Joins a client's connection and a module's until either closes. What was received before that is still delivered."""
 
-    def __init__(self, client: ClientConnection, connection: UpstreamConnection, on_end: Callable[[], None]) -> None:
+    def __init__(self, client: ClientConnection, connection: UpstreamConnection, instance: Instance) -> None:
         self._client = client
         self._connection: UpstreamConnection | None = connection
-        self._on_end = on_end
+        self.instance = instance
+        """Where the tunnel leads; it counts there as one request in flight, until it ends."""
         connection.user = self
 
     def start(self) -> None:
@@ -38,7 +37,7 @@ class Tunnel:
     def upstream_lost(self, error: Exception | None) -> None:
         """The module closed: so do we, after what it sent."""
         self._connection = None
-        self._on_end()
+        self.instance.in_flight -= 1
         if error is None:
             self._client.keep_alive = False
             self._client.answered()
@@ -70,7 +69,7 @@ class Tunnel:
             connection, self._connection = self._connection, None
             connection.user = None
             connection.transport.close()
-            self._on_end()
+            self.instance.in_flight -= 1
 
     def body_finished(self) -> None:
         """A tunnel has no end but that of its connections."""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 class Waiting:
     """Holds a request back until its module announces, as long as `ready_timeout` allows."""
 
+    instance = None
+
     def __init__(self, client: ClientConnection, name: str) -> None:
         self._client = client
         self._name = name
