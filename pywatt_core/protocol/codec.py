@@ -237,7 +237,8 @@ def encode_wrapped(message: HttpResponse, id: str, source: str) -> bytes:
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_UNREAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Unreadable)
+_UNREAD = (msgspec.DecodeError, ValueError, TypeError, RecursionError, Unreadable)
+"""What msgspec and our hooks raise for what they do not take; TypeError for a MessagePack key that cannot be one."""
 
 
 def decoder(sender: Role, code: int = JSON, *, enveloped: bool = False) -> Read:
@@ -322,34 +323,38 @@ def _refuse_extension(code: int, data: memoryview) -> NoReturn:
 
 
 def _msgpack_decoder(sender: Role) -> Read:
-    union = union_of(sender)
+    union: Any = union_of(sender)
+    envelope: Any = Envelope[union]
     read = msgspec.msgpack.Decoder(union, dec_hook=read_value, ext_hook=_refuse_extension).decode
-    read_envelope = msgspec.msgpack.Decoder(Envelope[union], dec_hook=read_value, ext_hook=_refuse_extension).decode  # type: ignore[valid-type]
+    read_envelope = msgspec.msgpack.Decoder(envelope, dec_hook=read_value, ext_hook=_refuse_extension).decode
+    read_any = msgspec.msgpack.Decoder(ext_hook=_refuse_extension).decode
 
     def read_msgpack(data: bytes) -> Any:
         try:
             message = read(data)
-            if type(message) in LOOSE_MEMBERS:
-                _check_loose(message, data)
-            return message
-        except Unreadable:
-            raise
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as error:
-            first = error
+            if type(message) not in LOOSE_MEMBERS:
+                return message
+        except _UNREAD:
+            message = None
         try:
-            envelope = read_envelope(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, ValueError):
-            raise Unreadable(safe_text(first)) from None
-        if type(envelope.content) in LOOSE_MEMBERS:
-            _check_loose(envelope.content, data)
-        return envelope
+            found = message or (read_envelope(data) if data[1:4] == b"\xa2id" or data[1:9] == b"\xa7content" else None)
+        except _UNREAD:
+            found = None
+        if found is None:
+            try:
+                value = read_any(data)
+            except _UNREAD as error:
+                raise Unreadable(safe_text(error)) from None
+            found = read_object(value, sender)
+        _check_loose(found.content if isinstance(found, Envelope | Loose) else found, data)
+        return found
 
     return read_msgpack
 
 
 def _check_loose(message: Message, data: bytes) -> None:
     """Refuse in MessagePack what JSON could not carry on: NaN, infinities, keys that are no text, too deep nesting."""
-    for name in LOOSE_MEMBERS[type(message)]:
+    for name in LOOSE_MEMBERS.get(type(message), ()):
         value = getattr(message, name)
         if value is None:
             continue

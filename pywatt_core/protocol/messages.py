@@ -207,7 +207,7 @@ class RouteToModule(ModuleMessage, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         if not CANONICAL(self.request_id):
-            structs.force_setattr(self, "request_id", canonical_uuid(self.request_id))
+            structs.force_setattr(self, "request_id", canonical_uuid(self.request_id, "request_id"))
 
 
 class HeartbeatAck(ModuleMessage, frozen=True, gc=False):
@@ -344,7 +344,7 @@ class RoutedModuleMessage(OrchestratorMessage, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         if not CANONICAL(self.original_request_id):
-            structs.force_setattr(self, "original_request_id", canonical_uuid(self.original_request_id))
+            structs.force_setattr(self, "original_request_id", canonical_uuid(self.original_request_id, "original_request_id"))
 
 
 class RoutedModuleResponse(OrchestratorMessage, frozen=True, gc=False):
@@ -356,7 +356,7 @@ class RoutedModuleResponse(OrchestratorMessage, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         if not CANONICAL(self.request_id):
-            structs.force_setattr(self, "request_id", canonical_uuid(self.request_id))
+            structs.force_setattr(self, "request_id", canonical_uuid(self.request_id, "request_id"))
 
 
 class Heartbeat(OrchestratorMessage, frozen=True, gc=False):

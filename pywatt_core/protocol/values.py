@@ -63,8 +63,11 @@ _HYPHENATED = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _PLAIN = re.compile(r"[0-9a-fA-F]{32}", re.ASCII).fullmatch
 
 
-def canonical_uuid(text: str) -> str:
-    """The lower-case hyphenated form. Also reads 32 digits, ``{…}`` and ``urn:uuid:…``; raises ValueError for all else."""
+def canonical_uuid(text: str, name: str = "") -> str:
+    """The lower-case hyphenated form. Also reads 32 digits, ``{…}`` and ``urn:uuid:…``.
+
+    Raises ValueError for all else; it says that it is the member `name`.
+    """
     if isinstance(text, str):
         if CANONICAL(text):
             return text
@@ -76,7 +79,7 @@ def canonical_uuid(text: str) -> str:
         if bare is text and _PLAIN(bare):
             bare = bare.lower()
             return f"{bare[:8]}-{bare[8:12]}-{bare[12:16]}-{bare[16:20]}-{bare[20:]}"
-    raise ValueError("Expected a UUID")
+    raise ValueError(f"Expected a UUID in `{name}`" if name else "Expected a UUID")
 
 
 # ── addresses ───────────────────────────────────────────────────────────────────────────────────────────────────────
