@@ -8,7 +8,7 @@ framework.
 
 from __future__ import annotations
 
-from .arrival import AUTH_MARK, ExtraRoutes, below, literal_path, under
+from .arrival import AUTH_MARK, ExtraRoutes, below, clean_prefix, literal_path, under
 from .asgi import Lifespan, call_asgi
 from .asgi_front import AsgiFront
 from .mapping import MAX_BODY, BadRequest, plain
@@ -26,6 +26,7 @@ __all__ = [
     "below",
     "call_asgi",
     "call_wsgi",
+    "clean_prefix",
     "literal_path",
     "plain",
     "under",

@@ -64,6 +64,9 @@ class AsgiFront:
         self.cutting = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
         said: dict[bytes, str] = {}
         wanted = self._wanted
         for name, value in scope["headers"]:

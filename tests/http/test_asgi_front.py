@@ -122,6 +122,17 @@ async def test_an_extra_route_comes_before_the_application_and_outside_the_prefi
     assert (client.status, client.body) == (200, b"fine")
 
 
+async def test_a_lifespan_is_the_applications_affair() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["type"])
+
+    client = Client()
+    await front(app)({"type": "lifespan"}, client.receive, client.send)
+    assert seen == ["lifespan"]
+
+
 async def test_each_request_has_a_copy_of_the_lifespans_state() -> None:
     subject = front()
     subject.lifespan_state = {"pool": 1}

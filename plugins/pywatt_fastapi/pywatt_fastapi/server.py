@@ -6,8 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pywatt_core.errors import ServerError
-from pywatt_core.http import AsgiFront, Lifespan, call_asgi, plain
-from pywatt_core.http.arrival import clean_prefix
+from pywatt_core.http import AsgiFront, Lifespan, below, call_asgi, clean_prefix, plain
 
 from .applications import Application, take_root_path
 from .routes import announced, has_literal
@@ -59,8 +58,8 @@ class StarletteServer:
     def add_route(self, path: str, handler: Callable[[], PlainReply]) -> bool:
         if path in self._front.extra:
             return False
-        below = path.removeprefix(self._prefix) if path == self._prefix or path.startswith(self._prefix + "/") else None
-        if below is not None and has_literal(self._application.inner.routes, below or "/"):
+        rest = below(self._prefix, path)
+        if rest is not None and has_literal(self._application.inner.routes, rest):
             return False
         self._front.extra.add(path, handler)
         return True

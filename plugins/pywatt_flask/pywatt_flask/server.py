@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from waitress.task import ThreadedTaskDispatcher  # type: ignore[import-untyped]
 
 from pywatt_core.errors import ServerError
-from pywatt_core.http import WsgiFront, call_wsgi, plain
-from pywatt_core.http.arrival import clean_prefix
+from pywatt_core.http import WsgiFront, below, call_wsgi, clean_prefix, plain
 
 from .routes import announced, has_literal
 
@@ -107,8 +106,8 @@ class FlaskServer:
     def add_route(self, path: str, handler: Callable[[], PlainReply]) -> bool:
         if path in self._front.extra:
             return False
-        below = path.removeprefix(self._prefix) if path == self._prefix or path.startswith(self._prefix + "/") else None
-        if below is not None and has_literal(self._application, below or "/"):
+        rest = below(self._prefix, path)
+        if rest is not None and has_literal(self._application, rest):
             return False
         self._front.extra.add(path, handler)
         return True
