@@ -15,7 +15,7 @@ import msgspec
 from ..errors import LocalProtocolError
 from .framing import INIT_LIMIT
 from .lenient import Unreadable, _plain_listen, read_value, safe_text, too_deep, unit_name
-from .messages import Announce, Init, TcpAddress, TcpChannel, UnixAddress, listen_address
+from .messages import Init, Message, TcpAddress, TcpChannel, UnixAddress, listen_address
 from .values import socket_address
 
 _KNOWN = frozenset(Init.__struct_fields__) | {"op"}
@@ -118,6 +118,7 @@ def check_init(init: Init, line: bytes) -> None:
     """
     if len(line) > INIT_LIMIT:
         raise LocalProtocolError(f"the init line of {len(line)} bytes is over the limit of {INIT_LIMIT}")
+    check_types(init)
     try:
         decode_init(line)
     except Unreadable as error:
@@ -126,12 +127,15 @@ def check_init(init: Init, line: bytes) -> None:
         raise LocalProtocolError("'init' may not be sent: Expected IP:PORT - at `$.tcp_channel.address`")
 
 
-def check_announce(announce: Announce) -> None:
-    """Refuse to send an announce whose types are wrong. Raises `LocalProtocolError`, which names the field."""
+def check_types(message: Message) -> None:
+    """Refuse to send a message whose types are wrong: worth its while for what is sent once in a life.
+
+    Raises `LocalProtocolError`, which names the field.
+    """
     try:
-        msgspec.convert(msgspec.to_builtins(announce), Announce)
-    except (ValueError, TypeError) as error:
-        raise LocalProtocolError(f"'announce' may not be sent: {safe_text(error)}") from None
+        msgspec.convert(msgspec.to_builtins(message), type(message))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise LocalProtocolError(f"{message.op!r} may not be sent: {safe_text(error)}") from None
 
 
 def _listen(text: str) -> TcpAddress | UnixAddress:

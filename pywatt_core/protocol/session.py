@@ -14,7 +14,7 @@ from .codec import UNWRITABLE, Envelope, Loose, Read, Unreadable, Write, decoder
 from .exchanges import LATE, SecretExchange, Stray
 from .facts import Facts, Problem, Received, id_sequence, own_seed
 from .framing import BASE64, BINARY, INIT_LIMIT, JSON, LINE_LIMIT, MSGPACK, TCP_LIMIT, TOO_LONG, Framing, LengthFraming, LineFraming
-from .initline import check_announce, check_init, decode_init
+from .initline import check_init, check_types, decode_init
 from .messages import MESSAGES, Announce, Init, Message, Metadata, Role
 from .outgoing import Outgoing, is_notification
 from .refusals import refusal_of
@@ -280,7 +280,7 @@ class Session:
         if isinstance(message, Init):
             check_init(message, write(message))
         elif isinstance(message, Announce):
-            check_announce(message)
+            check_types(message)
         self._may_send[kind] = asking.expect if asking else answering.settle if answering else None, write
         try:
             sent = self.send(message, metadata=metadata, wait=wait)
