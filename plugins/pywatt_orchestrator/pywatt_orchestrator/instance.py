@@ -78,6 +78,7 @@ class Instance:
         self._started = 0.0
         self._restarts = Restarts()
         self._task: asyncio.Task[None] | None = None
+        self._restarting = False
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -86,6 +87,11 @@ class Instance:
     @property
     def hangs(self) -> bool:
         return self.run is not None and self.run.hangs
+
+    @property
+    def stopped_by_request(self) -> bool:
+        """Somebody stopped it, and may want to start it again."""
+        return self.state is State.STOPPED and self._stop.is_set()
 
     def start(self) -> None:
         """Begin to live, as after a person's word: earlier failures are forgotten. Nothing happens where it lives."""
@@ -109,12 +115,17 @@ class Instance:
         """End the process gracefully and start another one at the same address, whose backlog keeps who comes meanwhile."""
         self._stop.set()
         if self._task is not None:
-            self._keeps_place = True
-            await asyncio.wait({self._task})
-            self._keeps_place = False
+            self._restarting = True
+            try:
+                await asyncio.wait({self._task})
+            finally:
+                self._restarting = False
         self.start()
 
-    _keeps_place = False
+    @property
+    def comes_back(self) -> bool:
+        """Whether there is, or soon will be, a process without a person's word."""
+        return self._restarting or self.state not in (State.FAILED, State.STOPPED)
 
     def kill_at_once(self) -> None:
         """A person has lost patience: no more grace."""
@@ -191,7 +202,7 @@ class Instance:
                     return
                 self._enter(Event.START)
         finally:
-            if not self._keeps_place:
+            if not self._restarting:
                 self.place.close()
 
     async def _unless_stopped(self, awaitable: Awaitable[None]) -> bool:

@@ -242,11 +242,14 @@ class Run:
         if error is not None:
             self.doom(f"its standard output cannot be read any more: {error}")
         else:
-            self._source.note("it closed its standard output", level="warning")
+            self._note_unless_it_ends("it closed its standard output: it can announce and ask for nothing any more")
 
     def _channel_closed(self, _link: Link, error: Exception | None) -> None:
-        if not self._has_to_end():
-            self._source.note(f"its channel closed{f': {error}' if error else ''}", level="warning")
+        self._note_unless_it_ends(f"its channel closed{f': {error}' if error else ''}")
+
+    def _note_unless_it_ends(self, text: str) -> None:
+        """The streams of a process close a moment before its end is known; only when it lives on there is something to say."""
+        self._loop.call_later(LAST_WORDS, lambda: None if self._has_to_end() else self._source.note(text, level="warning"))
 
     def _has_to_end(self) -> bool:
         """Nothing that closes now is worth a word."""

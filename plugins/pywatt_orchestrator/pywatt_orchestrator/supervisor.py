@@ -146,7 +146,7 @@ class Supervisor:
 
     def nothing_left(self) -> bool:
         """Nothing runs and nothing will without a person."""
-        return all(instance.state in (State.FAILED, State.STOPPED) for instance in self.instances())
+        return not any(instance.comes_back or instance.stopped_by_request for instance in self.instances())
 
     # ── dependencies ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -220,7 +220,7 @@ class Supervisor:
 
     def _door(self, instance: Instance) -> front.Instance | None:
         """How the gateway reaches an instance; None where nobody is coming back there without a person."""
-        if instance.state in (State.FAILED, State.STOPPED):
+        if not instance.comes_back:
             self._doors.pop(instance.module_id, None)
             return None
         run = instance.run

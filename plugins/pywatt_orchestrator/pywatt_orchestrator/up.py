@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 WAY_OUT = "`export {{name}}=…` before you start pywatt, or a line {{name}}=… in {dotenv}; then `pywatt restart {{module}}`"
 GATEWAY_FIRST = 0.5
 """Seconds that requests under way get before the modules are told to stop; they drain their own part after that."""
-GATEWAY_DRAIN = 10.0
-"""Seconds that the front door waits for requests under way in all."""
+GATEWAY_LAST = 2.0
+"""Seconds that the front door has to pass on the last answers after the modules have ended."""
+GATEWAY_DRAIN = 600.0
+"""Seconds that the front door lets requests finish in all; the modules' own limits end them sooner."""
 REAP_EVERY = 1.0
 """Seconds between two looks for ended orphans, as PID 1 only."""
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -137,6 +139,8 @@ class _Orchestrator:
         draining = asyncio.create_task(gateway.drain(GATEWAY_DRAIN))
         await asyncio.wait({draining}, timeout=GATEWAY_FIRST)
         await supervisor.stop()
+        # What the modules have answered last may still be on its way through us.
+        await asyncio.wait({draining}, timeout=GATEWAY_LAST)
         draining.cancel()
         await asyncio.wait({draining})
         self._journal.say("stopped")

@@ -114,7 +114,12 @@ def test_lines_that_were_dropped_are_counted_in_the_stream() -> None:
     for _ in range(count):
         output.write(line)
     received = bytearray()
-    done = threading.Thread(target=lambda: [received.extend(data) for data in iter(lambda: os.read(reading, 65536), b"")])
+
+    def drain() -> None:
+        while data := os.read(reading, 65536):
+            received.extend(data)
+
+    done = threading.Thread(target=drain)
     done.start()
     output.close(timeout=20)
     os.close(writing)

@@ -62,7 +62,10 @@ def is_running(pid: int) -> bool:
 
 
 async def test_a_signal_reaches_the_whole_group(tmp_path: Path) -> None:
-    program = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print(p.pid, flush=True); p.wait()"
+    program = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "print(p.pid, flush=True); p.wait()"
+    )
     with child_of(program, tmp_path) as child:
         grandchild = int(os.read(child.stdout, 100))
         child.signal(signal.SIGTERM)
