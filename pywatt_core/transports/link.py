@@ -1,15 +1,15 @@
 """A `Link` marries one byte stream to one `Session`. It is the only read loop and the only writer, on both ends.
 
-Writes of one loop tick are coalesced: the first goes out at once (nothing waits while the line is idle), those that
-follow in the same tick leave together in one system call. Back-pressure works both ways: `send` waits while the peer
-does not read, and `pause_reading` makes the peer wait while we are behind.
+A message on an idle line is written at once. While requests of ours are in flight, or several messages arrived
+together, what is sent in one loop tick is collected and leaves in one system call. Back-pressure works both ways:
+`send` waits while the peer does not read, and `pause_reading` makes the peer wait while we are behind.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from ..errors import ChannelClosed, LocalProtocolError, RemoteProtocolError, RequestTimeout
@@ -30,12 +30,18 @@ def new_id() -> str:
 
 
 class _Waiting:
-    """One request of ours that has no answer yet."""
+    """One request of ours that has no answer yet; `earlier` is another that waits for the same answer."""
 
-    __slots__ = ("deadline", "future", "key", "op")
+    __slots__ = ("deadline", "earlier", "future", "key", "op")
 
-    def __init__(self, key: Hashable, future: asyncio.Future[Message], deadline: float, op: str) -> None:
-        self.key, self.future, self.deadline, self.op = key, future, deadline, op
+    def __init__(self, key: Hashable, future: asyncio.Future[Message], deadline: float, op: str, earlier: _Waiting | None) -> None:
+        self.key, self.future, self.deadline, self.op, self.earlier = key, future, deadline, op, earlier
+
+    def __iter__(self) -> Iterator[_Waiting]:
+        waiting: _Waiting | None = self
+        while waiting is not None:
+            yield waiting
+            waiting = waiting.earlier
 
 
 class Link(asyncio.Protocol):
@@ -57,10 +63,10 @@ class Link(asyncio.Protocol):
         self._writer: asyncio.WriteTransport | None = None
         self._one_transport = True
         self._closing = False
-        self._waiting: dict[Hashable, list[_Waiting]] = {}
+        self._waiting: dict[Hashable, _Waiting] = {}
         self._outgoing: list[bytes] = []
-        self._outgoing_keys: list[Hashable] = []
-        self._wrote_this_tick = False
+        self._unsent: set[Hashable] = set()
+        self._in_batch = False
         self._writable = asyncio.Event()
         self._writable.set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -73,19 +79,18 @@ class Link(asyncio.Protocol):
 
         Raises `LocalProtocolError` where the message is illegal now and `ChannelClosed` where the link is gone.
         """
-        if self._writer is None or self._writer.is_closing():
+        writer = self._writer
+        if writer is None or self._closing:
             raise ChannelClosed(f"{message.op!r} was not sent: the link is closed", executed="no")
-        data, key = self.session.send(message, metadata=metadata)
-        if not data:
-            return key
-        if self._wrote_this_tick:
+        data, key = self.session.send(message) if metadata is None else self.session.send(message, metadata=metadata)
+        if self._waiting or self._in_batch or self._outgoing:
+            if not self._outgoing:
+                self._loop.call_soon(self._flush)
             self._outgoing.append(data)
             if key is not None:
-                self._outgoing_keys.append(key)
-        else:
-            self._wrote_this_tick = True
-            self._loop.call_soon(self._end_of_tick)
-            self._writer.write(data)
+                self._unsent.add(key)
+        elif data:
+            writer.write(data)
         return key
 
     async def send(self, message: Message, *, metadata: Metadata | None = None) -> None:
@@ -104,12 +109,8 @@ class Link(asyncio.Protocol):
         if key is None:
             raise LocalProtocolError(f"nothing answers {message.op!r}: send it, do not request it")
         deadline = self._loop.time() + timeout
-        waiting = _Waiting(key, self._loop.create_future(), deadline, message.op)
-        others = self._waiting.get(key)
-        if others is None:
-            self._waiting[key] = [waiting]
-        else:
-            others.append(waiting)
+        waiting = _Waiting(key, self._loop.create_future(), deadline, message.op, self._waiting.get(key))
+        self._waiting[key] = waiting
         if deadline < self._sweep_at:
             self._schedule_sweep(deadline)
         try:
@@ -165,14 +166,18 @@ class Link(asyncio.Protocol):
         except RemoteProtocolError as error:
             self._fail(error)
             return
+        self._in_batch = len(received) > 1
         for message, answers, _metadata in received:
             if answers is not None:
-                self._resolve(answers, message)
+                for waiting in self._waiting.pop(answers, ()):
+                    if not waiting.future.done():
+                        waiting.future.set_result(message)
                 continue
             try:
                 self._on_message(message, self)
             except Exception as error:
                 self._loop.call_exception_handler({"message": f"acting on {message.op!r} failed", "exception": error, "protocol": self})
+        self._in_batch = False
         if self.session.failure is not None:
             self._fail(self.session.failure)
 
@@ -197,13 +202,12 @@ class Link(asyncio.Protocol):
         if not self.session.closed:
             self.eof_received()
         self._writable.set()
-        unsent = set(self._outgoing_keys)
-        self._outgoing, self._outgoing_keys = [], []
+        self._outgoing.clear()
         self.session.abandon()
         waiting, self._waiting = self._waiting, {}
-        for one in (one for many in waiting.values() for one in many):
+        for one in (one for chain in waiting.values() for one in chain):
             if not one.future.done():
-                executed = "no" if one.key in unsent else "unknown"
+                executed = "no" if one.key in self._unsent else "unknown"
                 text = (
                     f"the link closed before {one.op!r} was answered"
                     if executed == "unknown"
@@ -230,21 +234,11 @@ class Link(asyncio.Protocol):
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _end_of_tick(self) -> None:
-        self._wrote_this_tick = False
-        if self._outgoing:
-            self._flush()
-
     def _flush(self) -> None:
         if self._outgoing and self._writer is not None:
             self._writer.write(b"".join(self._outgoing))
             self._outgoing.clear()
-            self._outgoing_keys.clear()
-
-    def _resolve(self, key: Hashable, message: Message) -> None:
-        for waiting in self._waiting.pop(key, ()):
-            if not waiting.future.done():
-                waiting.future.set_result(message)
+            self._unsent.clear()
 
     def _on_problem(self, problem: Problem) -> None:
         """What arrived malformed was dropped; who waits for it must know, and who sent it gets its negative answer."""
@@ -257,14 +251,16 @@ class Link(asyncio.Protocol):
         if self._report is not None:
             self._report(problem)
 
-    def _give_up(self, waiting: _Waiting) -> None:
-        others = self._waiting.get(waiting.key)
-        if others is None or waiting not in others:
-            return
-        others.remove(waiting)
-        if not others:
-            del self._waiting[waiting.key]
-            self.session.forget(waiting.key)
+    def _give_up(self, given_up: _Waiting) -> None:
+        left: _Waiting | None = None
+        for waiting in reversed(list(self._waiting.pop(given_up.key, ()))):
+            if waiting is not given_up:
+                waiting.earlier = left
+                left = waiting
+        if left is not None:
+            self._waiting[given_up.key] = left
+        else:
+            self.session.forget(given_up.key)
 
     def _schedule_sweep(self, when: float) -> None:
         if self._sweep is not None:
@@ -277,7 +273,7 @@ class Link(asyncio.Protocol):
         self._sweep, self._sweep_at = None, NO_DEADLINE
         now = self._loop.time()
         earliest = NO_DEADLINE
-        for waiting in [one for many in self._waiting.values() for one in many]:
+        for waiting in [one for chain in self._waiting.values() for one in chain]:
             if waiting.deadline <= now:
                 self._give_up(waiting)
                 if not waiting.future.done():
