@@ -41,12 +41,25 @@ def _run(arguments: list[str]) -> int:
     if arguments and arguments[0] == "plugins":
         wanted = _plain_listing(arguments[1:])
         if wanted is not None:
-            from .listing import print_plugins
-
-            return print_plugins(*wanted)
+            return _list(*wanted)
     from .group import run
 
     return run(arguments)
+
+
+def _list(as_json: bool, file: str | None) -> int:
+    """Print the plugins. What is imported on the way stays: looking through it for garbage would only take time."""
+    import gc
+
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        from .listing import print_plugins
+
+        return print_plugins(as_json, file)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _plain_listing(options: list[str]) -> tuple[bool, str | None] | None:
