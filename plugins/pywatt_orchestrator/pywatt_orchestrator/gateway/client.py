@@ -50,7 +50,7 @@ class ClientConnection(Intake, asyncio.Protocol):
     transport: asyncio.Transport
     peer: str
     local_host: bytes
-    forwarded: bytes
+    _forwarded: bytes
     """The header lines that say where requests of this connection come from, each after its CRLF."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -64,10 +64,9 @@ class ClientConnection(Intake, asyncio.Protocol):
         self.keep_alive = False
         """Whether the connection stays when the request has been answered."""
         self.request_id = b""
-        self.trace = b""
-        """The header lines that place the request in a trace, each after its CRLF."""
-        self.special = b""
-        """Header lines that few requests need, each after its CRLF."""
+        self._trace_id = b""
+        self._special = b""
+        """Header lines for the module that few requests need, each after its CRLF."""
         self.upgrade = b""
         """The protocol that the client asks to change to."""
         self._continue_due = False
@@ -88,10 +87,10 @@ class ClientConnection(Intake, asyncio.Protocol):
         scheme = b"https" if transport.get_extra_info("ssl_object") else b"http"
         self.peer = str(peer[0]) if peer else "unknown"
         self.local_host = (f"[{local[0]}]:{local[1]}" if ":" in local[0] else f"{local[0]}:{local[1]}").encode()
-        self.forwarded = b"\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b" % (self.peer.encode(), scheme)
+        self._forwarded = b"\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b" % (self.peer.encode(), scheme)
         self.expect_within(self.options.head_timeout)
         if not self.gateway.admit(self):
-            self._identify(UNREAD)
+            self.request_id = next(FRESH_IDS)
             self.complete = False
             self.problem(503, "the gateway has as many connections as it may have")
 
@@ -179,9 +178,8 @@ class ClientConnection(Intake, asyncio.Protocol):
         self.keep_alive = request.keep_alive
         self.status = 0
         if request.ordinary:
-            self.request_id, self.trace = next(FRESH_IDS)
+            self.request_id = next(FRESH_IDS)
         else:
-            self._identify(request)
             self._note_special(request)
         if self.gateway.recorder is not None:
             self.module = ""
@@ -189,23 +187,33 @@ class ClientConnection(Intake, asyncio.Protocol):
         self.gateway.dispatch(self, request)
         return self._conversation is not None
 
-    def _identify(self, request: RequestHead) -> None:
-        """Take over the request's ids, or give it some."""
-        self.request_id, self.trace = next(FRESH_IDS)
-        if request.traceparent:
-            self.trace = b"\r\ntraceparent: " + request.traceparent
-            self.trace += b"\r\ntracestate: " + request.tracestate if request.tracestate else b""
-            self.request_id = request.traceparent[3:35]
-        if request.request_id is not None:
-            self.request_id = request.request_id
-
     def _note_special(self, request: RequestHead) -> None:
-        """Whatever most requests have not."""
+        """Whatever most requests have not: ids of their own, an upgrade, an expectation, no Host."""
+        fresh = next(FRESH_IDS)
+        trace = request.traceparent or b"00-%b-%b-01" % (fresh, fresh[:16])
+        self._trace_id = trace[3:35]
+        self.request_id = request.request_id or self._trace_id
         self.upgrade = request.wanted_upgrade
-        self.special = b"\r\nConnection: upgrade\r\nUpgrade: " + self.upgrade if self.upgrade else b""
-        if request.host is None:
-            self.special += b"\r\nHost: %b\r\nX-Forwarded-Host: %b" % (self.local_host, self.local_host)
         self._continue_due = bool(request.expect) and not request.http10
+        self._special = b"\r\nX-Request-ID: %b\r\ntraceparent: %b" % (self.request_id, trace)
+        if request.traceparent and request.tracestate:
+            self._special += b"\r\ntracestate: " + request.tracestate
+        if self.upgrade:
+            self._special += b"\r\nConnection: upgrade\r\nUpgrade: " + self.upgrade
+        if request.host is None:
+            self._special += b"\r\nHost: %b\r\nX-Forwarded-Host: %b" % (self.local_host, self.local_host)
+
+    @property
+    def trace_id(self) -> bytes:
+        """The trace that the request belongs to; one that came without begins a trace of its own name."""
+        return self.request_id if self.request.ordinary else self._trace_id
+
+    def lines_for_module(self, prefix: bytes) -> bytes:
+        """What the gateway adds to a request, each line after its CRLF; `prefix` is the line that tells the mount."""
+        if not self.request.ordinary:
+            return self._forwarded + prefix + self._special
+        name = self.request_id
+        return b"".join((self._forwarded, prefix, b"\r\nX-Request-ID: ", name, b"\r\ntraceparent: 00-", name, b"-", name[:16], b"-01"))
 
     def converse(self, conversation: Conversation) -> None:
         """Let `conversation` answer the request."""
@@ -320,7 +328,7 @@ class ClientConnection(Intake, asyncio.Protocol):
                 self.request = UNREAD
             self.status = 0
             self.module = ""
-            self._identify(self.request)
+            self.request_id = next(FRESH_IDS)
         self.complete = self.keep_alive = False
         if self.status:
             self.reset()

@@ -94,11 +94,8 @@ class Exchange:
 
     def start(self) -> None:
         """Send the head, at once where a connection is idle."""
-        client, request, match = self._client, self._request, self._match
-        special = b"" if request.ordinary else client.special
-        self._unsent = b"".join(
-            (request.start, special, client.forwarded, match.prefix, b"\r\nX-Request-ID: ", client.request_id, client.trace, HEAD_END)
-        )
+        match = self._match
+        self._unsent = self._request.start + self._client.lines_for_module(match.prefix) + HEAD_END
         instance = least_busy(match.module.instances)
         connection = instance.pool.take() if instance is not None and instance.pool is not None else None
         if instance is not None and connection is not None:
@@ -211,16 +208,17 @@ class Exchange:
     def _respond(self, head: ResponseHead, rest: bytes) -> None:
         """Forward the head, with the framing that the client understands, and the beginning of the body."""
         client = self._client
-        payload: bytes = rest
-        after: bytes | None = b""
-        framing = b""
-        if head.bodiless or self._request.method == b"HEAD":
-            payload, after = b"", rest
-        elif head.length != len(rest):
+        self._reusable = head.reusable
+        if head.length == len(rest) and self._request.method != b"HEAD" and not head.bodiless:
+            client.respond(head.status, b"".join((head.start, client.last_lines(), rest)))
+            self._finish(b"")
+            return
+        framing, payload = b"", b""
+        after: bytes | None = rest
+        if not head.bodiless and self._request.method != b"HEAD":
             framing = self._frame(head)
             payload, after = self._take(rest)
         self._begun = True
-        self._reusable = head.reusable
         self._unsent = None
         client.respond(head.status, b"".join((head.start, framing, client.last_lines(), payload)))
         if after is not None:

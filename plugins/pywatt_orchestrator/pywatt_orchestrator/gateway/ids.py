@@ -1,4 +1,4 @@
-"""Ids for requests that come without: 128 random bits name the request and its trace, 64 more its first span (settled 30)."""
+"""Ids for requests that come without (settled 30)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ if TYPE_CHECKING:
 BATCH = 256
 
 
-def fresh_ids() -> Iterator[tuple[bytes, bytes]]:
-    """Without end: an id, and the header line ``traceparent`` (W3C Trace Context) that begins a trace of the same id, sampled."""
+def fresh_ids() -> Iterator[bytes]:
+    """Without end: 128 random bits in hexadecimal. Such an id names a request and its trace, its first half the first span."""
     while True:
-        digits = os.urandom(24 * BATCH).hex().encode()
-        for start in range(0, len(digits), 48):
-            name = digits[start : start + 32]
-            yield name, b"\r\ntraceparent: 00-%b-%b-01" % (name, digits[start + 32 : start + 48])
+        digits = os.urandom(16 * BATCH).hex().encode()
+        for start in range(0, len(digits), 32):
+            yield digits[start : start + 32]

@@ -21,6 +21,7 @@ UNREAD = RequestHead()
 """Stands for a request that could not be read."""
 UNREAD.method = UNREAD.path = UNREAD.kept = b""
 UNREAD.http10 = UNREAD.keep_alive = False
+UNREAD.ordinary = True
 
 
 def request_heads(options: GatewayOptions) -> Heads[RequestHead]:
@@ -96,12 +97,13 @@ class Intake:
     # ── heads ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _head_received(self, data: bytes) -> None:
-        """Usually a whole head, and nothing else."""
-        end = data.find(HEAD_END) + 4
-        if end < 4 or self._partial:
+        """Usually a whole head that was seen before, and nothing else."""
+        if self._partial:
             self._head_in_parts(data)
-        elif end == len(data):
+        elif data in self._heads:
             self._begin(data, b"")
+        elif (end := data.find(HEAD_END) + 4) < 4:
+            self._head_in_parts(data)
         else:
             self._begin(data[:end], data[end:])
 

@@ -108,17 +108,7 @@ class LinkExchange:
     def _message(self) -> HttpRequest:
         """One value a header: the wire cannot carry more, so that several become a list."""
         client, request = self._client, self._client.request
-        lines = b"".join(
-            (
-                request.kept,
-                b"" if request.ordinary else client.special,
-                client.forwarded,
-                self._match.prefix,
-                b"\r\nX-Request-ID: ",
-                client.request_id,
-                client.trace,
-            )
-        )
+        lines = request.kept + client.lines_for_module(self._match.prefix)
         headers: dict[str, str] = {}
         for line in lines.decode("latin-1").split("\r\n")[1:]:
             name, _, value = line.partition(":")

@@ -60,7 +60,7 @@ class Recorder:
             request.route.module.name if request.route is not None else client.module,
             instance.id if instance is not None else "",
             client.request_id,
-            client.trace,
+            client.trace_id,
         )
         self._waiting.append(facts)
         if self._round is None:
@@ -79,7 +79,7 @@ class Recorder:
             self._round.cancel()
             self._round = None
         waiting, self._waiting = self._waiting, []
-        for peer, method, path, status, sent, seconds, module, instance, request_id, trace in waiting:
+        for peer, method, path, status, sent, seconds, module, instance, request_id, trace_id in waiting:
             if self._metrics is not None:
                 self._count(module, status, seconds)
             if self._on_access is not None:
@@ -94,7 +94,7 @@ class Recorder:
                         "module_name": module,
                         "instance": instance,
                         "request_id": request_id.decode(),
-                        "trace_id": trace[18:50].decode(),
+                        "trace_id": trace_id.decode(),
                     }
                 )
         if self._left_out:

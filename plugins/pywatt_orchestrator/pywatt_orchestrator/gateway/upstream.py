@@ -72,7 +72,8 @@ def least_busy(instances: Sequence[Instance], avoid: Instance | None = None) -> 
     `avoid` is taken only where it is the only one that is ready.
     """
     if len(instances) == 1:
-        return instances[0] if instances[0]._ready else None
+        (only,) = instances
+        return only if only._ready else None
     ready = [instance for instance in instances if instance._ready]
     if len(ready) > 1:
         ready = [instance for instance in ready if instance is not avoid]
