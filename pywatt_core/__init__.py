@@ -8,7 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .bootstrap import BootstrapResult, Handshake, bootstrap_module, process_ipc_messages, read_init, send_announce
+    from .bootstrap import (
+        BootstrapResult,
+        Handshake,
+        announce_from_router,
+        bootstrap_module,
+        process_ipc_messages,
+        read_init,
+        send_announce,
+    )
     from .build_info import BuildInfo, get_build_info
     from .errors import (
         AuthError,
@@ -53,7 +61,7 @@ if TYPE_CHECKING:
     from .state import AppState
 
 _HOMES = {
-    "bootstrap": "BootstrapResult Handshake bootstrap_module process_ipc_messages read_init send_announce",
+    "bootstrap": "BootstrapResult Handshake announce_from_router bootstrap_module process_ipc_messages read_init send_announce",
     "build_info": "BuildInfo get_build_info",
     "errors": (
         "AuthError BootstrapError ChannelClosed ConfigError Conflict ExpiredToken Forbidden InvalidToken LocalProtocolError NotFound "
@@ -114,6 +122,7 @@ __all__ = [
     "ServerOptions",
     "StorageError",
     "Unavailable",
+    "announce_from_router",
     "bootstrap_module",
     "get_build_info",
     "get_pre_allocated_port",

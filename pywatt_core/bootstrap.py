@@ -17,9 +17,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from .config import load
 from .definition import Definition
 from .errors import BootstrapError, PyWattError
-from .interfaces import Handler, Server
+from .interfaces import Handler, Server, ServerOptions
 from .lifecycle import Life, open_orchestrator, open_registry, open_state, read_settings
 from .protocol.messages import Announce, AnnouncedEndpoint, Init, Message
 from .registry import Registry
@@ -107,6 +108,16 @@ async def bootstrap_module(
 async def send_announce(handshake: Handshake, *, listen: str, endpoints: Sequence[AnnouncedEndpoint] = ()) -> None:
     """Tell the orchestrator where this module listens. Bind first: it is believed at once. Once per process."""
     await handshake.link.send(Announce(listen=listen, endpoints=list(endpoints)))
+
+
+def announce_from_router(application: object) -> list[AnnouncedEndpoint]:
+    """What an application's own router contains, for `send_announce`: FastAPI, Flask, Starlette, or a plugin's framework.
+
+    Raises `PluginError` where no installed plugin recognises the application.
+    """
+    settings = load(init={})
+    server = Registry.discover(settings).make_server(application, ServerOptions(state=None))
+    return server.routes()
 
 
 async def process_ipc_messages(handshake: Handshake, handlers: Mapping[type[Message], Handler], server: Server | None = None) -> str:

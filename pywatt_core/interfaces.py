@@ -279,7 +279,10 @@ class Server(Protocol):
         ...
 
     async def start(self, listener: socket.socket | None) -> None:
-        """Enter the framework's lifespan once, then accept from `listener`, bound and owned by the caller. None: no port at all."""
+        """Enter the framework's lifespan once, then accept from `listener`, which the caller has bound. None: no port at all.
+
+        The server closes `listener` when it drains.
+        """
         ...
 
     async def handle(self, request: HttpRequest) -> HttpResponse:

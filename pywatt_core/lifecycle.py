@@ -242,7 +242,9 @@ async def open_server(
         if definition.bind_http
         else Listening(None, init.listen if init else "", False)
     )
-    options = ServerOptions(state=state, prefix=definition.prefix, behind_gateway=place.inherited, threads=state.config.module.threads)
+    # Without a port all requests come over the link, and so through the gateway of an orchestrator of ours.
+    behind_gateway = place.inherited if definition.bind_http else init is not None and init.pywatt is not None
+    options = ServerOptions(state=state, prefix=definition.prefix, behind_gateway=behind_gateway, threads=state.config.module.threads)
     if place.socket is not None:
         stack.callback(place.close)
     server = registry.make_server(application, options, framework=definition.framework)

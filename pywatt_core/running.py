@@ -9,8 +9,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 from . import redaction, telemetry
 from .definition import Definition
@@ -51,9 +51,23 @@ def exit_with() -> Iterator[None]:
 def run(definition: Definition, wire: Wire | None, environ: Mapping[str, str] | None = None) -> int:
     """Live one life on a new event loop (uvloop's where it is installed) and return the exit code."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        code = runner.run(supervise(definition, wire, os.environ if environ is None else environ))
-    sys.stdout.flush()
+        return runner.run(_supervise_to_the_end(definition, wire, os.environ if environ is None else environ))
+
+
+async def _supervise_to_the_end(definition: Definition, wire: Wire | None, environ: Mapping[str, str]) -> int:
+    code = await supervise(definition, wire, environ)
+    if code == CUT_SHORT:
+        leave(code)  # threads that are still busy would keep the interpreter alive until they are done
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now, without waiting for threads; what was written so far is flushed."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 async def supervise(definition: Definition, wire: Wire | None, environ: Mapping[str, str]) -> int:
@@ -92,8 +106,7 @@ async def _within_limits(life: Life, living: asyncio.Task[None]) -> None:
     _done, late = await asyncio.wait({living}, timeout=limit)
     if late:
         log.error("closing did not end in time: leaving by force", extra={"seconds": limit, "step": life.step.name})
-        logging.shutdown()
-        os._exit(CUT_SHORT)
+        leave(CUT_SHORT)
 
 
 def exit_code(step: Step, error: BaseException) -> int:

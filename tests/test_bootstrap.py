@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from pywatt_core import PluginError, announce_from_router
 from pywatt_core.protocol.messages import Announce, PortRequest
 from pywatt_core.testing import ModuleRunner
 
@@ -117,3 +118,22 @@ async def test_a_module_without_a_port_is_served_over_the_link_alone(program):
         assert "http_ipc_only" in module.announce.pywatt.features
         assert (await module.ipc("GET", "/")).text == "served for test_module"
         await module.assert_clean_exit()
+
+
+def test_the_routes_of_an_application_are_known_without_serving_it():
+    from flask import Flask
+    from starlette.applications import Starlette
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Mount, Route
+
+    async def home(request):
+        return PlainTextResponse("home")
+
+    starlette = Starlette(routes=[Route("/users/{id:int}", home), Mount("/files", routes=[Route("/{path:path}", home)])])
+    assert announce_from_router(starlette)[0].path == "/users/{id}"
+    flask = Flask("x", static_folder=None)
+    flask.add_url_rule("/hello/<name>", view_func=lambda name: name, methods=["GET", "POST"])
+    found = announce_from_router(flask)
+    assert [(endpoint.path, sorted(endpoint.methods)) for endpoint in found] == [("/hello/{name}", ["GET", "POST"])]
+    with pytest.raises(PluginError, match="object"):
+        announce_from_router(object())

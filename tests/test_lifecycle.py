@@ -73,6 +73,14 @@ async def test_a_request_in_flight_at_shutdown_is_still_answered():
         assert await module.ended() == 0
 
 
+async def test_a_thread_that_is_still_busy_after_the_drain_does_not_keep_the_process():
+    async with ModuleRunner(SMALL, config={"module": {"drain": 0.1}}) as module:
+        busy = asyncio.create_task(module.http("GET", "/busy"))
+        await module.until(lambda: "busy began" in module.stderr)
+        assert await module.stop() == 6
+        await asyncio.wait({busy})
+
+
 async def test_a_drain_that_is_too_short_is_cut_and_said_so_by_the_exit_code():
     async with ModuleRunner(SMALL, config={"module": {"drain": 0.1}}) as module:
         endless = asyncio.create_task(module.http("GET", "/slow?seconds=60"))

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -43,6 +44,11 @@ async def small(state: AppState[dict[str, object]]) -> Starlette:
         await asyncio.sleep(float(request.query_params.get("seconds", "0.3")))
         return PlainTextResponse("done")
 
+    def busy(_request: Request) -> PlainTextResponse:
+        print("busy began", flush=True)
+        threading.Event().wait(600)
+        return PlainTextResponse("never")
+
     async def secret(request: Request) -> PlainTextResponse:
         return PlainTextResponse((await state.get_secret(request.path_params["name"])).expose_secret())
 
@@ -62,6 +68,7 @@ async def small(state: AppState[dict[str, object]]) -> Starlette:
             Route("/hello", hello),
             Route("/echo", echo, methods=["GET", "POST"]),
             Route("/slow", slow),
+            Route("/busy", busy),
             Route("/secret/{name}", secret),
             Route("/about", about),
             Route("/count", count, methods=["POST"]),
