@@ -19,7 +19,7 @@ class Outgoing:
         self._role, self._wire = role, wire
         self._module_id = module_id
         self._new_id = new_id
-        self._source = Metadata(source=module_id or None)
+        self._source = Metadata(source=(role is Role.MODULE and module_id) or None)
 
     @property
     def envelops(self) -> bool:
