@@ -37,7 +37,7 @@ def test_a_result_is_found_by_its_connection(operations: OperationExchange, memb
 
 
 @pytest.mark.parametrize(
-    "naming", [{"request_id": "2"}, {"id": "2"}, {"params": {"request_id": "2"}}, {"connection_id": "c", "request_id": "2"}]
+    "members", [{"request_id": "2"}, {"id": "2"}, {"params": {"request_id": "2"}}, {"connection_id": "c", "request_id": "2"}]
 )
 def test_a_result_is_found_by_its_request(operations: OperationExchange, members: dict[str, Any]) -> None:
     operations.expect(operation("c", "1"))
@@ -47,7 +47,7 @@ def test_a_result_is_found_by_its_request(operations: OperationExchange, members
 
 @pytest.mark.parametrize("members", [{}, {"request_id": "what the peer counts"}])
 def test_a_result_that_names_nothing_is_that_of_the_only_connection_with_an_operation(
-    operations: OperationExchange, naming: dict[str, Any]
+    operations: OperationExchange, members: dict[str, Any]
 ) -> None:
     key = operations.expect(operation("c"))
     assert operations.resolve(result(**members)) == key
