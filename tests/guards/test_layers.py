@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,7 @@ def plugin_problems(name: str, source: str, package: str, libraries: set[str]) -
     return problems
 
 
+@cache
 def declared_libraries(folder: Path) -> set[str]:
     """The top-level names that the dependencies of the distribution in `folder` bring, its extras included."""
     table = project_table(folder)
