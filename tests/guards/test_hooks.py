@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,6 +35,7 @@ def signature(name: str) -> str:
     return f"{name}({', '.join(inspect.signature(HOOKS[name]).parameters)})"
 
 
+@cache
 def implementations(path: Path) -> set[str]:
     """The hooks that the module `path` implements."""
     return {
