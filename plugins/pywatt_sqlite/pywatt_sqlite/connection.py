@@ -1,8 +1,8 @@
 """One SQLite connection and the thread that all its work runs in: waiting for locks, being interrupted, being closed.
 
 SQLite blocks, so aiosqlite gives each connection a thread with a queue. A cancelled ``await`` does not stop that thread;
-what this file adds is that a cancelled statement is interrupted, and that the cancellation goes on only when the thread
-is idle again. Nothing else is ever waiting in the queue, because a connection has one user at a time.
+what this file adds is that the work of a cancelled ``await`` is interrupted, that work and no other, and that the
+cancellation goes on only when it is over.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import asyncio
 import logging
 import sqlite3
 import threading
-from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import aiosqlite
 
@@ -27,8 +27,10 @@ T = TypeVar("T")
 
 log = logging.getLogger("pywatt.sqlite")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
-"""Seconds between two attempts to get a lock that another process holds."""
+LOCK_SLICE = 0.05
+"""Seconds that SQLite itself waits for a lock. It cannot be interrupted then, so a longer wait is made of many short ones."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.02
+"""Seconds between two of them."""
 INTERRUPT_EVERY = 0.02
 """Seconds between two interrupts: one that comes before SQLite has begun to work has no effect."""
 INTERRUPT_PATIENCE = 5.0
@@ -38,7 +40,7 @@ CLOSED = "the database is closed"
 
 
 class Interrupted(Exception):
-    """Raised in the thread where a statement has been given up."""
+    """Raised in the thread where work has been given up."""
 
 
 async def finished(work: Coroutine[Any, Any, T]) -> T:
@@ -60,8 +62,36 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
+class Work(Generic[T]):
+    """One job for a connection's thread, which can be given up from the loop."""
+
+    def __init__(self, connection: Connection, job: Callable[[sqlite3.Connection], T], *, retry: bool) -> None:
+        self.over = False
+        """True once the thread has nothing to do with it any more."""
+        self.given_up = False
+        self._connection = connection
+        self._job = job
+        self._retry = retry
+
+    def __call__(self) -> T:
+        with self._connection.lock:
+            if self.given_up:
+                self.over = True
+                raise Interrupted
+            self._connection.working = self
+        try:
+            return self._connection.patiently(self._job, self) if self._retry else self._job(self._connection.sqlite)
+        finally:
+            with self._connection.lock:
+                self._connection.working = None
+                self.over = True
+
+
 class Connection:
     """A connection for one user at a time. `run` executes work in its thread."""
+
+    sqlite: sqlite3.Connection
+    """SQLite's own connection, for the thread alone."""
 
     def __init__(
         self,
@@ -73,17 +103,18 @@ class Connection:
         patience: float = INTERRUPT_PATIENCE,
     ) -> None:
         self.lost = False
-        """True once a statement could not even be interrupted: the connection is of no use any more."""
+        """True once some work could not even be interrupted: the connection is of no use any more."""
+        self.lock = threading.Lock()
+        """Held while work begins, ends or is interrupted, so that an interrupt never hits other work."""
+        self.working: Work[Any] | None = None
+        """What the thread does."""
         self._target = target
         self._pragmas = pragmas
         self._busy_timeout = busy_timeout
         self._cached_statements = cached_statements
         self._patience = patience
         self._closed = False
-        self._given_up = threading.Event()
-        self._lock = threading.Lock()
-        self._working = False
-        self._sqlite: sqlite3.Connection
+        self._latest: Work[Any] | None = None
         self._worker = aiosqlite.Connection(self._connect, iter_chunk_size=64)
         self._worker._thread.daemon = True  # a disk that never answers must not keep the process from ending
 
@@ -95,20 +126,15 @@ class Connection:
             await self._ended()
             raise translated(error, f"opening {self._target}") from error
 
-    async def _ended(self) -> None:
-        """Wait for the thread, which has been told to end and has nothing left to do."""
-        while self._worker._thread.is_alive():  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(FIRST_PAUSE)
-
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._target, uri=True, timeout=0, isolation_level=None, cached_statements=self._cached_statements)
+        cached = self._cached_statements
+        self.sqlite = sqlite3.connect(self._target, uri=True, timeout=LOCK_SLICE, isolation_level=None, cached_statements=cached)
         try:
-            self._patiently(self._prepare, connection)
+            self.patiently(self._prepare)
         except BaseException:
-            connection.close()
+            self.sqlite.close()
             raise
-        self._sqlite = connection
-        return connection
+        return self.sqlite
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         for pragma in self._pragmas:
@@ -118,86 +144,37 @@ class Connection:
         """Run `job` in the thread and return what it returns.
 
         Where another process holds a lock, `job` is run again until it succeeds or ``busy_timeout`` is over; with
-        ``retry=False`` it is run once. A cancellation interrupts it, and is raised when the thread is idle.
+        ``retry=False`` it is run once. A cancellation interrupts it, and is raised when it is over.
         """
         if self._closed:
             raise StorageError(CLOSED)
         if self.lost:
             raise Unavailable("the connection was given up after a statement that could not be interrupted")
-
-        def work() -> T:
-            with self._lock:
-                if self._given_up.is_set():
-                    raise Interrupted
-                self._working = True
-            try:
-                return self._patiently(job, self._sqlite) if retry else job(self._sqlite)
-            finally:
-                with self._lock:
-                    self._working = False
-
+        work = self._latest = Work(self, job, retry=retry)
         try:
             return await self._submit(work)
         except asyncio.CancelledError:
-            await finished(self.interrupt())
+            await finished(self._stop(work))
             raise
         except sqlite3.ProgrammingError as error:
             if self._closed:
                 raise StorageError(CLOSED) from error
             raise
 
-    async def _submit(self, work: Callable[[], T]) -> T:
-        # The one use of an inner name of aiosqlite: its public methods need two or three changes of thread for a row.
-        # The work has no arguments, because aiosqlite writes them to its log, and statements' values are nobody's business.
-        result: T = await self._worker._execute(work)  # type: ignore[no-untyped-call]
-        return result
-
-    def _patiently(self, job: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
-        # SQLite's own waiting can be neither interrupted nor abandoned, so it is switched off (timeout=0).
-        deadline = 0.0
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                return job(connection)
-            except sqlite3.OperationalError as error:
-                if primary(error) != sqlite3.SQLITE_BUSY or code(error) == sqlite3.SQLITE_BUSY_SNAPSHOT:
-                    raise
-                deadline = deadline or monotonic() + self._busy_timeout
-                if monotonic() >= deadline:
-                    raise
-            if self._given_up.wait(pause):
-                raise Interrupted
-            pause = min(2 * pause, LONGEST_PAUSE)
-
-    async def interrupt(self) -> None:
-        """Stop what the thread is doing and wait until it is idle; marks the connection lost where that does not help."""
-        if self.lost:
-            return
-        deadline = monotonic() + self._patience
-        self._given_up.set()
-        idle = asyncio.ensure_future(self._submit(self._given_up.clear))
-        while not idle.done():
-            with self._lock:  # never interrupt anything but the work that was given up
-                if self._working:
-                    self._sqlite.interrupt()
-            await asyncio.wait({idle}, timeout=INTERRUPT_EVERY)
-            if monotonic() >= deadline and not idle.done():
-                self.lost = True
-                log.error("a statement could not be interrupted within %g s; its connection is given up", self._patience)
-                return
-
-    async def clean(self, job: Callable[[sqlite3.Connection], object]) -> None:
+    async def clean(self, job: Callable[[sqlite3.Connection], object], *, still: Callable[[], bool] = lambda: True) -> None:
         """Interrupt what is running and run `job`, which tidies up; where that fails, the connection is lost.
 
-        Nothing is done where the connection is closed or lost already: SQLite rolls back what such a one had begun.
+        Nothing is done where the connection is closed or lost already (SQLite rolls back what such a one had begun), or
+        where `still` says that it belongs to somebody else by now.
         """
-        if self._closed or self.lost:
+        if not still():
             return
-        await self.interrupt()
-        if self.lost:
+        if self._latest is not None:
+            await self._stop(self._latest)
+        if self._closed or self.lost or not still():
             return
         try:
-            await self._submit(lambda: job(self._sqlite))
+            await self._submit(lambda: job(self.sqlite))
         except sqlite3.Error as error:
             if self._closed:
                 return
@@ -214,7 +191,8 @@ class Connection:
         if self._closed:
             return
         self._closed = True
-        await self.interrupt()
+        if self._latest is not None:
+            await self._stop(self._latest)
         if self.lost:
             self._worker.stop()
             return
@@ -223,3 +201,50 @@ class Connection:
         except sqlite3.Error as error:
             log.error("a connection could not be closed: %s", error)
         await self._ended()
+
+    async def _submit(self, work: Callable[[], T]) -> T:
+        # The one use of an inner name of aiosqlite: its public methods need two or three changes of thread for a row.
+        # The work has no arguments, because aiosqlite writes them to its log, and statements' values are nobody's business.
+        result: T = await self._worker._execute(work)  # type: ignore[no-untyped-call]
+        return result
+
+    async def _stop(self, work: Work[Any]) -> None:
+        """Interrupt `work` and wait until it is over; the connection is lost where that does not help."""
+        with self.lock:
+            work.given_up = True
+            if work.over or self.lost:
+                return
+        deadline = monotonic() + self._patience
+        over = asyncio.ensure_future(self._submit(lambda: None))  # the queue comes to it when `work` is over
+        while not over.done():
+            with self.lock:
+                if self.working is work:
+                    self.sqlite.interrupt()
+            await asyncio.wait({over}, timeout=INTERRUPT_EVERY)
+            if monotonic() >= deadline and not over.done():
+                self.lost = True
+                log.error("a statement could not be interrupted within %g s; its connection is given up", self._patience)
+                return
+
+    async def _ended(self) -> None:
+        """Wait for the thread, which has been told to end and has nothing left to do."""
+        while self._worker._thread.is_alive():  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(FIRST_PAUSE)
+
+    def patiently(self, job: Callable[[sqlite3.Connection], T], work: Work[T] | None = None) -> T:
+        """In the thread: run `job` again while another process holds a lock that it needs, until `work` is given up."""
+        deadline = 0.0
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return job(self.sqlite)
+            except sqlite3.OperationalError as error:
+                if primary(error) != sqlite3.SQLITE_BUSY or code(error) == sqlite3.SQLITE_BUSY_SNAPSHOT:
+                    raise
+                deadline = deadline or monotonic() + self._busy_timeout
+                if monotonic() >= deadline:
+                    raise
+            sleep(pause)
+            if work is not None and work.given_up:
+                raise Interrupted
+            pause = min(2 * pause, LONGEST_PAUSE)

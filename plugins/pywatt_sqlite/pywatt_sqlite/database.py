@@ -16,7 +16,7 @@ from .failures import primary
 from .pool import Pool
 from .queries import SqliteQueries, run
 from .rows import Job, Reading
-from .statements import Statement, Values, read
+from .statements import Statement, read
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -43,18 +43,15 @@ class SqliteDatabase(SqliteQueries):
 
     def __init__(self, options: Options, target: str) -> None:
         self._options = options
-        make = partial(
-            Connection,
-            target,
-            busy_timeout=options.busy_timeout,
-            cached_statements=options.cached_statements,
-        )
+        make = partial(Connection, target, busy_timeout=options.busy_timeout, cached_statements=options.cached_statements)
         self._readers = Pool("reading", options.readers, partial(make, reader_pragmas(options)), timeout=options.acquire_timeout)
         self._writer: Pool | None = None
         if not options.read_only:
             self._writer = Pool("writing", 1, partial(make, writer_pragmas(options)), timeout=options.acquire_timeout)
             if options.path == ":memory:":  # a second connection would have a memory of its own
-                self._readers = self._writer
+                self._readers = self._writer = Pool(
+                    "the database in memory", 1, partial(make, writer_pragmas(options)), timeout=options.acquire_timeout, replaces=False
+                )
 
     @classmethod
     async def open(cls, options: Options, folder: Path) -> SqliteDatabase:
@@ -69,11 +66,13 @@ class SqliteDatabase(SqliteQueries):
 
     async def close(self) -> None:
         """Wait for what is running, ``close_timeout`` seconds at most, interrupt the rest and close. May be called twice."""
-        closer = asyncio.current_task()
-        pools = {self._readers, self._writer or self._readers}
+        closer, patience = asyncio.current_task(), self._options.close_timeout
 
         async def close_pools() -> None:
-            await asyncio.gather(*[pool.close(self._options.close_timeout, closer) for pool in pools])
+            writer = self._writer or self._readers
+            await asyncio.gather(self._readers.drain(patience, closer), writer.drain(patience, closer))
+            await self._readers.close()
+            await writer.close()  # last, and alone: then SQLite folds the write-ahead log into the file
 
         await finished(close_pools())
 
@@ -85,19 +84,14 @@ class SqliteDatabase(SqliteQueries):
         """Rows one after the other, some hundred at a time in memory. Holds one connection until it is exhausted or closed."""
         statement = read(sql)
         values = statement.bind(params)
-        pool = self._readers if statement.reads or self._writer is None else self._writer
-        values = statement.bind(params)
-        pool, connection, reading = await self._where(statement, False, lambda pool: self._reading(pool, statement, values))
+        reading = Reading(statement, values)
+        pool, connection = await self._where(statement, False, lambda pool: self._open(pool, reading, sql))
         try:
             while rows := await run(connection, reading.chunk, sql, retry=False):
                 for row in rows:
                     yield row
         finally:
-            pool.leaving(connection)
-            try:
-                await finished(connection.clean(lambda _: reading.close()))
-            finally:
-                pool.release(connection)
+            await self._close(pool, connection, reading)
 
     @asynccontextmanager
     async def transaction(self, *, isolation: str | None = None, read_only: bool = False) -> AsyncIterator[Transaction]:
@@ -149,13 +143,21 @@ class SqliteDatabase(SqliteQueries):
         finally:
             pool.release(connection)
 
-    async def _reading(self, pool: Pool, statement: Statement, values: Values) -> tuple[Pool, Connection, Reading]:
+    async def _open(self, pool: Pool, reading: Reading, sql: str) -> tuple[Pool, Connection]:
         connection = await pool.acquire()
         try:
-            return pool, connection, await run(connection, lambda connection: Reading(connection, statement, values), statement.sql)
+            await run(connection, reading.open, sql)
         except BaseException:
-            pool.release(connection)
+            await self._close(pool, connection, reading)
             raise
+        return pool, connection
+
+    async def _close(self, pool: Pool, connection: Connection, reading: Reading) -> None:
+        pool.leaving(connection)
+        try:
+            await finished(connection.clean(reading.close))
+        finally:
+            pool.release(connection)
 
 
 def refused(error: StorageError) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pywatt_core.errors import StorageError, Unavailable
 
-from .connection import CLOSED, Connection, finished
+from .connection import CLOSED, Connection, finished, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class Pool:
     """At most `size` connections, each opened when it is first needed."""
 
-    def __init__(self, use: str, size: int, make: Callable[[], Connection], *, timeout: float) -> None:
+    def __init__(self, use: str, size: int, make: Callable[[], Connection], *, timeout: float, replaces: bool = True) -> None:
         self._use = use
+        self._replaces = replaces
         self._size = size
         self._make = make
         self._timeout = timeout
@@ -31,7 +32,8 @@ class Pool:
         self._alarm: asyncio.TimerHandle | None = None
         self._closer: asyncio.Task[Any] | None = None
         self._all_back = asyncio.Event()
-        self._closed = False
+        self._closed = ""
+        """Why nobody gets a connection any more; empty where everybody does."""
 
     async def acquire(self) -> Connection:
         """A connection for the calling task alone, to be given back to `release`.
@@ -42,7 +44,7 @@ class Pool:
         connection: Connection | None = None
         while connection is None:
             if self._closed:
-                raise StorageError(CLOSED)
+                raise StorageError(self._closed)
             if self._free:
                 connection = self._free.pop()
             elif len(self._connections) + self._opening < self._size:
@@ -63,33 +65,41 @@ class Pool:
         if connection.lost:
             self._connections.discard(connection)
             connection.abandon()
-            self._hand_over(None)
+            if self._replaces:
+                self._hand_over(None)
+            else:
+                self._refuse(f"{self._use} is gone: a statement could not be interrupted, and its connection was given up")
         else:
             self._hand_over(connection)
 
-    async def close(self, patience: float, closer: asyncio.Task[Any] | None) -> None:
-        """Wait for users for `patience` seconds, interrupt those that remain, close every connection.
+    async def drain(self, patience: float, closer: asyncio.Task[Any] | None) -> None:
+        """Refuse everybody from now on, and wait `patience` seconds for those who have a connection.
 
         `closer` is the task that closes: what it still holds itself is not waited for.
         """
         if self._closed:
             return
-        self._closed = True
-        while self._waiting:
-            turn, _ = self._waiting.popleft()
-            if not turn.done():
-                turn.set_exception(StorageError(CLOSED))
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._refuse(CLOSED)
         self._closer = closer
         self._check_back()
         try:
             async with asyncio.timeout(patience):
                 await self._all_back.wait()
         except TimeoutError:
-            pass  # closing interrupts them
+            log.warning("what was still running when the database closed is interrupted")
+
+    async def close(self) -> None:
+        """Close every connection; what still runs is interrupted."""
         await asyncio.gather(*[connection.close() for connection in self._connections])
-        self._free.clear()
+
+    def _refuse(self, reason: str) -> None:
+        self._closed = reason
+        while self._waiting:
+            turn, _ = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(StorageError(reason))
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     async def _grow(self) -> None:
         connection = self._make()

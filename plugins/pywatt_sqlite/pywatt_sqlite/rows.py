@@ -72,25 +72,36 @@ def first_value(connection: sqlite3.Connection, statement: Statement, values: Va
 
 
 class Reading:
-    """An open cursor whose rows are taken out in chunks of bounded size."""
+    """A statement whose rows are taken out in chunks of bounded size. Whoever opens it closes it, opened or not.
 
-    def __init__(self, connection: sqlite3.Connection, statement: Statement, values: Values) -> None:
-        self._cursor = connection.execute(statement.sql, values)
+    An open cursor keeps its connection looking at an old state of the database, so none may be left to the garbage collector.
+    """
+
+    def __init__(self, statement: Statement, values: Values) -> None:
+        self._statement = statement
+        self._values = values
+        self._cursor: sqlite3.Cursor | None = None
+        self._names: list[str] = []
+
+    def open(self, connection: sqlite3.Connection) -> None:
+        self._cursor = connection.cursor()
+        self._cursor.execute(self._statement.sql, self._values)
         self._names = column_names(self._cursor)
 
     def chunk(self, _: sqlite3.Connection) -> list[Row]:
         """The next rows, none at the end."""
         rows: list[Row] = []
         size = 0
-        for row in self._cursor:
+        for row in self._cursor or ():
             rows.append(Row(zip(self._names, row, strict=True)))
             size += sum([len(value) for value in row if isinstance(value, str | bytes)])
             if len(rows) >= CHUNK_ROWS or size >= CHUNK_BYTES:
                 break
         return rows
 
-    def close(self) -> None:
-        self._cursor.close()
+    def close(self, _: sqlite3.Connection) -> None:
+        if self._cursor is not None:
+            self._cursor.close()
 
 
 def column_names(cursor: sqlite3.Cursor) -> list[str]:

@@ -48,13 +48,24 @@ class Turn:
 class Transaction(SqliteQueries):
     """Statements inside a transaction. Of no use after its ``async with`` block, and says so."""
 
-    def __init__(self, connection: Connection, *, timeout: float, depth: int = 0) -> None:
+    def __init__(self, connection: Connection, *, timeout: float, outer: Transaction | None = None) -> None:
         self._connection = connection
         self._timeout = timeout
-        self._depth = depth
+        self._outer = outer
+        self._savepoint: str = "pywatt" if outer is None else f"{outer._savepoint}_in"
         self._turn = Turn(timeout)
         self._readings: set[Reading] = set()
-        self._over = False
+        self._left = False
+
+    @property
+    def over(self) -> bool:
+        """True once its block, or that of a transaction around it, has been left: its connection is somebody else's."""
+        return self._left or (self._outer is not None and self._outer.over)
+
+    def check(self) -> None:
+        """Raise `StorageError` where the transaction is over."""
+        if self.over:
+            raise StorageError("the transaction is over: its block has been left")
 
     async def begin(self, statement: str) -> None:
         await run(self._connection, lambda connection: connection.execute(statement), statement)
@@ -63,34 +74,36 @@ class Transaction(SqliteQueries):
         """Commit, or release the savepoint: to its end, whatever happens to the caller meanwhile."""
 
         def job(connection: sqlite3.Connection) -> None:
-            self._close_readings()
+            self._close_readings(connection)
             alive(connection)
             connection.execute(statement)
 
         async with self._turn:
-            self._over = True
+            self.check()
+            self._left = True
             await finished(run(self._connection, job, statement))
 
-    async def undo(self, savepoint: str | None = None) -> None:
-        """Roll back to the savepoint, or altogether; what SQLite has rolled back by itself needs no more."""
+    async def undo(self) -> None:
+        """Roll back, or back to the savepoint; what SQLite has rolled back by itself needs no more."""
 
         def job(connection: sqlite3.Connection) -> None:
-            self._close_readings()
-            if savepoint is not None and connection.in_transaction:
+            self._close_readings(connection)
+            if self._outer is not None and connection.in_transaction:
                 try:
-                    connection.execute(f"ROLLBACK TO {savepoint}")
-                    connection.execute(f"RELEASE {savepoint}")
+                    connection.execute(f"ROLLBACK TO {self._savepoint}")
+                    connection.execute(f"RELEASE {self._savepoint}")
                     return
                 except sqlite3.Error:
                     pass  # then the whole transaction goes, and the outer one says so at its next statement
             connection.rollback()
 
-        self._over = True
-        await finished(self._connection.clean(job))
+        self._left = True
+        outer = self._outer
+        await finished(self._connection.clean(job, still=lambda: outer is None or not outer.over))
 
-    def _close_readings(self) -> None:
+    def _close_readings(self, connection: sqlite3.Connection) -> None:
         for reading in self._readings:
-            reading.close()
+            reading.close(connection)
 
     async def _run(self, job: Job[T], statement: Statement, *, changes: bool, retry: bool = True) -> T:
         def guarded(connection: sqlite3.Connection) -> T:
@@ -98,45 +111,43 @@ class Transaction(SqliteQueries):
             return job(connection)
 
         async with self._turn:
-            if self._over:
-                raise StorageError("the transaction is over: its block has been left")
+            self.check()
             return await run(self._connection, guarded, statement.sql, retry=retry)
 
     async def iterate(self, sql: str, params: Params = ()) -> AsyncGenerator[Row, None]:
         """Rows one after the other; other statements of the transaction may run meanwhile."""
         statement = read(sql)
         values = statement.bind(params)
-        reading = await self._run(lambda connection: Reading(connection, statement, values), statement, changes=False)
+        reading = Reading(statement, values)
         self._readings.add(reading)
         try:
+            await self._run(reading.open, statement, changes=False)
             while rows := await self._run(reading.chunk, statement, changes=False, retry=False):
                 for row in rows:
                     yield row
         finally:
-            self._readings.discard(reading)
-            if not self._over:
-                await finished(self._close(reading))
+            await finished(self._close(reading))
 
     async def _close(self, reading: Reading) -> None:
-        async with self._turn:
-            await self._connection.clean(lambda _: reading.close())
+        if not self.over:  # then it was closed with all the others
+            async with self._turn:
+                await self._connection.clean(reading.close, still=lambda: not self.over)
+        self._readings.discard(reading)
 
     @asynccontextmanager
     async def transaction(self, *, isolation: str | None = None, read_only: bool = False) -> AsyncIterator[Transaction]:
         """A savepoint. It takes the isolation of the transaction that it is in."""
         if isolation is not None or read_only:
             raise StorageError("a transaction inside another takes its isolation and read_only from that one")
-        savepoint = f"pywatt_{self._depth + 1}"
         async with self._turn:
-            if self._over:
-                raise StorageError("the transaction is over: its block has been left")
-            inner = Transaction(self._connection, timeout=self._timeout, depth=self._depth + 1)
+            self.check()
+            inner = Transaction(self._connection, timeout=self._timeout, outer=self)
             try:
-                await inner.begin(f"SAVEPOINT {savepoint}")
+                await inner.begin(f"SAVEPOINT {inner._savepoint}")
                 yield inner
-                await inner.end(f"RELEASE {savepoint}")
+                await inner.end(f"RELEASE {inner._savepoint}")
             except BaseException:
-                await inner.undo(savepoint)
+                await inner.undo()
                 raise
 
 

@@ -95,6 +95,36 @@ async def test_a_thread_that_cannot_be_interrupted_is_given_up_and_replaced(tmp_
     assert not connection._worker._thread.is_alive()
 
 
+async def test_stopping_what_is_over_does_not_touch_what_runs(tmp_path: Path) -> None:
+    connection = Connection((tmp_path / "a.db").as_uri(), (), busy_timeout=1, cached_statements=10)
+    await connection.open()
+    await connection.run(lambda connection: connection.execute("SELECT 1").fetchall())
+    over = connection._latest
+    assert over is not None
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold() -> int:
+        begun.set()
+        go_on.wait()
+        return 0
+
+    def count(connection: sqlite3.Connection) -> int:
+        connection.set_progress_handler(hold, 10)
+        (total,) = connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9999) SELECT count(*) FROM n"
+        ).fetchone()
+        return int(total)
+
+    counting = asyncio.create_task(connection.run(count))
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    await connection._stop(over)
+    go_on.set()
+    assert await counting == 9999
+    assert not connection.lost
+    await connection.close()
+
+
 async def test_a_pool_replaces_a_connection_that_was_given_up(opened: Opened) -> None:
     async with opened(readers=1) as database:
         reader = await database._readers.acquire()
@@ -102,6 +132,7 @@ async def test_a_pool_replaces_a_connection_that_was_given_up(opened: Opened) ->
         waiting = asyncio.create_task(database.fetch_value("SELECT 7"))
         await asyncio.sleep(0)
         database._readers.release(reader)
+        await reader._ended()
         assert await waiting == 7
         assert await database._readers.acquire() is not reader
 

@@ -38,8 +38,8 @@ async def test_a_connection_that_is_not_given_back_is_seen(opened: Opened, monke
 
 
 async def test_a_transaction_that_is_kept_half_is_seen(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def commit_instead(transaction: Transaction, savepoint: str | None = None) -> None:
-        transaction._over = True
+    async def commit_instead(transaction: Transaction) -> None:
+        transaction._left = True
         await transaction._connection.clean(lambda connection: connection.commit())
 
     monkeypatch.setattr(Transaction, "undo", commit_instead)

@@ -147,6 +147,41 @@ async def test_a_reader_sees_what_was_written_a_moment_ago(opened: Opened) -> No
             assert await database.fetch_value("SELECT max(x) FROM t") == number
 
 
+async def test_an_iteration_that_is_cancelled_while_it_begins_leaves_no_old_state_behind(opened: Opened) -> None:
+    async with opened(readers=1) as database:
+        await database.execute("CREATE TABLE t AS SELECT 1 AS x UNION SELECT 2")
+        kept = []  # an exception that is kept keeps what it went through
+        for number in range(20):
+            await database.fetch_value("SELECT 1")  # opens the reader
+            rows = database.iterate("SELECT x FROM t")
+            task = asyncio.create_task(anext(rows))
+            while not (users := list(database._readers._users)):
+                await asyncio.sleep(0)
+            while users[0]._latest is None or not users[0]._latest.over:
+                pass  # in its thread
+            task.cancel()  # the statement has begun, and nobody has heard of it yet
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await task
+            kept.append(caught)
+            await database.execute("INSERT INTO t VALUES (?)", (number + 10,))
+            assert await database.fetch_value("SELECT max(x) FROM t") == number + 10
+
+
+async def test_a_database_in_memory_that_was_given_up_says_so_and_is_not_replaced(opened: Opened) -> None:
+    async with opened(path=":memory:") as database:
+        await database.execute("CREATE TABLE t (x)")
+        connection = await database._readers.acquire()
+        waiting = asyncio.create_task(database.execute("INSERT INTO t VALUES (1)"))
+        await asyncio.sleep(0)
+        connection.lost = True
+        database._readers.release(connection)
+        await connection._ended()
+        with pytest.raises(StorageError, match="the database in memory is gone"):
+            await waiting
+        with pytest.raises(StorageError, match="the database in memory is gone"):
+            await database.fetch_all("SELECT * FROM t")
+
+
 async def test_processes_that_open_one_new_file_at_once_share_it(opened: Opened, tmp_path: Path) -> None:
     command = (sys.executable, "-c", OPEN_AND_WRITE, str(tmp_path))
     processes = [await asyncio.create_subprocess_exec(*command, str(number), stdin=asyncio.subprocess.PIPE) for number in range(3)]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pywatt_sqlite.database import SqliteDatabase
+    from pywatt_sqlite.transaction import Transaction
 
     Opened = Callable[..., AbstractAsyncContextManager[SqliteDatabase]]
 
@@ -179,3 +180,48 @@ async def test_a_task_left_behind_in_a_transaction_changes_nothing_after_it(open
                 raise ZeroDivisionError
         await asyncio.gather(*left, return_exceptions=True)
         assert await database.fetch_all("SELECT * FROM t") == []
+
+
+async def test_a_savepoint_left_behind_in_a_task_touches_no_later_transaction(opened: Opened) -> None:
+    async with opened() as database:
+        await database.execute("CREATE TABLE t (x)")
+        inside, go_on = asyncio.Event(), asyncio.Event()
+
+        async def stay(outer: Transaction) -> None:
+            async with outer.transaction() as inner, aclosing(inner.iterate("SELECT 1 AS x UNION SELECT 2")) as rows:
+                assert (await anext(rows)).x == 1
+                inside.set()
+                await go_on.wait()
+                await inner.execute("INSERT INTO t VALUES ('from the past')")
+
+        with pytest.raises(ZeroDivisionError):
+            async with database.transaction() as transaction:
+                left = asyncio.create_task(stay(transaction))
+                await inside.wait()
+                raise ZeroDivisionError
+        async with database.transaction() as later:
+            await later.execute("INSERT INTO t VALUES ('kept')")
+            go_on.set()
+            with pytest.raises(StorageError, match="the transaction is over"):
+                await left
+            await later.execute("INSERT INTO t VALUES ('kept too')")
+        assert await database.fetch_all("SELECT x FROM t") == [{"x": "kept"}, {"x": "kept too"}]
+
+
+async def test_who_is_cancelled_after_the_end_interrupts_nobody_else(opened: Opened) -> None:
+    async with opened() as database:
+        await database.execute("CREATE TABLE t (x)")
+        for number in range(50):
+            with pytest.raises(ZeroDivisionError):
+                async with database.transaction() as transaction:
+                    left = [asyncio.create_task(transaction.execute("INSERT INTO t VALUES ('undone')")) for _ in range(3)]
+                    for _ in range(number % 7):
+                        await asyncio.sleep(0)
+                    raise ZeroDivisionError
+            writing = asyncio.create_task(database.execute("INSERT INTO t VALUES (?)", (number,)))
+            for task in left:
+                await asyncio.sleep(0)
+                task.cancel()
+            assert await writing == 1
+            await asyncio.gather(*left, return_exceptions=True)
+        assert [row.x for row in await database.fetch_all("SELECT x FROM t")] == list(range(50))
