@@ -129,6 +129,7 @@ def ps(name: str | None, as_json: bool, project: str | None) -> int:
         pywatt ps
         pywatt ps users --json
     """
+    _refuse_windows()
     from .control import Ps
 
     statuses = _ask_for_statuses(project, Ps(name))
@@ -154,6 +155,7 @@ def stop(name: str | None, project: str | None) -> int:
         pywatt stop users
         pywatt stop
     """
+    _refuse_windows()
     from .control import Stop
 
     if name is not None:
@@ -181,6 +183,7 @@ def restart(name: str, project: str | None) -> int:
         pywatt restart users
         pywatt restart users.2
     """
+    _refuse_windows()
     from .control import Restart
 
     statuses = _ask_for_statuses(project, Restart(name))
@@ -203,6 +206,7 @@ def logs(name: str | None, follow: bool, lines: int, as_json: bool, project: str
         pywatt logs users -f
         pywatt logs -n 200 --json
     """
+    _refuse_windows()
     from .client import ask, find_running
     from .control import Logs, RecordLine
     from .rendering import as_json as render_json

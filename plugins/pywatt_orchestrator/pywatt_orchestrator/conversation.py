@@ -33,7 +33,7 @@ from pywatt_core.protocol.messages import (
 from .places import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from pywatt_core.protocol.session import Problem
     from pywatt_core.transports.link import Link
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 NO_SERVICES = "this orchestrator hosts no services: configure the module's own, for example [databases.main] or [caches.main]"
 NO_MESSAGES = "this orchestrator does not carry messages between modules"
+MOST_AT_ONCE = 100
+"""Answers under way to one process; beyond them its messages wait in its own pipe."""
 
 
 class Conversation:
@@ -117,17 +119,15 @@ class Conversation:
         """Understood, and nothing follows from it."""
 
     def _get_secret(self, message: GetSecret, link: Link) -> None:
-        task = self._loop.create_task(self._deliver(message.name, link))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._work(self._deliver(message.name, link), link)
 
     async def _deliver(self, name: str, link: Link) -> None:
-        answer = await self._desk.answer(self.plan, self.module_id, name, asked=self._asked, starting=not self.announced)
+        answer = await self._desk.answer(self.plan, name, asked=self._asked, starting=not self.announced, note=self._source.note)
         if answer.value is None and self.plan.rust:
             return  # The Rust SDK knows no negative answer and would take this line for a broken one (protocol 9.1).
-        self._reply(answer, link)
+        await self._send(answer, link)
         if self.plan.rust:
-            self._reply(Heartbeat(), link)  # It may swallow the line after its answer (protocol 9.3).
+            await self._send(Heartbeat(), link)  # It may swallow the line after its answer (protocol 9.3).
 
     def _port_request(self, message: PortRequest, link: Link) -> None:
         port = free_port(message.specific_port)
@@ -162,9 +162,27 @@ class Conversation:
         payload = EncodedMessage(data=b'{"Err":"%s"}' % NO_MESSAGES.encode(), format="Json")
         self._reply(RoutedModuleResponse(source_module_id=message.target_module_id, request_id=message.request_id, payload=payload), link)
 
+    # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────────
+
     def _reply(self, message: Message, link: Link) -> None:
+        self._work(self._send(message, link), link)
+
+    def _work(self, work: Coroutine[Any, Any, None], link: Link) -> None:
+        """Answer without keeping the link's reader; who asks faster than it takes the answers has to wait itself."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._done(done, link))
+        if len(self._tasks) >= MOST_AT_ONCE:
+            link.pause_reading()
+
+    def _done(self, task: asyncio.Task[None], link: Link) -> None:
+        self._tasks.discard(task)
+        if len(self._tasks) == MOST_AT_ONCE - 1:
+            link.resume_reading()
+
+    async def _send(self, message: Message, link: Link) -> None:
         try:
-            link.post(message)
+            await link.send(message)
         except ChannelClosed:
             pass  # It ended while it was being answered.
         except PyWattError as error:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pywatt_core.errors import SecretError, SecretNotFound
 from pywatt_core.protocol.messages import Secret
 from pywatt_core.redaction import register
 
 if TYPE_CHECKING:
-    from .logs import Journal
     from .project import ModulePlan
     from .sources import SecretSources
+
+
+class Note(Protocol):
+    """Writes a line about the module that asks."""
+
+    def __call__(self, text: str, *, level: str) -> None: ...
 
 
 class SecretDesk:
     """Answers `get_secret` from the configured sources."""
 
-    def __init__(self, sources: SecretSources, journal: Journal, *, way_out: str) -> None:
+    def __init__(self, sources: SecretSources, *, way_out: str) -> None:
         self._sources = sources
-        self._journal = journal
         self._way_out = way_out
         """How to provide a missing secret, with ``{name}`` and ``{module}`` in it."""
 
@@ -27,10 +31,13 @@ class SecretDesk:
         """Read the sources again, for a process that starts."""
         await self._sources.refresh()
 
-    async def answer(self, plan: ModulePlan, module_id: str, name: str, *, asked: set[str], starting: bool) -> Secret:
-        """The secret, or why there is none to be had; `asked` are the names that this process asked for while it started."""
+    async def answer(self, plan: ModulePlan, name: str, *, asked: set[str], starting: bool, note: Note) -> Secret:
+        """The secret, or why there is none to be had, which `note` is told too.
+
+        `asked` are the names that this process asked for while it started.
+        """
         if (refusal := self._refusal(plan, name, asked, starting)) is not None:
-            self._journal.say(refusal, module=module_id, level="error")
+            note(refusal, level="error")
             return Secret(name=name, error=refusal)
         if starting:
             asked.add(name)
@@ -43,7 +50,7 @@ class SecretDesk:
         else:
             register(value, name=name)
             return Secret(name=name, value=value)
-        self._journal.say(text, module=module_id, level="error")
+        note(text, level="error")
         return Secret(name=name, error=text)
 
     def _refusal(self, plan: ModulePlan, name: str, asked: set[str], starting: bool) -> str | None:

@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 PROGRESS_AFTER = 5.0
 """Seconds of starting after which it says what it waits for; then again after twice as long."""
+NO_CORE = "No module named 'pywatt_core'"
+"""What an interpreter says in which nobody has installed the core."""
 SHOWN_LINES = 20
 """Log lines that a status shows to say why."""
 
@@ -79,6 +81,7 @@ class Instance:
         self._restarts = Restarts()
         self._task: asyncio.Task[None] | None = None
         self._restarting = False
+        self._retired = False
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -95,7 +98,7 @@ class Instance:
 
     def start(self) -> None:
         """Begin to live, as after a person's word: earlier failures are forgotten. Nothing happens where it lives."""
-        if self._task is not None and not self._task.done():
+        if self._retired or (self._task is not None and not self._task.done()):
             return
         self._stop.clear()
         self._restarts.forget()
@@ -108,8 +111,13 @@ class Instance:
         self._stop.set()
         if self._task is not None:
             await asyncio.wait({self._task})
-        elif self.state is State.FAILED:
+        if self.state is State.FAILED:
             self._enter(Event.STOP)
+
+    async def retire(self) -> None:
+        """Stop for good: the orchestrator ends."""
+        self._retired = True
+        await self.stop()
 
     async def restart(self) -> None:
         """End the process gracefully and start another one at the same address, whose backlog keeps who comes meanwhile."""
@@ -289,6 +297,9 @@ class Instance:
             text += f" ({EXIT_MEANINGS[code]})"
         if self.state is State.STARTING:
             text += " before it announced itself"
+            if any(NO_CORE in record.message for record in self._around.journal.last([self.module_id], SHOWN_LINES)):
+                python = self.plan.settings.python or self._around.python
+                text += f"; its interpreter has no pywatt-core: {python} -m pip install pywatt-core"
         return text
 
     @property

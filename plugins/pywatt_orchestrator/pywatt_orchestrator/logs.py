@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -79,7 +80,7 @@ class _Forward(logging.Handler):
                 module=OURSELVES,
                 level=level,
                 message=message,
-                fields={} if record.name.startswith("pywatt") else {"logger": record.name},
+                fields=_extras(record),
                 trace="\n".join(clean(line) for line in trace.split("\n")),
             )
             try:
@@ -92,6 +93,16 @@ class _Forward(logging.Handler):
                 self._loop.call_soon_threadsafe(self._journal.write, entry)
         except Exception:
             self.handleError(record)
+
+
+_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
+
+
+def _extras(record: logging.LogRecord) -> dict[str, Any]:
+    """What was given as ``extra=``, and which logger it was."""
+    given = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    fields = {key: value if isinstance(value, bool | int | float) else clean(redact(str(value))) for key, value in given.items()}
+    return {"logger": record.name, **fields}
 
 
 class Source:

@@ -49,6 +49,8 @@ class Supervisor:
                 )
                 for module_id in plan.module_ids()
             ]
+        self._turns = {name: asyncio.Lock() for name in self._instances}
+        """One person's word at a time."""
         self._doors: dict[str, front.Instance] = {}
         self._publishing = False
         self._change = asyncio.Condition()
@@ -85,7 +87,7 @@ class Supervisor:
     async def _stop_after(self, first: Sequence[asyncio.Task[None]], name: str) -> None:
         if first:
             await asyncio.wait(first)
-        await asyncio.gather(*(instance.stop() for instance in self._instances[name]))
+        await asyncio.gather(*(instance.retire() for instance in self._instances[name]))
 
     def kill_at_once(self) -> None:
         """End every process without grace."""
@@ -125,7 +127,9 @@ class Supervisor:
 
     async def stop_module(self, name: str) -> None:
         """Stop one module or instance until somebody restarts it. Raises like `instances`."""
-        await asyncio.gather(*(instance.stop() for instance in self.instances(name)))
+        found = self.instances(name)
+        async with self._turns[found[0].plan.name]:
+            await asyncio.gather(*(instance.stop() for instance in found))
 
     async def restart_module(self, name: str) -> list[Status]:
         """Restart one module or instance, one process after the other, each ready before the next; requests wait meanwhile.
@@ -133,10 +137,11 @@ class Supervisor:
         Returns how they are then, which need not be ready. Raises like `instances`.
         """
         found = self.instances(name)
-        for instance in found:
-            await instance.restart()
-            if await instance.settled(State.READY, State.FAILED, State.BACKOFF, State.STOPPED) is not State.READY:
-                break
+        async with self._turns[found[0].plan.name]:
+            for instance in found:
+                await instance.restart()
+                if await instance.settled(State.READY, State.FAILED, State.BACKOFF, State.STOPPED) is not State.READY:
+                    break
         return [instance.status() for instance in found]
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -152,14 +157,16 @@ class Supervisor:
 
     def _dependencies_of(self, plan: ModulePlan) -> Callable[[], asyncio.Future[None]]:
         async def wait(instances: list[Instance]) -> None:
-            said = ""
+            said = None
             while waiting := [name for name in plan.settings.depends_on if not self._is_ready(name)]:
                 text = f"it waits for {' and '.join(self._word_about(name) for name in waiting)}"
                 for instance in instances:
                     if instance.state is State.STARTING and instance.run is None:
                         instance.why = text
-                if text != said:
+                hopeless = any(self._instances[name][0].state is State.FAILED for name in waiting)
+                if hopeless and text != said:
                     said = text
+                    self._around.journal.say(text, module=plan.name, level="warning")
                 async with self._change:
                     await self._change.wait()
 

@@ -105,7 +105,7 @@ class _Orchestrator:
         around = Surroundings(
             journal=self._journal,
             guardian=guardian,
-            desk=SecretDesk(sources, self._journal, way_out=WAY_OUT.format(dotenv=self._settings.folder / ".env")),
+            desk=SecretDesk(sources, way_out=WAY_OUT.format(dotenv=self._settings.folder / ".env")),
             api=_url(gateway),
             environ=os.environ,
         )
@@ -150,6 +150,8 @@ class _Orchestrator:
     def _take_signals(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
         for number in END_SIGNALS:
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue  # As after nohup, or in the background of a script.
             loop.add_signal_handler(number, self._signal, number)
             stack.callback(loop.remove_signal_handler, number)
         if os.getpid() == 1:

@@ -139,7 +139,7 @@ def main():
             case "print":
                 os.write(1, argument.encode().decode("unicode_escape").encode("latin-1"))
             case "send":
-                send(json.loads(argument))
+                send(json.loads(argument.replace("LISTEN", INIT.get("listen", ""))))
             case "exit":
                 os._exit(int(argument))
             case "features":
@@ -157,6 +157,10 @@ def main():
             case "block":
                 while True:
                     signal.pause()
+            case "ask":
+                # Asks without ever reading an answer.
+                for _ in range(int(argument)):
+                    send({"op": "get_secret", "name": "X"})
             case "flood":
                 line = (argument.encode() or b"junk ") * 200 + b"\n"
                 for _ in range(100_000_000 // len(line)):

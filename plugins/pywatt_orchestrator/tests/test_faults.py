@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +74,8 @@ async def test_a_module_that_a_person_has_to_mend_is_not_started_again_until_tol
         await still_serves(project)
         code, out, _ = await project.command("restart", "users")
         assert (code, "failed" in out, "what is wrong" in out) == (1, True, True)
+        code, out, _ = await project.command("stop", "users")
+        assert (code, "stopped" in out) == (0, True)
 
 
 async def test_when_the_only_module_has_failed_for_good_the_orchestrator_ends_and_says_why(running: Running) -> None:
@@ -202,6 +205,35 @@ async def test_a_frozen_module_is_noticed_and_replaced_if_it_offered_heartbeats(
         await still_serves(project)
 
 
+async def test_a_module_that_hangs_for_a_moment_is_spared(running: Running, beside: Any) -> None:
+    async with running() as project:
+        project.peer("users", "features=heartbeat", "serve", hang_timeout=600.0)
+        await beside(project)
+        await project.ready("users")
+        pid = (await project.ps())["users"]["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        await project.line("it does not acknowledge heartbeats", module="users")
+        status = (await project.ps())["users"]
+        assert (status["state"], status["why"]) == ("ready", "it does not acknowledge heartbeats")
+        os.kill(pid, signal.SIGCONT)
+        await project.line("it acknowledges heartbeats again", module="users")
+        assert (await project.http("/users/pid")).text == str(pid)
+
+
+async def test_who_asks_without_taking_the_answers_has_to_wait_and_nobody_else(running: Running, beside: Any) -> None:
+    async with running() as project:
+        project.peer("users", "greet", "http", "announce", "ask=100000", "block")
+        await beside(project)
+        await project.ready("users")
+        await project.line("it may not have the secret 'X'", module="users")
+        for _ in range(20):
+            await still_serves(project)
+        assert project.process is not None
+        assert memory_of(project.process.pid) < 100_000_000
+        asked = [line for line in project.lines if "secret 'X'" in line["message"]]
+        assert len(asked) < 20_000
+
+
 async def test_a_blocked_loop_is_dumped_before_its_process_is_replaced(running: Running, beside: Any) -> None:
     async with running() as project:
         project.write(
@@ -239,3 +271,15 @@ async def test_unknown_and_broken_messages_are_shown_and_cost_nothing_else(runni
         await project.line("a message of an unknown kind was ignored", module="users")
         await project.line("get_secret", module="users")
         assert (await project.http("/users/pid")).status == 200
+
+
+async def test_an_interpreter_without_the_core_is_told_what_to_install(running: Running, beside: Any) -> None:
+    async with running() as project:
+        bare = project.folder / "python"
+        project.write(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n', "python")
+        bare.chmod(0o755)
+        project.write("", "users.py")
+        project.write(f'[modules.users]\nrun = "users.py"\npython = "{bare}"\n')
+        await beside(project)
+        await project.line(f"its interpreter has no pywatt-core: {bare} -m pip install pywatt-core", module="users")
+        await still_serves(project)

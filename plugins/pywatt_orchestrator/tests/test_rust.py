@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pywatt_orchestrator.channel import owner_of_peer
+from pywatt_orchestrator.channel import ChannelDoor, owner_of_peer
 
 Running = Callable[[], Any]
 PEER = Path(__file__).with_name("rust_peer.py")
@@ -148,3 +148,22 @@ async def test_a_connection_whose_other_end_is_gone_belongs_to_nobody() -> None:
         with connection:
             while owner_of_peer(connection) != -1:
                 await asyncio.sleep(0.01)
+
+
+async def test_a_connection_of_another_user_does_not_get_the_channel(tmp_path: Path) -> None:
+    turned_away: list[str] = []
+
+    def never() -> Any:
+        raise AssertionError("nobody may come in")
+
+    door = ChannelDoor(never, uid=os.getuid() + 1, turned_away=turned_away.append)
+    host, port = door.address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    assert await reader.read() == b""
+    writer.close()
+    assert len(turned_away) == 1
+    assert turned_away[0].startswith("a connection from 127.0.0.1:")
+    assert turned_away[0].endswith(f" to its channel was refused: it belongs to user {os.getuid()}")
+    await door.close()
+    with pytest.raises(OSError):
+        await asyncio.open_connection(host, int(port))

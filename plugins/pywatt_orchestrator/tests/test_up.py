@@ -138,6 +138,20 @@ async def test_a_module_can_be_stopped_and_started_again_while_others_serve(runn
         await project.nothing_left()
 
 
+async def test_several_persons_who_restart_one_module_take_turns(running: Callable[[], Any]) -> None:
+    async with running() as project:
+        project.peer("users", "serve")
+        await project.start()
+        await project.ready("users")
+        outcomes = await asyncio.gather(*(project.command("restart", "users") for _ in range(3)))
+        assert [code for code, _, _ in outcomes] == [0, 0, 0]
+        assert len([line for line in project.lines if "ready in" in line["message"]]) == 4
+        restarting = asyncio.create_task(project.command("restart", "users"))
+        assert await project.stop() == 0
+        await restarting
+        await project.nothing_left()
+
+
 async def test_only_the_named_modules_and_their_dependencies_run(running: Callable[[], Any]) -> None:
     async with running() as project:
         project.peer("users", "serve")
@@ -243,3 +257,48 @@ async def test_the_environment_of_a_module_is_small_and_chosen(running: Callable
         assert (seen["GREETING"], seen["WANTED"], seen["LC_TIME"], seen["PYTHONHASHSEED"]) == ("hello", "yes", "C", "7")
         assert "PATH" in seen
         assert not {"DATABASE_PASSWORD", "XDG_RUNTIME_DIR", "PYWATT_MODULE_ID"} & seen.keys()
+
+
+async def test_it_works_on_the_standard_loop_too(running: Callable[[], Any]) -> None:
+    async with running() as project:
+        project.write("raise ImportError", "uvloop.py")
+        project.peer("users", "serve")
+        await project.start()
+        await project.ready("users")
+        os.kill(int((await project.http("/users/pid")).text), signal.SIGKILL)
+        await project.ready("users", after=len(project.lines))
+        assert (await project.http("/users/pid")).status == 200
+        assert await project.stop() == 0
+        await project.nothing_left()
+
+
+async def test_a_module_sees_its_own_arguments_and_working_folder(running: Callable[[], Any]) -> None:
+    async with running() as project:
+        (project.folder / "inner").mkdir()
+        project.write(
+            REAL.replace("str(os.getpid())", "repr((sys.argv[1:], os.getcwd()))").replace("import os", "import os, sys"), "inner/users.py"
+        )
+        project.write('[modules.users]\nrun = "users.py"\ncwd = "inner"\nargs = ["--fast", "2"]')
+        await project.start()
+        await project.ready("users")
+        assert (await project.http("/users/pid")).text == repr((["--fast", "2"], str(project.folder / "inner")))
+
+
+@pytest.mark.parametrize(
+    "announce",
+    [
+        {"listen": "LISTEN", "endpoints": [{"path": "/pid", "methods": ["GET"], "auth": None}]},
+        {"op": "announce", "announce": {"listen": "LISTEN", "endpoints": [{"path": "/pid", "methods": ["GET"]}]}, "get_secret": None},
+        {
+            "id": "11111111-2222-4333-8444-555555555555",
+            "content": {"op": "announce", "listen": "LISTEN", "endpoints": [{"path": "/pid", "methods": ["get"]}]},
+        },
+    ],
+    ids=["without op", "nested", "enveloped"],
+)
+async def test_every_accepted_spelling_of_an_announce_opens_the_door(running: Callable[[], Any], announce: dict[str, Any]) -> None:
+    async with running() as project:
+        project.peer("users", "greet", "http", f"send={json.dumps(announce)}", "converse")
+        await project.start()
+        await project.ready("users")
+        assert (await project.http("/users/pid")).status == 200
