@@ -7,12 +7,12 @@ answer that comes after its request was given up is remembered as late, whatever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from ..errors import LocalProtocolError
-from .messages import RESPONSE_ENDPOINT, HttpResponse, Message, RouteToModule, Secret
+from .messages import RESPONSE_ENDPOINT, HttpResponse, Message, Rotated, RouteToModule, Secret
 
 REMEMBERED: Final = 65_536
 """How many requests given up, and how many left unanswered, a session remembers; the oldest are forgotten beyond that."""
@@ -69,7 +69,7 @@ class Exchange:
         id = members.get(self._member)
         return self._waiting.pop(id, None) if isinstance(id, str) else None
 
-    def forget(self, key: tuple[Any, Any]) -> None:
+    def forget(self, key: tuple[Any, ...]) -> None:
         """A request of ours is given up; its answer may still come."""
         id = key[1]
         if self._waiting.pop(id, None):
@@ -151,28 +151,78 @@ class RouteExchange(Exchange):
 class SecretExchange(Exchange):
     """Secrets are asked for by name, by several at once, and may also be pushed unasked: nothing is ever owed or stray.
 
-    A second request for a name that is being asked for shares the answer of the first and need not travel.
+    A second request for a name that is being asked for shares the answer of the first and need not travel; unless the
+    secret has been rotated in between, for then the first answer may still be the old value.
     """
 
+    def __init__(self, request: type[Message], answer: type[Message], member: str) -> None:
+        super().__init__(request, answer, member)
+        self._before_rotation: dict[str, list[Hashable]] = {}
+        self._serial = 0
+
     def is_asked(self, message: Message) -> bool:
-        """True where the same name is under way."""
+        """True where the same name is under way, and its answer will do."""
         return self._id(message) in self._waiting
 
     def expect(self, message: Message) -> Hashable | None:
         name = self._id(message)
-        return self._waiting.setdefault(name, (self.answer, name))
+        if name not in self._waiting:
+            self._serial += 1
+            self._waiting[name] = (self.answer, name, self._serial)
+        return self._waiting[name]
+
+    def rotate(self, names: Iterable[str]) -> None:
+        """These secrets have changed: what is asked from now on is not answered by what comes for the requests before."""
+        for name in names:
+            if key := self._waiting.pop(name, None):
+                self._before_rotation.setdefault(name, []).append(key)
 
     def resolve(self, message: Secret) -> Outcome:  # type: ignore[override]
-        return self._waiting.pop(message.name, None) or (LATE if message.value is None else None)
+        return self._take(message.name) or (LATE if message.value is None else None)
 
-    def forget(self, key: tuple[Any, Any]) -> None:
-        self._waiting.pop(key[1], None)
+    def find(self, members: Mapping[str, Any]) -> Hashable | None:
+        name = members.get(self._member)
+        return self._take(name) if isinstance(name, str) else None
+
+    def _take(self, name: str) -> Hashable | None:
+        if keys := self._before_rotation.get(name):
+            key = keys.pop(0)
+            if not keys:
+                del self._before_rotation[name]
+            return key
+        return self._waiting.pop(name, None)
+
+    def forget(self, key: tuple[Any, ...]) -> None:
+        name = key[1]
+        if self._waiting.get(name) == key:
+            del self._waiting[name]
+        elif key in (keys := self._before_rotation.get(name, [])):
+            keys.remove(key)
+            if not keys:
+                del self._before_rotation[name]
+
+    def abandon(self) -> list[Hashable]:
+        keys = [*self._waiting.values(), *(key for keys in self._before_rotation.values() for key in keys)]
+        self._waiting.clear()
+        self._before_rotation.clear()
+        return keys
 
     def owe(self, message: Message) -> None:
         """Silence is an answer too."""
 
     def settle(self, message: Message) -> None:
         """Pushing is always allowed."""
+
+
+class RotationExchange(Exchange):
+    """Rotations are acknowledged, each once; their arrival tells the requests for secrets."""
+
+    secrets: SecretExchange | None = None
+
+    def owe(self, message: Rotated) -> None:  # type: ignore[override]
+        super().owe(message)
+        if self.secrets is not None:
+            self.secrets.rotate(message.keys)
 
 
 class QueueExchange(Exchange):
@@ -204,7 +254,7 @@ class QueueExchange(Exchange):
             return key if waiting else None
         return None
 
-    def forget(self, key: tuple[Any, Any]) -> None:
+    def forget(self, key: tuple[Any, ...]) -> None:
         if key in self._queue:
             self._queue[key] = False
             bound(self._queue)

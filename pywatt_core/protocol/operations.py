@@ -104,7 +104,7 @@ class OperationExchange(Exchange):
         self._remove(operation)
         return operation.key if operation.waiting else None
 
-    def forget(self, key: tuple[Any, Any]) -> None:
+    def forget(self, key: tuple[Any, ...]) -> None:
         for operations in self._under_way.values():
             for one in operations:
                 if one.key == key:

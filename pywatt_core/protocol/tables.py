@@ -16,7 +16,7 @@ import enum
 from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeAlias
 
-from .exchanges import Exchange, HttpExchange, PortExchange, QueueExchange, RouteExchange, SecretExchange
+from .exchanges import Exchange, HttpExchange, PortExchange, QueueExchange, RotationExchange, RouteExchange, SecretExchange
 from .messages import (
     MESSAGES,
     Announce,
@@ -119,11 +119,16 @@ REPLIES: Final[dict[type[Message], Reply]] = {
     PortRequest: Reply(PortResponse, "request_id", PortExchange),
     RouteToModule: Reply(RoutedModuleResponse, "request_id", RouteExchange),
     HttpRequest: Reply(HttpResponse, "request_id", HttpExchange),
-    Rotated: Reply(RotationAck, "rotation_id"),
+    Rotated: Reply(RotationAck, "rotation_id", RotationExchange),
 }
 """Request: its reply."""
 
 
 def new_exchanges() -> list[Exchange]:
     """The exchanges of one session, one for each row of `REPLIES`."""
-    return [reply.exchange(request, reply.answer, reply.member) for request, reply in REPLIES.items()]
+    exchanges = [reply.exchange(request, reply.answer, reply.member) for request, reply in REPLIES.items()]
+    secrets = next(one for one in exchanges if isinstance(one, SecretExchange))
+    for one in exchanges:
+        if isinstance(one, RotationExchange):
+            one.secrets = secrets
+    return exchanges

@@ -6,7 +6,16 @@ import pytest
 
 from pywatt_core.errors import LocalProtocolError
 from pywatt_core.protocol import exchanges
-from pywatt_core.protocol.exchanges import LATE, Exchange, PortExchange, QueueExchange, RouteExchange, SecretExchange, Stray
+from pywatt_core.protocol.exchanges import (
+    LATE,
+    Exchange,
+    PortExchange,
+    QueueExchange,
+    RotationExchange,
+    RouteExchange,
+    SecretExchange,
+    Stray,
+)
 from pywatt_core.protocol.messages import (
     RESPONSE_ENDPOINT,
     EncodedMessage,
@@ -129,8 +138,36 @@ def test_a_secret_may_be_pushed_and_a_refusal_that_nobody_waits_for_is_dropped(s
 
 def test_a_secret_may_be_asked_for_again_after_it_was_given_up(secrets: SecretExchange) -> None:
     secrets.forget(secrets.expect(GetSecret("A")))  # type: ignore[arg-type]
-    assert secrets.expect(GetSecret("A"))
-    assert secrets.abandon() == [(Secret, "A")]
+    key = secrets.expect(GetSecret("A"))
+    assert secrets.abandon() == [key]
+
+
+def test_after_a_rotation_a_secret_is_asked_for_anew_and_does_not_take_the_answer_of_before(secrets: SecretExchange) -> None:
+    rotations = RotationExchange(Rotated, RotationAck, "rotation_id")
+    rotations.secrets = secrets
+    before = secrets.expect(GetSecret("A"))
+    other = secrets.expect(GetSecret("B"))
+    rotations.owe(Rotated(["A", "C"], "r"))
+    assert not secrets.is_asked(GetSecret("A"))
+    assert secrets.is_asked(GetSecret("B"))
+    after = secrets.expect(GetSecret("A"))
+    assert secrets.resolve(Secret("A", "old")) == before != after
+    assert secrets.resolve(Secret("A", "new")) == after
+    assert secrets.resolve(Secret("B", "v")) == other
+
+
+def test_a_request_of_before_a_rotation_may_be_given_up_or_abandoned(secrets: SecretExchange) -> None:
+    before = secrets.expect(GetSecret("A"))
+    secrets.rotate(["A"])
+    after = secrets.expect(GetSecret("A"))
+    secrets.rotate(["A"])
+    secrets.forget(before)  # type: ignore[arg-type]
+    assert secrets.find({"name": "A"}) == after
+    assert secrets.find({"name": "A"}) is None
+    secrets.expect(GetSecret("A"))
+    secrets.rotate(["A"])
+    assert len(secrets.abandon()) == 1
+    assert secrets.abandon() == []
 
 
 # ── answers without a key ───────────────────────────────────────────────────────────────────────────────────────────
