@@ -139,6 +139,8 @@ def report(step: Step, error: BaseException, *, json: bool) -> int:
 def _causes(error: BaseException) -> list[str]:
     chain: list[str] = []
     cause: BaseException | None = error
+    if isinstance(error, ConfigError | ServerError):
+        cause, chain = None, [str(error)]  # their text says it all
     while cause is not None and len(chain) < 5:
         text = str(cause) or type(cause).__name__
         chain.append(text if isinstance(cause, PyWattError) else f"{type(cause).__name__}: {text}")

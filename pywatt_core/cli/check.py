@@ -41,7 +41,8 @@ def check(file: str | None, overrides: Sequence[str], as_json: bool) -> int:
         registry = Registry(settings.plugins)
         problems, warnings = registry.problems(settings)
         problems += _own_checks(registry, settings)
-        problems += asyncio.run(_missing_secrets(registry, settings))
+        if not any(problem.path.partition(".")[0] == "secrets" for problem in problems):  # else that is the reason already
+            problems += asyncio.run(_missing_secrets(registry, settings))
     problems = list(dict.fromkeys(problems))
     warnings += [f"{plugin.label} {plugin.broken}" for plugin in registry.plugins if plugin.broken]
     if as_json:
