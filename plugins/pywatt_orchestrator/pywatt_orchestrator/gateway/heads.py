@@ -36,6 +36,7 @@ RESPONSE_LINES = re.compile(
 )
 
 VERSIONS = {b"HTTP/1.1": False, b"HTTP/1.0": True}
+COMMON_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)?")
 """What httptools knows are names of this form, but it skips line ends before them."""
 HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
@@ -164,6 +165,7 @@ class RequestHead(Head):
     """With its question mark, or empty."""
     http10: bool
     host: bytes | None = None
+    host_lines: bytes = b""
     expect: bytes = b""
     request_id: bytes | None = None
     traceparent: bytes | None = None
@@ -187,12 +189,19 @@ class RequestHead(Head):
         return b"" if self.upgrade.lower().partition(b"/")[0] in REFUSED_UPGRADES else self.upgrade
 
 
+@lru_cache(maxsize=256)
+def read_host(value: bytes) -> bytes:
+    """The header lines that tell the module this host. Raises ValueError for a malformed one."""
+    if HOST.fullmatch(value) is None:
+        raise ValueError("its Host header is malformed")
+    return b"\r\nHost: %b\r\nX-Forwarded-Host: %b" % (value, value)
+
+
 def _host(head: RequestHead, value: bytes) -> None:
     if head.host is not None:
         raise ValueError("it has more than one Host header")
-    if HOST.fullmatch(value) is None:
-        raise ValueError("its Host header is malformed")
     head.host = value
+    head.host_lines = read_host(value)
 
 
 def _expect(head: RequestHead, value: bytes) -> None:
@@ -232,7 +241,7 @@ def parse_request(data: bytes, max_headers: int, max_target: int) -> RequestHead
         raise Refused(400, "the request line must be a method, a target and a version with one space between them")
     head = RequestHead()
     head.method, target, version = parts
-    if METHOD.fullmatch(head.method) is None:
+    if head.method not in COMMON_METHODS and METHOD.fullmatch(head.method) is None:
         raise Refused(400, "the request line must begin with a method in capital letters")
     http10 = VERSIONS.get(version)
     if http10 is None:
@@ -257,8 +266,7 @@ def parse_request(data: bytes, max_headers: int, max_target: int) -> RequestHead
     head.path, mark, query = target.partition(b"?")
     head.query = mark + query
     head.keep_alive = not head.connection.close and (not http10 or head.connection.keep_alive)
-    if head.host is not None:
-        head.kept += b"\r\nHost: %b\r\nX-Forwarded-Host: %b" % (head.host, head.host)
+    head.kept += head.host_lines
     if head.chunked:
         head.kept += b"\r\nTransfer-Encoding: chunked"
     elif head.length is not None:
@@ -352,7 +360,7 @@ H = TypeVar("H", bound=Head)
 
 
 class Heads(dict[bytes, H]):
-    """Heads that were taken apart before, by their bytes: clients, and modules even more, repeat themselves.
+    """Heads that came more than once, taken apart, by their bytes: clients, and modules even more, repeat themselves.
 
     All requests with the same bytes share one, in which nothing changes but the `route`.
     """
@@ -360,13 +368,20 @@ class Heads(dict[bytes, H]):
     def __init__(self, parse: Callable[[bytes], H]) -> None:
         super().__init__()
         self._parse = parse
+        self._came_once: set[int] = set()
 
     def __missing__(self, data: bytes) -> H:
         head = self._parse(data)
         if len(data) <= REMEMBERED_SIZE:
-            if len(self) >= REMEMBERED:
-                self.clear()
-            self[data] = head
+            mark = hash(data)
+            if mark not in self._came_once:
+                self._came_once.add(mark)
+                if len(self._came_once) > 4 * REMEMBERED:
+                    self._came_once.clear()
+            else:
+                if len(self) >= REMEMBERED:
+                    self.clear()
+                self[data] = head
         return head
 
 

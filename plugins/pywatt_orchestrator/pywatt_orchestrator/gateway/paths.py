@@ -13,6 +13,8 @@ from urllib.parse import unquote_to_bytes
 ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 PLAIN = re.compile(rb"(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@]*)+")
 """Paths that mean the same before and after percent-decoding."""
+CLEAN = re.compile(rb"(?:/[A-Za-z0-9\-_~!$&'()*+,;=:@][A-Za-z0-9\-._~!$&'()*+,;=:@]*)+/?")
+"""Most paths: plain, and no segment is empty or begins with a dot."""
 UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 NEVER_ENCODED = frozenset([*range(0x20), 0x7F, *b"/\\"])
 AMBIGUOUS = re.compile(rb"[\x00-\x20\x7f-\xff\\#]|/\.{1,2}(?=/|$)|//")
@@ -24,6 +26,8 @@ class BadPath(ValueError):
 
 def canonical(path: bytes) -> tuple[bytes, bytes]:
     """The form that is forwarded, and the percent-decoded form that is matched. Raises `BadPath`."""
+    if CLEAN.fullmatch(path) is not None:
+        return path, path
     encoded = ESCAPE.sub(_escape, path) if b"%" in path else path
     found = AMBIGUOUS.search(encoded)
     if found is not None or not encoded.startswith(b"/"):

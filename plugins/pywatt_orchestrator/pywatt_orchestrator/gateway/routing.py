@@ -51,7 +51,7 @@ class ModuleRoutes:
         return frozenset(path.encode() for name, path in paths.items() if path and not exposed & {name, path})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Match:
     """What the table knows about one path."""
 
@@ -69,11 +69,13 @@ class Match:
 class _Mount:
     """One module with its paths compiled."""
 
-    __slots__ = ("inside", "linked", "module", "path", "prefix", "tree")
+    __slots__ = ("below", "inside", "linked", "module", "path", "prefix", "tree")
 
     def __init__(self, module: ModuleRoutes) -> None:
         self.module = module
         self.path = b"" if module.mount == "/" else module.mount.encode()
+        self.below = self.path + b"/"
+        """What every path inside the mount begins with."""
         trusted = bool(self.path) and any(instance.trusted for instance in module.instances)
         self.prefix = b"\r\nX-Forwarded-Prefix: " + self.path if trusted else b""
         self.linked = any(instance.http_request is not None for instance in module.instances)
@@ -109,7 +111,13 @@ class RouteTable:
                 raise ConfigError(
                     f"modules {other.module.name} and {module.name} are both mounted at {module.mount}; give one another mount"
                 )
-        self._depths = sorted({path.count(b"/") for path in self._mounts}, reverse=True)
+        self._root = tuple(mount for mount in self._mounts.values() if not mount.path)
+        self._first: dict[bytes, tuple[_Mount, ...]] = {RESERVED.encode(): ()}
+        """By the first segment of a path: the mounts that it could lie in, the longest first."""
+        for mount in sorted(self._mounts.values(), key=lambda mount: len(mount.path)):
+            if mount.path:
+                first = b"/" + mount.path.split(b"/", 2)[1]
+                self._first[first] = (mount, *self._first.get(first, self._root))
         self._literal = {
             path: match for mount in self._mounts.values() for path, match in _literal_matches(mount) if self._nearest(path) is mount
         }
@@ -140,13 +148,10 @@ class RouteTable:
         return mount.match(encoded[len(mount.path) :], decoded[len(mount.path) :])
 
     def _nearest(self, path: bytes) -> _Mount | None:
-        """The mount with the most segments that `path` lies in. (A mount is never percent-encoded: `_check_mount`.)"""
-        segments = path.split(b"/", self._depths[0] + 2) if self._depths else []
-        if len(segments) > 1 and segments[1] == RESERVED[1:].encode():
-            return None
-        for depth in self._depths:
-            mount = self._mounts.get(b"/".join(segments[: depth + 1]))
-            if mount is not None:
+        """The longest mount that `path` lies in. (A mount is never percent-encoded: `_check_mount`.)"""
+        end = path.find(b"/", 1)
+        for mount in self._first.get(path if end < 0 else path[:end], self._root):
+            if path.startswith(mount.below) or path == mount.path:
                 return mount
         return None
 

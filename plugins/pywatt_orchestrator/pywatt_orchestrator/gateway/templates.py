@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 PARAMETER = re.compile(r"\{(?P<star>\*?)(?P<name>\w+)(?::(?P<converter>\w+)(?:\([^{}]*\))?)?\}")
 COLON_SEGMENT = re.compile(r"(?<=/):(\w+)(?=/|$)")
@@ -26,6 +27,12 @@ class AnyMethod(frozenset[bytes]):
     def __contains__(self, method: object) -> bool:
         return True
 
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
 
 ANY_METHOD = AnyMethod((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 WILDCARDS = frozenset({"*", "ANY"})
@@ -39,10 +46,9 @@ def admitted(methods: Iterable[str]) -> Methods:
     return frozenset(name.encode() for name in names | {"OPTIONS"} | ({"HEAD"} if "GET" in names else set()))
 
 
-def union(found: list[Methods]) -> Methods | None:
-    """The methods of all templates that match one path: which one wins is the module's affair."""
-    if not found:
-        return None
+@lru_cache(maxsize=1024)
+def union(found: tuple[Methods, ...]) -> Methods:
+    """The methods of all templates that match one path: which of them wins is the module's affair."""
     return ANY_METHOD if any(methods is ANY_METHOD for methods in found) else frozenset().union(*found)
 
 
@@ -59,16 +65,20 @@ class _Node:
 
     def collect(self, segments: list[bytes], position: int, found: list[Methods]) -> None:
         """Add the methods of every template below that matches the segments from `position` on."""
-        if position == len(segments):
-            found += self.ends
-            return
-        found += self.remainders
-        segment = segments[position]
-        literal = self.literals.get(segment)
-        if literal is not None:
-            literal.collect(segments, position + 1, found)
-        if self.parameter is not None and segment:
-            self.parameter.collect(segments, position + 1, found)
+        node = self
+        for at in range(position, len(segments)):
+            if node.remainders:
+                found += node.remainders
+            segment = segments[at]
+            literal = node.literals.get(segment)
+            parameter = node.parameter if segment else None
+            if literal is not None and parameter is not None:
+                parameter.collect(segments, at + 1, found)
+            following = literal or parameter
+            if following is None:
+                return
+            node = following
+        found += node.ends
 
 
 class PathTree:
@@ -119,7 +129,9 @@ class PathTree:
         for pattern, methods in self._patterns:
             if pattern.fullmatch(path):
                 found.append(methods)
-        return union(found)
+        if len(found) < 2:
+            return found[0] if found else None
+        return union(tuple(found))
 
 
 def _is_remainder(parameter: re.Match[str]) -> bool:

@@ -77,6 +77,13 @@ def test_a_wildcard_admits_every_method(wildcard: str) -> None:
     assert found is ANY_METHOD and b"PROPFIND" in found
 
 
+def test_all_methods_by_name_are_not_every_method() -> None:
+    names = "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS"
+    for template in ("* /a", f"{names} /a"):
+        found = tree(template, "GET /{b}").find(b"/a")
+        assert found is not None and (b"PROPFIND" in found) is (template == "* /a")
+
+
 @pytest.mark.parametrize("template", ["a", "", "/{*a}/{*b}"])
 def test_a_template_that_makes_no_sense_is_an_error(template: str) -> None:
     with pytest.raises(ValueError, match=r"begin with /|more than one remainder"):
