@@ -65,6 +65,8 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
 class Work(Generic[T]):
     """One job for a connection's thread, which can be given up from the loop."""
 
+    result: T
+
     def __init__(self, connection: Connection, job: Callable[[sqlite3.Connection], T], *, retry: bool) -> None:
         self.over = False
         """True once the thread has nothing to do with it any more."""
@@ -73,18 +75,23 @@ class Work(Generic[T]):
         self._job = job
         self._retry = retry
 
-    def __call__(self) -> T:
+    def __call__(self) -> None:
         with self._connection.lock:
             if self.given_up:
                 self.over = True
                 raise Interrupted
             self._connection.working = self
         try:
-            return self._connection.patiently(self._job, self) if self._retry else self._job(self._connection.sqlite)
+            self.result = self._connection.patiently(self._job, self) if self._retry else self._job(self._connection.sqlite)
         finally:
             with self._connection.lock:
                 self._connection.working = None
                 self.over = True
+
+    def forget(self) -> None:
+        """Let go of values and rows, which may be large: the thread remembers its last work."""
+        vars(self).pop("result", None)
+        del self._job
 
 
 class Connection:
@@ -152,7 +159,8 @@ class Connection:
             raise Unavailable("the connection was given up after a statement that could not be interrupted")
         work = self._latest = Work(self, job, retry=retry)
         try:
-            return await self._submit(work)
+            await self._submit(work)
+            return work.result
         except asyncio.CancelledError:
             await finished(self._stop(work))
             raise
@@ -160,6 +168,8 @@ class Connection:
             if self._closed:
                 raise StorageError(CLOSED) from error
             raise
+        finally:
+            work.forget()
 
     async def clean(self, job: Callable[[sqlite3.Connection], object], *, still: Callable[[], bool] = lambda: True) -> None:
         """Interrupt what is running and run `job`, which tidies up; where that fails, the connection is lost.

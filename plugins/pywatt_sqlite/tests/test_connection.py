@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import weakref
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,21 @@ async def test_stopping_what_is_over_does_not_touch_what_runs(tmp_path: Path) ->
     assert await counting == 9999
     assert not connection.lost
     await connection.close()
+
+
+async def test_a_connection_keeps_neither_what_was_asked_nor_what_was_answered(opened: Opened) -> None:
+    class Watched(str):
+        """Text that can be watched."""
+
+    async with opened(path=":memory:") as database:
+        asked = Watched("x" * 1000)
+        answered = (await database.fetch_all("SELECT ? AS value", (asked,)))[0]
+        watched = weakref.ref(asked)
+        del asked
+        assert watched() is None
+        (connection,) = database._readers._connections
+        assert connection._latest is not None
+        assert not [value for value in vars(connection._latest).values() if value in ([answered], answered)]
 
 
 async def test_a_pool_replaces_a_connection_that_was_given_up(opened: Opened) -> None:
