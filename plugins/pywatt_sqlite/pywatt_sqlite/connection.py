@@ -157,7 +157,8 @@ class Connection:
             raise StorageError(CLOSED)
         if self.lost:
             raise Unavailable("the connection was given up after a statement that could not be interrupted")
-        work = self._latest = Work(self, job, retry=retry)
+        work = Work(self, job, retry=retry)
+        self._latest = work
         try:
             await self._submit(work)
             return work.result
