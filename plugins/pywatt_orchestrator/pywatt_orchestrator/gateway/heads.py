@@ -39,7 +39,7 @@ VERSIONS = {b"HTTP/1.1": False, b"HTTP/1.0": True}
 COMMON_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)?")
 """What httptools knows are names of this form, but it skips line ends before them."""
-HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
 ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)(/[^?]*)?(\?.*)?", re.DOTALL)
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
@@ -82,12 +82,18 @@ class Connection(NamedTuple):
 NOT_SAID = Connection(close=False, keep_alive=False, upgrade=False, named=())
 
 
-@lru_cache(maxsize=256)
 def read_connection(value: bytes) -> Connection:
     """Take the comma-separated list apart."""
+    return _usual_connection(value) if len(value) <= 64 else _read_connection(value)
+
+
+def _read_connection(value: bytes) -> Connection:
     tokens = [token.strip(b" \t") for token in value.lower().split(b",")]
     named = tuple(token for token in tokens if token not in (b"close", b"keep-alive", b"upgrade", b""))
     return Connection(b"close" in tokens, b"keep-alive" in tokens, b"upgrade" in tokens, named)
+
+
+_usual_connection = lru_cache(maxsize=256)(_read_connection)
 
 
 class Head:
@@ -115,8 +121,9 @@ class Head:
             read = fields.get(name) or fields.get(name.lower())
             if read is not None:
                 read(self, lines[position + 1].rstrip(b" \t"))
-        for name in self.connection.named:
-            self.kept = re.sub(rb"\r\n(?i:%b):[^\r]*" % re.escape(name), b"", self.kept)
+        if self.connection.named:
+            named = set(self.connection.named)
+            self.kept = b"\r\n".join(line for line in self.kept.split(b"\r\n") if line.partition(b":")[0].lower() not in named)
 
 
 def _length(head: Head, value: bytes) -> None:
@@ -130,14 +137,11 @@ def _codings(head: Head, value: bytes) -> None:
 
 
 def _connection(head: Head, value: bytes) -> None:
-    before, more = head.connection, read_connection(value)
-    head.connection = (
-        more
-        if before is NOT_SAID
-        else Connection(
-            before.close or more.close, before.keep_alive or more.keep_alive, before.upgrade or more.upgrade, before.named + more.named
-        )
-    )
+    said, more = head.connection, read_connection(value)
+    if said is not NOT_SAID:
+        named = said.named + more.named
+        more = Connection(said.close or more.close, said.keep_alive or more.keep_alive, said.upgrade or more.upgrade, named)
+    head.connection = more
 
 
 def _upgrade(head: Head, value: bytes) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ASGI = """
 import asyncio, hashlib, json, os, sys
 seen = []
+turns = asyncio.Queue()
 
 async def body(receive):
     data = b""
@@ -55,8 +56,11 @@ async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
         for number in range(5):
             await send({"type": "http.response.body", "body": b"data: %d\\n\\n" % number, "more_body": True})
-            await asyncio.sleep(0.01)
+            await turns.get()
         await send({"type": "http.response.body", "body": b""})
+    elif path == "/more":
+        turns.put_nowait(None)
+        await answer(send, b"")
     elif path == "/forever":
         await send({"type": "http.response.start", "status": 200, "headers": [(b"x-pid", b"%d" % os.getpid())]})
         while True:
@@ -238,8 +242,9 @@ async def test_events_arrive_while_they_are_made(stage: Any, uvicorn: Instance) 
         await client.send(b"GET /users/events HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(stage.PATIENCE):
             await client.reader.readuntil(b"\r\n\r\n")
-            pieces = [await client.reader.readuntil(b"\n\n\r\n") for _ in range(5)]
-            assert pieces == [b"9\r\ndata: %d\n\n\r\n" % number for number in range(5)]
+            for number in range(5):
+                assert await client.reader.readexactly(14) == b"9\r\ndata: %d\n\n\r\n" % number
+                assert (await door.get("/users/more", method="POST")).status == 200
             assert await client.reader.readexactly(5) == b"0\r\n\r\n"
         assert (await client.get("/users/1")).status == 200
 
