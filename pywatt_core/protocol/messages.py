@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from msgspec import field, structs
 
-from .values import CANONICAL, U16, Body, Discreet, octets
+from .values import U16, UUID_FORM, UUID_SHAPE, Body, Discreet, octets
 from .values import AnnouncedEndpoint as AnnouncedEndpoint
 from .values import EncodedMessage as EncodedMessage
 from .values import Extension as Extension
@@ -206,7 +206,7 @@ class RouteToModule(ModuleMessage, frozen=True, gc=False):
     payload: EncodedMessage
 
     def __post_init__(self) -> None:
-        if not CANONICAL(self.request_id):
+        if self.request_id.encode().translate(UUID_SHAPE) != UUID_FORM:
             structs.force_setattr(self, "request_id", canonical_uuid(self.request_id, "request_id"))
 
 
@@ -343,7 +343,7 @@ class RoutedModuleMessage(OrchestratorMessage, frozen=True, gc=False):
     payload: EncodedMessage
 
     def __post_init__(self) -> None:
-        if not CANONICAL(self.original_request_id):
+        if self.original_request_id.encode().translate(UUID_SHAPE) != UUID_FORM:
             structs.force_setattr(self, "original_request_id", canonical_uuid(self.original_request_id, "original_request_id"))
 
 
@@ -355,7 +355,7 @@ class RoutedModuleResponse(OrchestratorMessage, frozen=True, gc=False):
     payload: EncodedMessage
 
     def __post_init__(self) -> None:
-        if not CANONICAL(self.request_id):
+        if self.request_id.encode().translate(UUID_SHAPE) != UUID_FORM:
             structs.force_setattr(self, "request_id", canonical_uuid(self.request_id, "request_id"))
 
 
