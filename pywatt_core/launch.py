@@ -6,6 +6,7 @@ announce, and a child process must not swallow lines that are meant for the modu
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
 PLAIN_NAMES = ("app", "application")
 """Where a file without a decorated function may keep its application."""
 
+RARELY = (200_000, 10, 10)
+"""Thresholds of the garbage collector while a module starts: imports make hundreds of thousands of objects, and all of them stay."""
+
 
 def main() -> NoReturn:
     """Take the wire where there is an orchestrator, import the file, find the module, live."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*RARELY)
     from .running import exit_with, is_orchestrated, run
 
     with exit_with():
@@ -37,7 +43,17 @@ def main() -> NoReturn:
         if not os.path.isfile(file):  # noqa: PTH113 - pathlib is not worth importing for this
             raise ConfigError(f"there is no file {file!r}; FILE is relative to {os.getcwd()!r}")  # noqa: PTH109
         module = find(load(file), file, name)
-    sys.exit(run(module.definition, wire))
+    sys.exit(run(module.definition, wire, on_serving=lambda: collect_again(thresholds)))
+
+
+def collect_again(thresholds: tuple[int, int, int]) -> None:
+    """Collect garbage as usual from now on, unless the user's code has chosen thresholds of its own.
+
+    What exists by now is not looked through ever again: it lives as long as the process does.
+    """
+    gc.freeze()
+    if gc.get_threshold() == RARELY:
+        gc.set_threshold(*thresholds)
 
 
 def load(file: str) -> ModuleType:

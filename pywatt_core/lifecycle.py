@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,8 @@ class Life:
         self.stop = Stop()
         self.inbox = Inbox(on_stop=self.stop.ask)
         self.cut_short = False
+        self.on_serving: Callable[[], None] | None = None
+        """Called once, when the module is announced and serves."""
 
 
 async def live(life: Life) -> None:
@@ -148,6 +150,8 @@ async def _live(life: Life, stack: AsyncExitStack) -> None:
     if link is not None and init is not None:
         await link.send(announcement(definition, server, address, init))
     stop.starting = None
+    if life.on_serving is not None:
+        life.on_serving()
     log.info("serving", extra={"address": address, "module_version": definition.version})
     await stop.asked.wait()
 

@@ -48,14 +48,21 @@ def exit_with() -> Iterator[None]:
         sys.exit(report(Step.APPLICATION, error, json=False))
 
 
-def run(definition: Definition, wire: Wire | None, environ: Mapping[str, str] | None = None) -> int:
-    """Live one life on a new event loop (uvloop's where it is installed) and return the exit code."""
+def run(
+    definition: Definition, wire: Wire | None, environ: Mapping[str, str] | None = None, *, on_serving: Callable[[], None] | None = None
+) -> int:
+    """Live one life on a new event loop (uvloop's where it is installed) and return the exit code.
+
+    `on_serving` is called once the module is announced.
+    """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_supervise_to_the_end(definition, wire, os.environ if environ is None else environ))
+        return runner.run(_supervise_to_the_end(definition, wire, os.environ if environ is None else environ, on_serving))
 
 
-async def _supervise_to_the_end(definition: Definition, wire: Wire | None, environ: Mapping[str, str]) -> int:
-    code = await supervise(definition, wire, environ)
+async def _supervise_to_the_end(
+    definition: Definition, wire: Wire | None, environ: Mapping[str, str], on_serving: Callable[[], None] | None
+) -> int:
+    code = await supervise(definition, wire, environ, on_serving=on_serving)
     if code == CUT_SHORT:
         leave(code)  # threads that are still busy would keep the interpreter alive until they are done
     return code
@@ -70,10 +77,13 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-async def supervise(definition: Definition, wire: Wire | None, environ: Mapping[str, str]) -> int:
-    """Live one life, stopping at SIGTERM and SIGINT; report a failure; return the exit code."""
+async def supervise(
+    definition: Definition, wire: Wire | None, environ: Mapping[str, str], *, on_serving: Callable[[], None] | None = None
+) -> int:
+    """Live one life, stopping at SIGTERM and SIGINT; report a failure; return the exit code. `on_serving` as for `run`."""
     telemetry.configure(environ.get("PYWATT_MODULE_ID") or definition.name, format="json" if wire is not None else "auto")
     life = Life(definition, wire, environ)
+    life.on_serving = on_serving
     living = asyncio.create_task(live(life), name=f"life of {definition.name}")
     life.stop.starting = living
     loop = asyncio.get_running_loop()

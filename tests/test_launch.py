@@ -126,3 +126,19 @@ def test_an_output_that_is_no_pipe_is_refused_with_the_way_out(file):
     )
     assert done.returncode == 3, done.stderr
     assert "standard input and output must be pipes or sockets; set PYWATT_STANDALONE=1" in done.stderr
+
+
+COUNTING = """
+import gc
+rarely = gc.get_threshold()
+app = Starlette(routes=[Route("/", lambda request: PlainTextResponse(f"{rarely} {gc.get_threshold()} {gc.get_freeze_count() > 1000}"))])
+"""
+
+
+async def test_garbage_is_hardly_looked_for_until_the_module_serves(file):
+    usual = subprocess.run([sys.executable, "-c", "import gc; print(gc.get_threshold())"], capture_output=True, text=True, check=True)
+    assert await answer(file(COUNTING)) == f"(200000, 10, 10) {usual.stdout.strip()} True"
+
+
+async def test_thresholds_that_the_users_code_has_chosen_stay(file):
+    assert await answer(file(f"{COUNTING}\ngc.set_threshold(500, 5, 5)\n")) == "(200000, 10, 10) (500, 5, 5) True"
