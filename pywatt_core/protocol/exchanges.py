@@ -121,7 +121,7 @@ class HttpExchange(Exchange):
     def settle(self, message: HttpResponse) -> None:  # type: ignore[override]  # the table calls it for nothing else
         if not 100 <= message.status_code <= 599:
             raise LocalProtocolError("'http_response' may not be sent: its status_code is not between 100 and 599")
-        super().settle(message)
+        Exchange.settle(self, message)  # not super(), which costs as much again
 
 
 class PortExchange(Exchange):
@@ -141,11 +141,13 @@ class RouteExchange(Exchange):
     """A `route_to_module` may itself be a reply, which nothing answers (protocol 12.4)."""
 
     def expect(self, message: RouteToModule) -> Hashable | None:  # type: ignore[override]
-        return None if message.target_endpoint == RESPONSE_ENDPOINT else Exchange.expect(self, message)
+        if message.target_endpoint == RESPONSE_ENDPOINT:
+            return None
+        return Exchange.expect(self, message)
 
     def owe(self, message: RouteToModule) -> None:  # type: ignore[override]
         if message.target_endpoint != RESPONSE_ENDPOINT:
-            Exchange.owe(self, message)  # not super(), which costs as much again
+            Exchange.owe(self, message)
 
 
 class SecretExchange(Exchange):
