@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
 
 if TYPE_CHECKING:
     import socket
@@ -22,29 +21,35 @@ T = TypeVar("T")
 Params: TypeAlias = "Sequence[object] | Mapping[str, object]"
 """Values for a statement: a sequence for ``?``, a mapping for ``:name``."""
 
-
-def _here() -> Path:
-    from pathlib import Path  # not at the top: looking at what is installed has no use for it
-
-    return Path(os.curdir)
+# The values here are named tuples and no dataclasses: those take seven times as long to define, in each process that starts.
 
 
 # ── providers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, kw_only=True)
 class Context:
-    """Where a provider is being opened, so that its messages and its relative paths make sense."""
+    """Where a provider is being opened, so that its messages and its relative paths make sense.
 
-    module_id: str
-    section: str
-    """The configuration section, for example ``databases.main``."""
-    folder: Path = field(default_factory=lambda: _here())
-    """The folder that relative paths in options resolve against: the one that holds the configuration file."""
+    `section` is the configuration section, for example ``databases.main``; relative paths in options resolve against
+    `folder`, the one that holds the configuration file (the current directory where there is none).
+    """
+
+    __slots__ = ("folder", "module_id", "section")
+
+    def __init__(self, *, module_id: str, section: str, folder: Path | None = None) -> None:
+        if folder is None:
+            from pathlib import Path  # not at the top: looking at what is installed has no use for it
+
+            folder = Path(os.curdir)
+        self.module_id = module_id
+        self.section = section
+        self.folder = folder
+
+    def __repr__(self) -> str:
+        return f"Context(module_id={self.module_id!r}, section={self.section!r}, folder={self.folder!r})"
 
 
-@dataclass(frozen=True)
-class Provider(Generic[T]):
+class Provider(NamedTuple, Generic[T]):
     """A named way to open a *T*: configuration picks it by name with ``use = "name"``.
 
     `options` is a frozen keyword-only dataclass: one field an option, its default and docstring are the documentation.
@@ -57,8 +62,7 @@ class Provider(Generic[T]):
     open: Callable[[Any, Context], AbstractAsyncContextManager[T]]
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A sub-command of ``pywatt``, imported only when it is called. `target` is ``"package.module:click_command"``."""
 
     name: str
@@ -66,8 +70,7 @@ class Command:
     target: str
 
 
-@dataclass(frozen=True)
-class TopSection:
+class TopSection(NamedTuple):
     """A top-level table of the configuration file that belongs to a plugin; it is checked and explained with all others."""
 
     name: str
@@ -144,8 +147,7 @@ class Database(Queries, Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class CacheStats:
+class CacheStats(NamedTuple):
     """Counters since the cache was opened; None where the backend cannot tell."""
 
     hits: int | None = None
@@ -248,8 +250,7 @@ class Channel(Protocol):
 # ── servers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServerOptions:
+class ServerOptions(NamedTuple):
     """What a server plugin is told about the application that it is asked to serve."""
 
     state: Any

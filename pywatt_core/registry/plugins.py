@@ -11,6 +11,7 @@ import pluggy
 
 from .. import hookspecs
 from ..errors import PluginError
+from ..interfaces import Command, Provider, TopSection
 from .budget import within_budget
 from .kinds import described
 
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 MOST = 1000
 """More answers from one hook than anybody can mean: a generator without an end."""
+
+ONE = (str, bytes, Mapping, Provider, Command, TopSection)
+"""Answers that could be looped over, and are no list of answers all the same."""
 
 
 class Plugin:
@@ -119,7 +123,7 @@ class Loader:
 
         def answers() -> list[Any]:
             returned = implementation.function(*values)
-            if not isinstance(returned, Iterable) or isinstance(returned, str | bytes | Mapping):
+            if not isinstance(returned, Iterable) or isinstance(returned, ONE):
                 raise PluginError(f"returned {described(returned)}, not a list")
             return list(islice(returned, MOST + 1))
 
