@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from .protocol.messages import AnnouncedEndpoint
 
 
-@dataclass(frozen=True, kw_only=True)
-class Definition:
+class Definition(Struct, frozen=True, kw_only=True):
     """One module: how its application is built, and what it needs. Raises `TypeError` that names the argument."""
 
     build: Callable[[Any], Any]
@@ -69,7 +68,7 @@ class Definition:
         return self.metrics if isinstance(self.metrics, str) else "/metrics" if self.metrics else None
 
 
-ARGUMENTS = tuple(field.name for field in fields(Definition) if field.name not in {"build", "name"})
+ARGUMENTS = tuple(name for name in Definition.__struct_fields__ if name not in {"build", "name"})
 """The decorator's arguments."""
 
 
@@ -77,6 +76,8 @@ def refuse_unknown(arguments: Mapping[str, object]) -> None:
     """Raise `TypeError` for the first argument that the decorator does not know, naming the nearest that it does."""
     for name in arguments:
         if name not in ARGUMENTS:
+            import difflib
+
             near = difflib.get_close_matches(name, ARGUMENTS, 1)
             hint = f"; did you mean {near[0]}=?" if near else f"; it takes {', '.join(ARGUMENTS)}"
             raise TypeError(f"pywatt_module() has no argument {name!r}{hint}")

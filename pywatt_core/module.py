@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, overload
 
 from .definition import Definition, refuse_unknown
 
@@ -108,8 +107,7 @@ def _module_name(build: Build) -> str:
 # ── the earlier SDK's ways to serve ─────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServeOptions:
+class ServeOptions(NamedTuple):
     """How a module is served: over a port (`specific_port`, `listen_addr`) or over the links alone."""
 
     bind_http: bool = True

@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..hookspecs import hookimpl
 from ..interfaces import Provider, SecretSource, Serializer
-from .memory_options import MemoryOptions
-from .secrets import DotenvOptions, EnvOptions, FileOptions, MemorySecretsOptions, open_dotenv, open_env, open_file, open_memory_secrets
-from .serializers import JsonOptions, open_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,10 +13,15 @@ if TYPE_CHECKING:
 
     from ..interfaces import Cache, Context, Handler
     from ..protocol.messages import Message
+    from .memory_options import MemoryOptions
+
+# Each hook imports what it offers itself: a module asks only for the kinds that its configuration names.
 
 
 @hookimpl
 def pywatt_register_secret_sources() -> Iterable[Provider[SecretSource]]:
+    from .secrets import DotenvOptions, EnvOptions, FileOptions, MemorySecretsOptions, open_dotenv, open_env, open_file, open_memory_secrets
+
     return [
         Provider("env", EnvOptions, open_env),
         Provider("dotenv", DotenvOptions, open_dotenv),
@@ -37,11 +39,15 @@ def open_memory_cache(options: MemoryOptions, context: Context) -> AbstractAsync
 
 @hookimpl
 def pywatt_register_caches() -> Iterable[Provider[Cache]]:
+    from .memory_options import MemoryOptions
+
     return [Provider("memory", MemoryOptions, open_memory_cache)]
 
 
 @hookimpl
 def pywatt_register_serializers() -> Iterable[Provider[Serializer]]:
+    from .serializers import JsonOptions, open_json
+
     return [Provider("json", JsonOptions, open_json)]
 
 

@@ -175,6 +175,8 @@ def _settings(
 def _own(key: str, options: type[Any], merged: Merged, problems: list[Problem]) -> Any:
     """One of the core's own sections, its defaults where it is wrong."""
     table = merged.data.get(key, {})
+    if table == {}:
+        return options()
     if not isinstance(table, Mapping):
         problems.append(Problem(key, "is a table", merged.origin((key,)), f"Write [{key}]"))
         return options()

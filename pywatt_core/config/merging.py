@@ -8,7 +8,6 @@ section starts afresh, because the options of one provider mean nothing to anoth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from .names import KINDS, implied_use
@@ -22,26 +21,32 @@ class Text(str):
     __slots__ = ()
 
 
-@dataclass(frozen=True)
 class Layer:
-    """One source: its values, and a way to say where each of them stands."""
+    """One source: its values, and a way to say where each of them stands.
 
-    label: str
-    """For people: ``pywatt.toml``, ``decorator config=``, ``environment``."""
-    data: Mapping[str, Any] = field(repr=False)
-    locate: Callable[[Path], str | None] = field(default=lambda path: None, repr=False)
-    """The exact place of one value, for example ``pywatt.toml:12``; None where the label is all there is to say."""
+    `label` is for people: ``pywatt.toml``, ``decorator config=``, ``environment``. `locate` gives the exact place of one
+    value, for example ``pywatt.toml:12``, or None where the label is all there is to say.
+    """
+
+    __slots__ = ("data", "label", "locate")
+
+    def __init__(self, label: str, data: Mapping[str, Any], locate: Callable[[Path], str | None] = lambda path: None) -> None:
+        self.label = label
+        self.data = data
+        self.locate = locate
 
     def place(self, path: Path) -> str:
         return self.locate(path) or self.label
 
 
-@dataclass(frozen=True)
 class Merged:
     """The outcome: `data` is a fresh nested dict, `sources` names for every table and value the layer that it came from."""
 
-    data: dict[str, Any] = field(repr=False)
-    sources: dict[Path, Layer] = field(repr=False)
+    __slots__ = ("data", "sources")
+
+    def __init__(self, data: dict[str, Any], sources: dict[Path, Layer]) -> None:
+        self.data = data
+        self.sources = sources
 
     def origin(self, path: Path) -> str:
         """Where the value at `path` comes from; ``default`` where no source gives one. Elements of a list stand where it stands."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SecretNotFound
@@ -61,6 +60,8 @@ async def resolve(section: Section, get: Callable[[str], Awaitable[str | None]])
             values[name] = value
     if missing:
         raise SecretNotFound("; ".join(missing.values()))
+    from msgspec.structs import replace
+
     return replace(section, options=_filled(section.options, values)) if values else section
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, field
 
 from ..errors import ConfigError
 from .merging import Merged, split
@@ -48,19 +50,21 @@ class ModuleOptions:
             raise ValueError("threads is between 1 and 1024")
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(Struct, frozen=True):
     """One named section, such as ``[databases.main]``: a provider's name and the options for it, not yet checked."""
 
     use: str
     """The provider's name; empty where the section lacks it, which is one of the problems reported."""
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Any] = {}
     """Every other key, ``secret:NAME`` references still in place until `resolve` has been awaited."""
     path: str = ""
     """Where the section stands, for example ``databases.main``."""
     offered: bool = False
     """True for a default that nobody asked for: it is opened at first use, never at start."""
-    merged: Merged | None = field(default=None, repr=False, compare=False)
+    merged: Merged | None = None
+
+    def __repr__(self) -> str:
+        return f"Section(use={self.use!r}, path={self.path!r}, offered={self.offered})"
 
     @property
     def name(self) -> str:
@@ -76,19 +80,18 @@ class Section:
         return "default" if self.merged is None else self.merged.origin(split(path))
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """The whole configuration of one process. Values of options may be secret: print `redacted`, never this."""
 
     module: ModuleOptions = field(default_factory=ModuleOptions)
     plugins: PluginSelection = field(default_factory=PluginSelection)
-    databases: Mapping[str, Section] = field(default_factory=dict)
-    caches: Mapping[str, Section] = field(default_factory=dict)
-    channels: Mapping[str, Section] = field(default_factory=dict)
-    auth: Mapping[str, Section] = field(default_factory=dict)
-    secrets: Mapping[str, Section] = field(default_factory=dict)
+    databases: Mapping[str, Section] = {}
+    caches: Mapping[str, Section] = {}
+    channels: Mapping[str, Section] = {}
+    auth: Mapping[str, Section] = {}
+    secrets: Mapping[str, Section] = {}
     """The chain of secret sources, in the order in which they are asked."""
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extra: Mapping[str, Any] = {}
     """Top-level tables that the core does not know: those of installed plugins, and misspelt ones until the registry checks."""
     folder: Path = field(default_factory=Path.cwd)
     """Absolute; relative paths in options resolve against it."""
@@ -96,7 +99,10 @@ class Settings:
     warnings: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     """What is wrong with the core's own sections; only where `load` was told to defer them."""
-    merged: Merged = field(default_factory=lambda: Merged({}, {}), repr=False, compare=False)
+    merged: Merged = field(default_factory=lambda: Merged({}, {}))
+
+    def __repr__(self) -> str:
+        return f"Settings(file={self.file!r}, folder={self.folder!r}, problems={len(self.problems)})"
 
     def origin(self, path: str) -> str:
         """Where the value at a dotted path comes from: ``pywatt.toml:12``, an environment variable, … or ``default``."""

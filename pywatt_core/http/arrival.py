@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import telemetry
 
@@ -57,8 +56,7 @@ def literal_path(path: str) -> str:
 # ── what the headers say ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(slots=True, frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """What the gateway says about a request; empty where it says nothing, or nothing that makes sense."""
 
     prefix: str = ""

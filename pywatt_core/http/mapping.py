@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
 
 from ..protocol.messages import HttpRequest, HttpResponse
@@ -31,8 +30,7 @@ class BadRequest(Exception):
     """The message cannot be made into a request; the text says which part, never its value."""
 
 
-@dataclass(slots=True, frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """One request, checked."""
 
     method: str

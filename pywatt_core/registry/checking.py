@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from ..config import (
     CORE,
@@ -33,12 +34,11 @@ ELSEWHERE = {"modules": "pywatt-orchestrator", "gateway": "pywatt-orchestrator"}
 """Sections that only an orchestrator reads: a module that runs alone beside them leaves them in peace."""
 
 
-@dataclass
-class Findings:
-    problems: list[Problem] = field(default_factory=list)
-    faults: list[Problem] = field(default_factory=list)
+class Findings(Struct):
+    problems: list[Problem] = []
+    faults: list[Problem] = []
     """What only the author or installer of a plugin can mend."""
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = []
 
 
 def check(registry: Registry, settings: Settings) -> list[str]:

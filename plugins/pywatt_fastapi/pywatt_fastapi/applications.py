@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pywatt_core.http.asgi import AsgiApp
@@ -16,8 +15,7 @@ DEPTH = 32
 """Layers of middleware that are looked through."""
 
 
-@dataclass(frozen=True)
-class Application:
+class Application(NamedTuple):
     """What is served, and the application within that has the routes."""
 
     app: AsgiApp

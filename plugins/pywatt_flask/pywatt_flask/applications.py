@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -15,8 +14,7 @@ DEPTH = 32
 """Layers of middleware that are looked through."""
 
 
-@dataclass(frozen=True)
-class Application:
+class Application(NamedTuple):
     """What is served, the Flask application within that has the routes, and what a dispatcher mounts beside it."""
 
     app: WsgiApp
