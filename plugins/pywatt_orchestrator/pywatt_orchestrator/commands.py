@@ -14,7 +14,10 @@ import rich_click as click
 from pywatt_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pywatt_core.config import Settings
+
     from .instance import Status
+    from .project import Project
 
 Decorator = Callable[[Any], Any]
 
@@ -72,12 +75,16 @@ def run(target: str, port: int | None, bind: str | None, as_json: bool, file: st
 
     label = module_name(module)
     entry = {"run": f"{module}:{name}" if name else str(module), "mount": "/"}
-    settings = load(file=file, overrides=_overrides(overrides, port, bind, {"modules": {label: entry}}), defer=True)
+    tables = _overrides(overrides, port, bind, {"modules": {label: entry}})
     offers = None
     if file is None and find_file() is None:
         offers = {"databases": {"main": {"use": "sqlite", "path": f".pywatt/{label}/main.db"}}, "caches": {"main": {"use": "memory"}}}
-    project = read_project(settings, only=label, offers=offers)
-    return orchestrate(project, settings, identity=Path(entry["run"]), command="run", json=as_json)
+
+    def read() -> tuple[Settings, Project]:
+        settings = load(file=file, overrides=tables, defer=True)
+        return settings, read_project(settings, only=label, offers=offers)
+
+    return orchestrate(read, identity=Path(entry["run"]), command="run", json=as_json)
 
 
 @click.command()
@@ -100,21 +107,25 @@ def up(names: Sequence[str], port: int | None, bind: str | None, as_json: bool, 
         pywatt up --json > log.jsonl
     """
     _refuse_windows()
-    from pywatt_core.config import load
+    from pywatt_core.config import find_file, load
 
     from .project import read_project
     from .up import orchestrate
 
-    settings = load(file=file, overrides=_overrides(overrides, port, bind, {}), defer=True)
-    if settings.file is None:
+    tables = _overrides(overrides, port, bind, {})
+    found = Path(file) if file is not None else find_file()
+    if found is None:
         raise ConfigError(
             'there is no pywatt.toml in this folder or above it. Make one:\n\n[modules.users]\nrun = "users.py"\n\n'
             "or run a single module with `pywatt run FILE.py`"
         )
-    project = read_project(settings)
-    if names:
-        project = project.with_dependencies(names)
-    return orchestrate(project, settings, identity=settings.file, command="up", json=as_json)
+
+    def read() -> tuple[Settings, Project]:
+        settings = load(file=found, overrides=tables, defer=True)
+        project = read_project(settings)
+        return settings, project.with_dependencies(names) if names else project
+
+    return orchestrate(read, identity=found.resolve(), command="up", json=as_json)
 
 
 @click.command()
@@ -176,6 +187,8 @@ def stop(name: str | None, project: str | None) -> int:
 def restart(name: str, project: str | None) -> int:
     """Restart the module or instance NAME. Requests that come meanwhile wait; several instances are restarted in turn.
 
+    The configuration and the secrets are read again for it.
+
     Exit code 1 where it is not ready afterwards.
 
     \b
@@ -235,7 +248,7 @@ WORK_TIMEOUT = 600.0
 def module_name(file: Path) -> str:
     """The name of the module in `file`: its stem, as `[modules.NAME]` allows it."""
     name = re.sub(r"[^a-z0-9_]+", "_", file.stem.lower()).strip("_")
-    return name if re.match(r"[a-z]", name) else f"module_{name}".rstrip("_")
+    return name if re.match(r"[a-z]", name) and name != "pywatt" else f"module_{name}".rstrip("_")
 
 
 def print_statuses(statuses: Sequence[Status]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pywatt_core.config import suggestion
@@ -14,11 +15,13 @@ from .instance import Instance, Status, place_for
 from .states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .project import ModulePlan, Project
     from .run import Surroundings
     from .runtime import RuntimeFolder
+
+_log = logging.getLogger(__name__)
 
 BEAT = 1.0
 """Seconds between heartbeats."""
@@ -30,9 +33,16 @@ class Supervisor:
     """`start`, then `stop`. Everything between happens by itself; `update` is called with a new table of routes each time it changes."""
 
     def __init__(
-        self, project: Project, folder: RuntimeFolder, around: Surroundings, *, update: Callable[[front.RouteTable], None]
+        self,
+        project: Project,
+        folder: RuntimeFolder,
+        around: Surroundings,
+        *,
+        update: Callable[[front.RouteTable], None],
+        read_again: Callable[[], Project],
     ) -> None:
         self.project = project
+        self._read_again = read_again
         self._around = around
         self._update = update
         self._loop = asyncio.get_running_loop()
@@ -134,15 +144,36 @@ class Supervisor:
     async def restart_module(self, name: str) -> list[Status]:
         """Restart one module or instance, one process after the other, each ready before the next; requests wait meanwhile.
 
-        Returns how they are then, which need not be ready. Raises like `instances`.
+        The configuration is read again for it. Returns how they are then, which need not be ready. Raises like `instances`,
+        and `ConfigError` where the configuration is wrong now: then everything stays as it is.
         """
         found = self.instances(name)
-        async with self._turns[found[0].plan.name]:
+        module = found[0].plan.name
+        async with self._turns[module]:
+            plan = self._changed_plan(self.project.modules[module])
             for instance in found:
+                instance.plan = plan
                 await instance.restart()
                 if await instance.settled(State.READY, State.FAILED, State.BACKOFF, State.STOPPED) is not State.READY:
                     break
         return [instance.status() for instance in found]
+
+    def _changed_plan(self, old: ModulePlan) -> ModulePlan:
+        """The module as the configuration describes it now, as far as a single module can change."""
+        new = self._read_again().modules.get(old.name)
+        if new is None:
+            raise ConfigError(f"the configuration has no module {old.name!r} any more: `pywatt stop {old.name}` stops it")
+        fixed = {
+            "instances": new.module_ids() != old.module_ids(),
+            "listen": new.unix != old.unix,
+            "mount": new.mount != old.mount,
+            "depends_on": set(new.settings.depends_on) != set(old.settings.depends_on),
+        }
+        if changed := [option for option, differs in fixed.items() if differs]:
+            options = " and ".join(f"modules.{old.name}.{option}" for option in changed)
+            raise ConfigError(f"{options} changed, which concerns more than this module: `pywatt stop`, then `pywatt up`")
+        self.project = replace(self.project, modules={**self.project.modules, old.name: new})
+        return new
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds; it is asked after every change."""
@@ -256,14 +287,8 @@ class Supervisor:
         self._last_beat = now
         for instance in self.instances():
             if instance.run is not None and instance.state in (State.ANNOUNCED, State.READY):
-                with contextlib.suppress(Exception):
+                try:
                     instance.run.beat(now, late=late)
+                except Exception:
+                    _log.exception("watching the heartbeats of %s failed", instance.module_id)
         self._beat = self._loop.call_later(BEAT, self._tick)
-
-
-def summary(statuses: Sequence[Status]) -> Mapping[str, int]:
-    """How many instances are in which state."""
-    counts: dict[str, int] = {}
-    for status in statuses:
-        counts[status.state] = counts.get(status.state, 0) + 1
-    return counts

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pywatt_core.registry import Registry
 
@@ -47,25 +47,32 @@ REAP_EVERY = 1.0
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def orchestrate(project: Project, settings: Settings, *, identity: Path, command: str, json: bool = False) -> int:
-    """Run `project` until somebody asks for its end or nothing is left to run; return the exit code.
+Reading: TypeAlias = "Callable[[], tuple[Settings, Project]]"
 
-    `identity` is what there may be one orchestrator of: the configuration file, or the module's file for `pywatt run`.
-    Raises `PyWattError` for what keeps it from starting.
+
+def orchestrate(read: Reading, *, identity: Path, command: str, json: bool = False) -> int:
+    """Run a project until somebody asks for its end or nothing is left to run; return the exit code.
+
+    `read` reads the configuration, now and again for each restart that a person asks for. `identity` is what there may be
+    one orchestrator of: the configuration file, or the module's file for `pywatt run`. Raises `PyWattError` for what keeps
+    it from starting.
     """
+    settings, project = read()
     folder = claim(identity, project.folder, command)
     try:
         folder.check_sockets([module_id for plan in project.modules.values() if plan.unix for module_id in plan.module_ids()])
         _raise_file_limit()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_Orchestrator(project, settings, folder, json=json).live())
+            return runner.run(_Orchestrator(project, settings, folder, read_again=lambda: read()[1], json=json).live())
     finally:
         folder.release()
 
 
 class _Orchestrator:
-    def __init__(self, project: Project, settings: Settings, folder: RuntimeFolder, *, json: bool) -> None:
-        self._project, self._settings, self._folder = project, settings, folder
+    def __init__(
+        self, project: Project, settings: Settings, folder: RuntimeFolder, *, read_again: Callable[[], Project], json: bool
+    ) -> None:
+        self._project, self._settings, self._folder, self._read_again = project, settings, folder, read_again
         self._output = Output(1, notice=_dropped_notice(json))
         self._journal = Journal(_printer(self._output, project, json))
         self._asked = asyncio.Event()
@@ -109,7 +116,7 @@ class _Orchestrator:
             api=_url(gateway),
             environ=os.environ,
         )
-        self._supervisor = Supervisor(self._project, self._folder, around, update=gateway.update)
+        self._supervisor = Supervisor(self._project, self._folder, around, update=gateway.update, read_again=self._read_again)
         control = ControlServer(str(self._folder.control), self._supervisor, self._journal, stop_everything=self._asked.set)
         stack.push_async_callback(control.close)
         await control.start()

@@ -136,6 +136,27 @@ async def test_ps_prints_a_table_and_why_a_module_does_not_run(running: Running)
         assert "the reason" in out
 
 
+async def test_restart_reads_the_configuration_again_and_refuses_a_wrong_one(running: Running) -> None:
+    async with running() as project:
+        project.peer("users", "serve", env={"GREETING": "old"})
+        await project.start()
+        await project.ready("users")
+        text = (project.folder / "pywatt.toml").read_text()
+        project.write(text.replace('"old"', '"new"'))
+        assert (await project.command("restart", "users"))[0] == 0
+        assert '"GREETING": "new"' in (await project.http("/users/env")).text
+        before = (await project.http("/users/pid")).text
+        for wrong, words in (
+            (text.replace("[modules.users]", "[modules.users]\nmuont = 1"), "modules.users.muont (pywatt.toml:2): unknown option"),
+            (text + "mount = '/elsewhere'\ninstances = 3\n", "modules.users.instances and modules.users.mount changed"),
+            ("[modules.other]\ncommand = ['x']\n", "the configuration has no module 'users' any more"),
+        ):
+            project.write(wrong)
+            code, _, err = await project.command("restart", "users")
+            assert (code, words in err) == (1, True), err
+        assert (await project.http("/users/pid")).text == before
+
+
 async def test_logs_shows_the_last_lines_and_follows(running: Running) -> None:
     async with running() as project:
         project.peer("users", "say=one", "say=two", "serve")
@@ -208,7 +229,15 @@ async def test_two_orchestrators_in_one_folder_are_told_apart(running: Running) 
 
 
 @pytest.mark.parametrize(
-    ("file", "name"), [("users.py", "users"), ("my-notes.PY", "my_notes"), ("2fast.py", "module_2fast"), ("_x.py", "x"), ("é.py", "module")]
+    ("file", "name"),
+    [
+        ("users.py", "users"),
+        ("my-notes.PY", "my_notes"),
+        ("2fast.py", "module_2fast"),
+        ("_x.py", "x"),
+        ("é.py", "module"),
+        ("pywatt.py", "module_pywatt"),
+    ],
 )
 def test_a_module_of_run_is_called_after_its_file(file: str, name: str) -> None:
     assert module_name(Path(file)) == name
