@@ -79,7 +79,10 @@ class Child:
             loop.add_reader(self._pidfd, self._gone)
 
     def _wait_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._popen.wait()
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(self._gone)
 

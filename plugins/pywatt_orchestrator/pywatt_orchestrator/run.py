@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 LAST_WORDS = 0.5
 """Seconds to read on after a process has ended, where something that it started still holds its pipes."""
+LINK_REQUEST = 60.0
+"""Seconds that a module without a port has for one HTTP request."""
 DUMP_TIME = 1.0
 """Seconds that a process which hangs gets to write down where."""
 MISSED_BEFORE_NOTICE = 2.0
@@ -87,6 +89,8 @@ class Run:
         self._pump: Pump | None = None
         self._pump_transport: asyncio.ReadTransport | None = None
         self.child: Child | None = None
+        self.not_ready_because = "it has not announced itself"
+        """What is missing until it is ready, for a person."""
         self._ending = False
         self._beat_at: float | None = None
         """When the heartbeat that waits for its acknowledgement was sent."""
@@ -185,8 +189,6 @@ class Run:
             await asyncio.sleep(pause)
             pause = min(pause * 2, probe.LONGEST_PAUSE)
 
-    not_ready_because = "it has not announced itself"
-
     async def _ask(self, path: str | None) -> None:
         if not self.ipc_only:
             assert self.address is not None
@@ -201,7 +203,7 @@ class Run:
         """Carry a request over standard input to a module without a port. Raises what `Link.request` raises."""
         if self._link is None:
             raise ChannelClosed("the module is not running", executed="no")
-        answer = await self._link.request(request, timeout=probe.ATTEMPT * 6)
+        answer = await self._link.request(request, timeout=LINK_REQUEST)
         assert isinstance(answer, HttpResponse)
         return answer
 
