@@ -9,13 +9,15 @@ from email.utils import formatdate
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, cast
 
-from .heads import HEAD_END, NO_BODY, Refused, header_lines
 from .ids import fresh_ids
-from .intake import UNREAD, Intake
+from .intake import Intake
+from .lines import HEAD_END, header_lines
 from .replies import CONTINUE, PHRASES, Lines, problem
+from .request import UNREAD, Refused
+from .response import NO_BODY
 
 if TYPE_CHECKING:
-    from .heads import RequestHead
+    from .request import RequestHead
     from .server import Gateway
     from .tunnel import Tunnel
     from .upstream import Instance
@@ -54,7 +56,7 @@ class ClientConnection(Intake, asyncio.Protocol):
     """The header lines that say where requests of this connection come from, each after its CRLF."""
 
     def __init__(self, gateway: Gateway) -> None:
-        super().__init__(gateway.options, gateway.request_heads)
+        super().__init__(gateway.options, gateway.requests.heads)
         self.gateway = gateway
         self.deadline = NEVER
         """The loop's time after which `timed_out` is called."""
@@ -190,17 +192,18 @@ class ClientConnection(Intake, asyncio.Protocol):
     def _note_special(self, request: RequestHead) -> None:
         """Whatever most requests have not: ids of their own, an upgrade, an expectation, no Host."""
         fresh = next(FRESH_IDS)
-        trace = request.traceparent or b"00-%b-%b-01" % (fresh, fresh[:16])
+        lines = request.lines
+        trace = lines.traceparent or b"00-%b-%b-01" % (fresh, fresh[:16])
         self._trace_id = trace[3:35]
-        self.request_id = request.request_id or self._trace_id
+        self.request_id = lines.request_id or self._trace_id
         self.upgrade = request.wanted_upgrade
-        self._continue_due = bool(request.expect) and not request.http10
+        self._continue_due = bool(lines.expect) and not request.http10
         self._special = b"\r\nX-Request-ID: %b\r\ntraceparent: %b" % (self.request_id, trace)
-        if request.traceparent and request.tracestate:
-            self._special += b"\r\ntracestate: " + request.tracestate
+        if lines.traceparent and lines.tracestate:
+            self._special += b"\r\ntracestate: " + lines.tracestate
         if self.upgrade:
             self._special += b"\r\nConnection: upgrade\r\nUpgrade: " + self.upgrade
-        if request.host is None:
+        if lines.host is None:
             self._special += b"\r\nHost: %b\r\nX-Forwarded-Host: %b" % (self.local_host, self.local_host)
 
     @property
@@ -313,7 +316,7 @@ class ClientConnection(Intake, asyncio.Protocol):
 
     def problem(self, status: int, detail: str, *, module: str | None = None, lines: Lines = ()) -> None:
         """Answer with an error."""
-        more, body = problem(status, detail, accept=self.request.field(b"accept"), request_id=self.request_id, module=module)
+        more, body = problem(status, detail, accept=self.request.lines.field(b"accept"), request_id=self.request_id, module=module)
         if status in (502, 503, 504):
             more.append(("Retry-After", str(self.options.retry_after)))
         self.answer(status, header_lines([*lines, *more]), body)

@@ -7,14 +7,16 @@ import logging
 from typing import TYPE_CHECKING
 
 from .bodies import LAST_CHUNK, BadBody, ChunkedBody, EndlessBody, LengthBody, chunk
-from .heads import HEAD_END, IDEMPOTENT, BadResponse, Heads, parse_response
+from .lines import HEAD_END
+from .request import IDEMPOTENT
+from .response import BadResponse
 from .tunnel import Tunnel
 from .upstream import least_busy
 
 if TYPE_CHECKING:
     from .client import ClientConnection
-    from .heads import RequestHead, ResponseHead
-    from .options import GatewayOptions
+    from .request import RequestHead
+    from .response import ResponseHead
     from .routing import Match
     from .upstream import Instance, UpstreamConnection
 
@@ -24,17 +26,6 @@ REPLAY_LIMIT = 65_536
 """Bytes of a request that are kept until its response begins, so that it can be sent again."""
 RECONNECT_PAUSE = 0.05
 """Seconds between two attempts to reach an instance."""
-
-
-def response_heads(options: GatewayOptions) -> Heads[ResponseHead]:
-    """Parse heads within the limits of `options`, and remember them."""
-
-    def parse(data: bytes) -> ResponseHead:
-        if len(data) > options.max_head_bytes:
-            raise BadResponse("its head is too long")
-        return parse_response(data, options.max_headers)
-
-    return Heads(parse)
 
 
 class Exchange:
@@ -160,11 +151,11 @@ class Exchange:
 
     def body_received(self, payload: bytes) -> None:
         """A part of the request's body."""
-        self._send(chunk(payload) if self._request.chunked else payload)
+        self._send(chunk(payload) if self._request.lines.chunked else payload)
 
     def body_finished(self) -> None:
         """The request is complete."""
-        if self._request.chunked:
+        if self._request.lines.chunked:
             self._send(LAST_CHUNK)
         if self._connection is not None and not self._begun:
             self._client.expect_within(self._client.options.response_timeout)
@@ -190,7 +181,7 @@ class Exchange:
             data = self._partial + data
         while (end := data.find(HEAD_END) + 4) >= 4:
             try:
-                head = self._client.gateway.response_heads[data[:end]]
+                head = self._client.gateway.responses[data[:end]]
                 if head.status >= 200:
                     self._respond(head, data[end:])
                     return

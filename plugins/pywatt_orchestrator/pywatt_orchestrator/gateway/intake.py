@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from .bodies import BadBody, ChunkedBody, LengthBody
-from .heads import HEAD_END, Heads, Refused, RequestHead, parse_request
+from .lines import HEAD_END, Remembered
+from .request import UNREAD, Refused, RequestHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,26 +18,6 @@ BARE_LF = re.compile(rb"(?<!\r)\n")
 HELD_LIMIT = 65_536
 """Bytes of further requests that are held while one is being answered; then reading stops."""
 
-UNREAD = RequestHead()
-"""Stands for a request that could not be read."""
-UNREAD.method = UNREAD.path = UNREAD.kept = b""
-UNREAD.http10 = UNREAD.keep_alive = False
-UNREAD.ordinary = True
-
-
-def request_heads(options: GatewayOptions) -> Heads[RequestHead]:
-    """Parse heads within the limits of `options`, and remember them."""
-
-    def parse(data: bytes) -> RequestHead:
-        if len(data) > options.max_head_bytes:
-            raise Refused(431, f"the head of the request is longer than {options.max_head_bytes} bytes")
-        head = parse_request(data, options.max_headers, options.max_target_bytes)
-        if head.length is not None and head.length > options.max_body_bytes:
-            raise Refused(413, f"the body is longer than {options.max_body_bytes} bytes")
-        return head
-
-    return Heads(parse)
-
 
 class Intake:
     """Takes one request after the other out of a stream; what comes behind a request is held until it has been answered.
@@ -46,7 +27,7 @@ class Intake:
 
     _body: LengthBody | ChunkedBody
 
-    def __init__(self, options: GatewayOptions, heads: Heads[RequestHead]) -> None:
+    def __init__(self, options: GatewayOptions, heads: Remembered[RequestHead]) -> None:
         self.options = options
         self.request = UNREAD
         """The request that is being received or answered."""
@@ -143,7 +124,7 @@ class Intake:
     # ── bodies ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin_body(self, request: RequestHead, rest: bytes) -> None:
-        self._body = ChunkedBody() if request.chunked else LengthBody(request.length or 0)
+        self._body = ChunkedBody() if request.lines.chunked else LengthBody(request.lines.length or 0)
         self._body_size = 0
         try:
             payload, after = self._body.feed(rest)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from pywatt_core.errors import ChannelClosed, RequestTimeout
 from pywatt_core.protocol.messages import HttpRequest
 
-from .heads import IDEMPOTENT, header_lines
+from .lines import header_lines
+from .request import IDEMPOTENT
 
 if TYPE_CHECKING:
     from pywatt_core.protocol.messages import HttpResponse
@@ -41,7 +42,7 @@ class LinkExchange:
 
     def start(self) -> None:
         """Ask for the body, or go on at once where there is none."""
-        length = self._client.request.length
+        length = self._client.request.lines.length
         if length and length > self._client.options.max_ipc_body_bytes:
             self._too_long()
         elif not self._client.request.empty:
@@ -108,7 +109,7 @@ class LinkExchange:
     def _message(self) -> HttpRequest:
         """One value a header: the wire cannot carry more, so that several become a list."""
         client, request = self._client, self._client.request
-        lines = request.kept + client.lines_for_module(self._match.prefix)
+        lines = request.lines.kept + client.lines_for_module(self._match.prefix)
         headers: dict[str, str] = {}
         for line in lines.decode("latin-1").split("\r\n")[1:]:
             name, _, value = line.partition(":")
@@ -116,7 +117,7 @@ class LinkExchange:
             headers[name] = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}" if name in headers else value
         for name in OF_THE_CONNECTION & headers.keys():
             del headers[name]
-        if request.chunked:
+        if request.lines.chunked:
             headers["content-length"] = str(self._size)
         return HttpRequest(
             request_id=client.request_id.decode(),

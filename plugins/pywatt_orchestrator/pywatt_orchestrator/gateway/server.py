@@ -11,13 +11,14 @@ from pywatt_core.errors import ConfigError, ServerError
 from pywatt_core.protocol.values import TcpAddress
 
 from .client import ClientConnection
-from .exchange import Exchange, response_heads
-from .heads import header_lines
-from .intake import request_heads
+from .exchange import Exchange
+from .lines import header_lines
 from .linked import LinkExchange
 from .paths import BadPath
 from .record import Recorder, log_access
 from .replies import allow, index
+from .request import RequestParser
+from .response import response_heads
 from .routing import RouteTable
 from .templates import ANY_METHOD
 from .upstream import Pool, least_busy
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
     from pywatt_core.telemetry import Metrics
 
-    from .heads import RequestHead
     from .options import GatewayOptions
+    from .request import RequestHead
     from .routing import Match
     from .templates import ANY_METHOD
 from .upstream import Instance
@@ -55,8 +56,8 @@ class Gateway:
         self.draining = False
         self.now = 0.0
         """The loop's time at the last sweep: exact enough for deadlines, and free."""
-        self.request_heads = request_heads(options)
-        self.response_heads = response_heads(options)
+        self.requests = RequestParser(options)
+        self.responses = response_heads(options)
         self._clients: set[ClientConnection] = set()
         self._changed: asyncio.Future[None] | None = None
         self._server: asyncio.Server | None = None
@@ -119,7 +120,7 @@ class Gateway:
             if instance.address is not None and (instance.pool is None or instance.pool.closed):
                 instance.pool = Pool(instance.address, options.max_upstream_connections, options.connect_timeout)
         self.table = table
-        self.request_heads.clear()
+        self.requests.heads.clear()
         self._notify()
 
     async def drain(self, deadline: float) -> bool:
@@ -180,7 +181,7 @@ class Gateway:
             self._closed(client, match)
             return None
         request.route = match
-        request.start = b"".join((request.method, b" ", match.inner, request.query, b" HTTP/1.1", request.kept))
+        request.start = b"".join((request.method, b" ", match.inner, request.query, b" HTTP/1.1", request.lines.kept))
         return match
 
     def _closed(self, client: ClientConnection, match: Match | None) -> None:
@@ -204,7 +205,7 @@ class Gateway:
         if request.path != b"/":
             client.problem(404, "no module is mounted at this path")
         elif request.method in (b"GET", b"HEAD"):
-            lines, body = index(self.table, request.field(b"accept"))
+            lines, body = index(self.table, request.lines.field(b"accept"))
             client.answer(200, header_lines(lines), body)
         else:
             client.problem(405, "the path does not admit this method", lines=[("Allow", "GET, HEAD")])

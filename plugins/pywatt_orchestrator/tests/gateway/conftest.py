@@ -225,7 +225,7 @@ def routes(name: str = "users", *paths: str, mount: str | None = None, instances
 class Stage:
     """What the tests are given: opens gateways and modules, and closes them when the test's ``async with`` ends."""
 
-    Response, Request, Client, Module, Front = Response, Request, Client, Module, Front
+    speaking = Client
     endpoint, routes, reply, echo = staticmethod(endpoint), staticmethod(routes), staticmethod(reply), staticmethod(echo)
     PATIENCE = PATIENCE
 

@@ -307,7 +307,7 @@ async def test_a_client_that_reads_nothing_stops_the_module(stage: Any) -> None:
 
     async with stage.front(pour, send_timeout=0.5) as (front, module):
         client = await front.client()
-        client.reader._limit = 1024  # type: ignore[attr-defined]
+        client.reader._limit = 1024
         await client.send(b"GET /users/x HTTP/1.1\r\nHost: x\r\n\r\n")
         await stage.until(lambda: module.lost == 1)
         assert written < 64 * 2**20, "what the sockets hold, not what the module could pour"

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pywatt_orchestrator.gateway.intake import Intake, request_heads
+from pywatt_orchestrator.gateway.intake import Intake
 from pywatt_orchestrator.gateway.options import GatewayOptions
+from pywatt_orchestrator.gateway.request import RequestParser
 
 if TYPE_CHECKING:
-    from pywatt_orchestrator.gateway.heads import Refused
+    from pywatt_orchestrator.gateway.request import Refused
 
 OPTIONS = GatewayOptions(max_head_bytes=400, max_body_bytes=64, max_target_bytes=100, max_headers=8)
 
@@ -22,7 +23,7 @@ class Noting(Intake):
     """Notes what it is told, and answers each request at once or, with `slowly`, when the test says so."""
 
     def __init__(self, *, slowly: bool = False) -> None:
-        super().__init__(OPTIONS, request_heads(OPTIONS))
+        super().__init__(OPTIONS, RequestParser(OPTIONS).heads)
         self.slowly = slowly
         self.seen: list[tuple[bytes, bytes, bytes]] = []
         self.refused: int | None = None
@@ -164,7 +165,8 @@ def test_what_comes_behind_a_request_waits_for_its_answer() -> None:
 
 
 def test_after_a_change_of_protocol_everything_is_passed_on() -> None:
-    intake, passed = Noting(slowly=True), []
+    passed: list[bytes] = []
+    intake = Noting(slowly=True)
     intake._receive(head("GET", "/") + b"early")
     intake.pass_all_to(passed.append)
     intake._receive(b"GET / HTTP/1.1\r\n\r\n")

@@ -26,7 +26,7 @@ class Link:
             raise answer
         if asyncio.iscoroutinefunction(answer):
             await answer()
-        fields = {"request_id": request.request_id, "status_code": 200, "headers": {}, "body": b"fine"}
+        fields: dict[str, Any] = {"request_id": request.request_id, "status_code": 200, "headers": {}, "body": b"fine"}
         return HttpResponse(**(fields | (answer if isinstance(answer, dict) else {})))
 
 

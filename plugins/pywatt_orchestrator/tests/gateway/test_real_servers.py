@@ -252,7 +252,9 @@ async def test_events_arrive_while_they_are_made(stage: Any, uvicorn: Instance) 
 async def test_a_websocket_works_through_the_gateway(stage: Any, uvicorn: Instance) -> None:
     async with front(stage, uvicorn) as door:
         url = f"ws://{door.gateway.address}/users/ws"
-        async with websockets.connect(url, subprotocols=["chat"], max_size=2**23, compression="deflate") as websocket:
+        async with websockets.connect(
+            url, subprotocols=[websockets.Subprotocol("chat")], max_size=2**23, compression="deflate"
+        ) as websocket:
             assert websocket.subprotocol == "chat"
             for message in ("hello", b"\x00\xff", "é" * 1000, os.urandom(2**21)):
                 await websocket.send(message)

@@ -287,7 +287,7 @@ async def test_the_door_may_speak_tls(stage: Any, certificate: tuple[Any, Any]) 
     async with stage.front(tls_cert=cert, tls_key=key, head_timeout=2.0) as (front, module):
         context = ssl.create_default_context(cafile=cert)
         reader, writer = await asyncio.open_connection(*front.gateway.address, ssl=context, server_hostname="localhost")
-        client = stage.Client(reader, writer)
+        client = stage.speaking(reader, writer)
         for _ in range(2):
             assert (await client.get("/users/x")).status == 200
         assert module.requests[0]["x-forwarded-proto"] == "https"
