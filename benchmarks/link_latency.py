@@ -150,7 +150,7 @@ async def raw_times(path: str) -> list[float]:
 
 
 async def link_times(path: str) -> list[float]:
-    from pywatt_core.protocol.messages import EncodedMessage, Octets, RouteToModule
+    from pywatt_core.protocol.messages import EncodedMessage, RouteToModule
     from pywatt_core.protocol.session import Role, Session, Wire
     from pywatt_core.transports.link import Link, new_id
     from pywatt_core.transports.unix import open_unix
@@ -158,7 +158,7 @@ async def link_times(path: str) -> list[float]:
     session = Session(Role.MODULE, Wire.CHANNEL, new_id=new_id, module_id="bench")
     session.use_format("msgpack")
     link = await open_unix(path, lambda: Link(session, on_message=lambda _message, _link: None))
-    payload = EncodedMessage(data=Octets(os.urandom(SIZE)), format="Json")
+    payload = EncodedMessage(data=os.urandom(SIZE), format="Json")
     ids = iter([new_id() for _ in range(WARM_UP + REQUESTS)])
 
     async def call() -> object:

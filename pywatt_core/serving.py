@@ -12,7 +12,7 @@ from . import telemetry
 from .definition import Definition
 from .errors import BootstrapError, ChannelClosed, PyWattError
 from .interfaces import Handler, PlainReply, Server
-from .protocol.messages import HttpRequest, HttpResponse, Init, Octets, Shutdown
+from .protocol.messages import HttpRequest, HttpResponse, Init, Shutdown
 
 if TYPE_CHECKING:
     from .protocol.messages import Message
@@ -104,7 +104,7 @@ class Inbox:
 
     async def _answer(self, request: HttpRequest, link: Link, server: Server) -> None:
         if self._draining:
-            busy = HttpResponse(request_id=request.request_id, status_code=503, headers={"retry-after": "1"}, body=Octets(b"stopping"))
+            busy = HttpResponse(request_id=request.request_id, status_code=503, headers={"retry-after": "1"}, body=b"stopping")
             await self._reply(busy, link)
             return
         async with self._slots:
@@ -112,7 +112,7 @@ class Inbox:
                 response = await server.handle(request)
             except Exception:
                 log.exception("answering a request over the link failed", extra={"http_request_id": request.request_id})
-                response = HttpResponse(request_id=request.request_id, status_code=500, headers={}, body=Octets())
+                response = HttpResponse(request_id=request.request_id, status_code=500, headers={}, body=b"")
         await self._reply(response, link)
 
     async def _act(self, handler: Handler, message: Message, link: Link) -> None:

@@ -14,7 +14,6 @@ from pywatt_core.protocol.messages import (
     HttpRequest,
     HttpResponse,
     Init,
-    Octets,
     Rotated,
     RotationAck,
     Shutdown,
@@ -41,7 +40,7 @@ class Server:
             await self.gate.wait()
         finally:
             self.running -= 1
-        return HttpResponse(request_id=request.request_id, status_code=200, headers={}, body=Octets(request.uri.encode()))
+        return HttpResponse(request_id=request.request_id, status_code=200, headers={}, body=request.uri.encode())
 
 
 class Pair:

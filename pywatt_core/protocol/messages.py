@@ -32,10 +32,6 @@ RESPONSE_ENDPOINT = "__response__"
 """`RouteToModule.target_endpoint` of a reply to a `RoutedModuleMessage` (protocol 12.4)."""
 
 
-Octets = bytes
-"""What bodies are."""
-
-
 class Role(enum.Enum):
     """Who speaks."""
 

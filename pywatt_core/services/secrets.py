@@ -63,7 +63,7 @@ class Secrets:
         asking = self._asking.get(name)
         if asking is None:
             asking = self._asking[name] = asyncio.create_task(self._ask(name), name=f"secret {name}")
-            asking.add_done_callback(lambda _task: self._asking.pop(name, None))
+            asking.add_done_callback(lambda task: self._asking.pop(name) if self._asking.get(name) is task else None)
         return await asyncio.shield(asking)
 
     def put(self, name: str, value: str) -> Secret:
@@ -89,6 +89,7 @@ class Secrets:
             self._rotations.popitem(last=False)
         for name in names:
             self._cache.pop(name, None)
+            self._asking.pop(name, None)  # an answer on its way may be the old value
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 await asyncio.gather(*(self._tell(name) for name in names))

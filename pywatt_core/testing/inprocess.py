@@ -12,7 +12,7 @@ from ..definition import outcome
 from ..interfaces import Cache, Database, Server, ServerOptions
 from ..lifecycle import open_registry
 from ..module import Module
-from ..protocol.messages import HttpRequest, Octets
+from ..protocol.messages import HttpRequest
 from ..services.secrets import Secrets, fetch_from
 from ..serving import plain_routes
 from ..state import AppState, open_storage
@@ -36,9 +36,7 @@ class Client:
             sent.setdefault("content-type", "application/json")
         if body is not None:
             sent.setdefault("content-length", str(len(body)))
-        request = HttpRequest(
-            request_id=str(uuid.uuid4()), method=method, uri=path, headers=sent, body=None if body is None else Octets(body)
-        )
+        request = HttpRequest(request_id=str(uuid.uuid4()), method=method, uri=path, headers=sent, body=body)
         return of_message(await self.server.handle(request))
 
     async def get(self, path: str, **arguments: Any) -> Response:

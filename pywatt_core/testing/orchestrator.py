@@ -16,7 +16,6 @@ from ..protocol.messages import (
     HttpResponse,
     Init,
     Message,
-    Octets,
     PortRequest,
     PortResponse,
     Rotated,
@@ -97,9 +96,7 @@ class FakeOrchestrator:
         self, method: str, uri: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None, deadline: float = DEADLINE
     ) -> Response:
         """One HTTP request over the link."""
-        request = HttpRequest(
-            request_id=str(uuid.uuid4()), method=method, uri=uri, headers=dict(headers or {}), body=None if body is None else Octets(body)
-        )
+        request = HttpRequest(request_id=str(uuid.uuid4()), method=method, uri=uri, headers=dict(headers or {}), body=body)
         answer = await self._open().request(request, timeout=deadline)
         assert isinstance(answer, HttpResponse)
         return of_message(answer)

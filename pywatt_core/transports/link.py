@@ -74,24 +74,12 @@ class Link(asyncio.Protocol):
 
     # ── the caller's side ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def post(self, message: Message, *, metadata: Metadata | None = None) -> Hashable | None:
-        """Hand over a message without waiting; returns the key that its answer will carry, None where it expects none.
+    def post(self, message: Message, *, metadata: Metadata | None = None) -> None:
+        """Hand over a message without waiting for anything, an answer to it included.
 
         Raises `LocalProtocolError` where the message is illegal now and `ChannelClosed` where the link is gone.
         """
-        writer = self._writer
-        if writer is None or self._closing:
-            raise ChannelClosed(f"{message.op!r} was not sent: the link is closed", executed="no")
-        data, key = self.session.send(message) if metadata is None else self.session.send(message, metadata=metadata)
-        if self._waiting or self._in_batch or self._outgoing:
-            if not self._outgoing:
-                self._loop.call_soon(self._flush)
-            self._outgoing.append(data)
-            if key is not None:
-                self._unsent.add(key)
-        elif data:
-            writer.write(data)
-        return key
+        self._put(message, metadata, wait=False)
 
     async def send(self, message: Message, *, metadata: Metadata | None = None) -> None:
         """Like `post`, then wait until the peer keeps up again."""
@@ -105,7 +93,7 @@ class Link(asyncio.Protocol):
         `timeout` is in seconds and covers everything. Raises `RequestTimeout`; `ChannelClosed` whose ``executed`` says
         what the peer may have done; `LocalProtocolError` where nothing answers this message.
         """
-        key = self.post(message, metadata=metadata)
+        key = self._put(message, metadata, wait=True)
         if key is None:
             raise LocalProtocolError(f"nothing answers {message.op!r}: send it, do not request it")
         deadline = self._loop.time() + timeout
@@ -233,6 +221,22 @@ class Link(asyncio.Protocol):
             self._fail(error or BrokenPipeError("nobody reads what this end writes"))
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _put(self, message: Message, metadata: Metadata | None, *, wait: bool) -> Hashable | None:
+        """Send now, or collect for the end of the tick; the key that the answer will carry, None where none is waited for."""
+        writer = self._writer
+        if writer is None or self._closing:
+            raise ChannelClosed(f"{message.op!r} was not sent: the link is closed", executed="no")
+        data, key = self.session.send(message, metadata=metadata, wait=wait)
+        if self._waiting or self._in_batch or self._outgoing:
+            if not self._outgoing:
+                self._loop.call_soon(self._flush)
+            self._outgoing.append(data)
+            if key is not None:
+                self._unsent.add(key)
+        elif data:
+            writer.write(data)
+        return key
 
     def _flush(self) -> None:
         if self._outgoing and self._writer is not None:

@@ -88,10 +88,8 @@ class Conversation:
         else:
             row(message, link)
 
-    def problem(self, problem: Problem, link: Link | None) -> None:
+    def problem(self, problem: Problem) -> None:
         """A session's `on_problem`: what cannot be acted on is shown, and costs the module nothing else."""
-        if problem.refusal is not None and link is not None:
-            self._reply(problem.refusal, link)
         if problem.kind == "text":
             self._source.stray(problem.text)
         elif problem.kind == "illegal" and "send 'announce'" in problem.detail:

@@ -105,7 +105,7 @@ class Run:
                 self._door = ChannelDoor(self._channel, uid=own_uid(), turned_away=lambda text: self._source.note(text, level="error"))
             self.child = child = spawn(self._what(), on_started=self._around.guardian.add, on_gone=self._around.guardian.discard)
             self._pump = pump = Pump(self._source)
-            session = self._session(Wire.STDIO, lambda problem: self._talk.problem(problem, self._link))
+            session = self._session(Wire.STDIO, self._talk.problem)
             self._link = await open_pipes(session, child.stdout, child.stdin, on_message=self._talk.take, on_close=self._wire_closed)
             self._pump_transport, _ = await self._loop.connect_read_pipe(lambda: pump, os.fdopen(child.stderr, "rb", buffering=0))
             with contextlib.suppress(ChannelClosed):  # It ended before it was greeted: its exit code says more.
@@ -142,9 +142,7 @@ class Run:
         )
 
     def _channel(self) -> Link:
-        session = self._session(
-            Wire.CHANNEL, lambda problem: self._talk.problem(problem, self._door.link if self._door is not None else None)
-        )
+        session = self._session(Wire.CHANNEL, self._talk.problem)
         return Link(session, on_message=self._talk.take, on_close=self._channel_closed)
 
     def _session(self, wire: Wire, on_problem: Callable[[Problem], None]) -> Session:
