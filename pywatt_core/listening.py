@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 SYSTEMD_FIRST_FD = 3
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
-HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:\s]+))(?::(?P<port>[0-9]{1,5}))?")
+HOST_AND_PORT = r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:\s]+))(?::(?P<port>[0-9]{1,5}))?"
 
 
 class Listening(NamedTuple):
@@ -65,7 +65,7 @@ def _bind_alone(definition: Definition, settings: Settings) -> Listening:
     wanted = settings.module.listen or definition.listen_addr or DEFAULT_HOST
     if "/" in wanted or wanted.startswith("@") or wanted.endswith(".sock"):
         return _bind(wanted)
-    match = HOST_AND_PORT.fullmatch(wanted)
+    match = re.fullmatch(HOST_AND_PORT, wanted)
     if match is None:
         raise ConfigError(f"listen={wanted!r} is no address: write HOST, HOST:PORT, [IPv6]:PORT or the path of a Unix socket")
     listener = bind_tcp(match["v6"] or match["host"], int(match["port"]) if match["port"] else port)

@@ -46,7 +46,7 @@ def check(file: str | None, overrides: Sequence[str], as_json: bool) -> int:
     problems = list(dict.fromkeys(problems))
     warnings += [f"{plugin.label} {plugin.broken}" for plugin in registry.plugins if plugin.broken]
     if as_json:
-        print_json({"file": settings.file, "problems": [vars(problem) for problem in problems], "warnings": warnings})
+        print_json({"file": settings.file, "problems": [problem._asdict() for problem in problems], "warnings": warnings})
         return 1 if problems else 0
     for warning in warnings:
         warn(warning)

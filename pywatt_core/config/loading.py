@@ -18,7 +18,7 @@ from .sections import check_section
 from .selection import PluginSelection
 from .settings import ModuleOptions, Section, Settings
 
-NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+NAME = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
 """Names that can also be written in an environment variable."""
 
 
@@ -36,7 +36,8 @@ def load(
 
     `file` names the file; without it, it is searched from `start` (the current directory) upwards, and having none is
     fine. `init` is ``init.pywatt.config``, which `for_module` made: where it is given, neither file nor environment is
-    read. `environ` is the process's own by default. `overrides` are nested tables from the command line.
+    read, and secrets come over the link instead of from sources. `environ` is the process's own by default. `overrides`
+    are nested tables from the command line.
 
     Raises one `ConfigError` that lists every problem of the core's sections. With ``defer=True`` they are kept in
     `Settings.problems` instead, so that `Registry.check` can report them together with those of the providers' sections.
@@ -63,7 +64,7 @@ def load(
     if overrides:
         layers.append(Layer("command line", dict(overrides)))
     merged = merge([*_offer_layer(offers, layers), *layers])
-    settings = _settings(merged, problems, set(offers), folder, found, tuple(warnings))
+    settings = _settings(merged, problems, folder, found, tuple(warnings), alone=init is None)
     if not defer:
         raise_problems(settings.problems)
     return settings
@@ -139,12 +140,14 @@ def _offer_layer(offers: Mapping[str, Any], layers: Iterable[Layer]) -> list[Lay
 
 
 def _settings(
-    merged: Merged, problems: list[Problem], offered: set[str], folder: Path, file: Path | None, warnings: tuple[str, ...]
+    merged: Merged, problems: list[Problem], folder: Path, file: Path | None, warnings: tuple[str, ...], *, alone: bool
 ) -> Settings:
     named: dict[str, dict[str, Section]] = {}
     for kind in KINDS:
         named[kind], found = _named(kind, merged)
         problems += found
+    if alone and not named["secrets"]:
+        named["secrets"] = {name: Section(name, options, f"secrets.{name}") for name, options in DEFAULT_SECRETS.items()}
     module = _own("module", ModuleOptions, merged, problems)
     plugins = _own("plugins", PluginSelection, merged, problems)
     extra = {}
@@ -192,14 +195,12 @@ def _named(kind: str, merged: Merged) -> tuple[dict[str, Section], list[Problem]
     tables = merged.data.get(kind, {})
     if not isinstance(tables, Mapping):
         return {}, [Problem(kind, "is a table of tables", merged.origin((kind,)), f"Write [{kind}.NAME]")]
-    if kind == "secrets" and not tables:
-        return {name: Section(name, options, f"secrets.{name}") for name, options in DEFAULT_SECRETS.items()}, []
     for name, table in tables.items():
         path, source = f"{kind}.{name}", merged.origin((kind, name))
         if not isinstance(table, Mapping):
             problems.append(Problem(path, "is a table", source, f"Write [{kind}.NAME], and in it {name} = …"))
             continue
-        if not NAME.fullmatch(name):
+        if not re.fullmatch(NAME, name):
             problems.append(
                 Problem(
                     path, "is not a name", source, "Names are lower case letters, digits and single underscores, and begin with a letter"

@@ -8,12 +8,16 @@ framework.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .arrival import AUTH_MARK, ExtraRoutes, below, clean_prefix, literal_path, under
-from .asgi import Lifespan, call_asgi
-from .asgi_front import AsgiFront
 from .mapping import MAX_BODY, BadRequest, plain
-from .wsgi import call_wsgi
-from .wsgi_front import WsgiFront
+
+if TYPE_CHECKING:
+    from .asgi import Lifespan, call_asgi
+    from .asgi_front import AsgiFront
+    from .wsgi import call_wsgi
+    from .wsgi_front import WsgiFront
 
 __all__ = [
     "AUTH_MARK",
@@ -31,3 +35,16 @@ __all__ = [
     "plain",
     "under",
 ]
+
+_LATER = {"Lifespan": "asgi", "call_asgi": "asgi", "AsgiFront": "asgi_front", "call_wsgi": "wsgi", "WsgiFront": "wsgi_front"}
+
+
+def __getattr__(name: str) -> Any:
+    """What belongs to one kind of application is loaded when it is first asked for: a module serves one kind."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
+    globals()[name] = value
+    return value

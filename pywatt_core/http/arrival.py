@@ -20,9 +20,9 @@ logger = logging.getLogger("pywatt.http")
 AUTH_MARK = "__pywatt_auth__"
 """A dependency or view function with this attribute guards its routes; the value (``"jwt"``) is announced as `auth`."""
 
-PREFIX = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@%]+)+")
-HOST = re.compile(r"[A-Za-z0-9\-._~:\[\]]{1,255}")
-ADDRESS = re.compile(r"(?=.*[.:])[0-9A-Fa-f.:]{2,45}")
+PREFIX = r"(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@%]+)+"
+HOST = r"[A-Za-z0-9\-._~:\[\]]{1,255}"
+ADDRESS = r"(?=.*[.:])[0-9A-Fa-f.:]{2,45}"
 
 
 # ── paths ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -79,10 +79,10 @@ def arrival(prefix: str = "", client: str = "", scheme: str = "", host: str = ""
     scheme = scheme.rpartition(",")[2].strip().lower()
     host = host.rpartition(",")[2].strip()
     return Arrival(
-        prefix if PREFIX.fullmatch(prefix) else "",
-        client if ADDRESS.fullmatch(client) else "",
+        prefix if re.fullmatch(PREFIX, prefix) else "",
+        client if re.fullmatch(ADDRESS, client) else "",
         scheme if scheme in ("http", "https") else "",
-        host if HOST.fullmatch(host) else "",
+        host if re.fullmatch(HOST, host) else "",
     )
 
 

@@ -151,8 +151,8 @@ class TypedSecret(_Hidden, Generic[T]):
         return hash((TypedSecret, self._value))
 
 
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_FLOAT = re.compile(r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE)
+_INTEGER = r"[+-]?[0-9]+"
+_FLOAT = r"(?i:[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan))"
 _STRICT = {"true": True, "false": False}
 _LENIENT = {**_STRICT, "yes": True, "on": True, "1": True, "no": False, "off": False, "0": False}
 
@@ -179,7 +179,7 @@ def _parse(text: str, kind: Any, name: str, lenient: bool) -> Any:
     raise SecretError(f"{name} is not {wanted}" + (f" ({reason})" if reason else ""))
 
 
-def _exactly(pattern: re.Pattern[str], text: str) -> str:
-    if pattern.fullmatch(text) is None:
+def _exactly(pattern: str, text: str) -> str:
+    if re.fullmatch(pattern, text) is None:
         raise ValueError
     return text

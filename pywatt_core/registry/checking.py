@@ -62,7 +62,7 @@ def examine(registry: Registry, settings: Settings, *, whole: bool = False, nest
         if known.section:
             for section in settings.sections(known.section).values():
                 _examine_section(registry, kind, section, found)
-    tops = registry.sections()
+    tops = registry.sections() if settings.extra else {}
     for name, table in settings.extra.items():
         if name in ELSEWHERE and not whole:
             continue

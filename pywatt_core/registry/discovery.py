@@ -15,7 +15,7 @@ from ..hookspecs import PROJECT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-OTHER_API = re.compile(r"pywatt[._-]?v?\d+")
+OTHER_API = r"pywatt[._-]?v?\d+"
 """Entry-point groups of other versions of the plugin API."""
 
 
@@ -118,10 +118,14 @@ def _parse(text: str) -> Iterator[tuple[str, str, str]]:
         line = raw.strip()
         if line.startswith("[") and line.endswith("]"):
             group = line[1:-1].strip()
-        elif line and line[0] not in "#;" and (group == PROJECT or OTHER_API.fullmatch(group)):
+        elif line and line[0] not in "#;" and _concerns_us(group):
             name, equals, value = line.partition("=")
             if equals:
                 yield group, name.strip(), value.partition("[")[0].strip()
+
+
+def _concerns_us(group: str) -> bool:
+    return group == PROJECT or (group.startswith(PROJECT) and re.fullmatch(OTHER_API, group) is not None)
 
 
 def _other_finders(path: Sequence[str] | None) -> Iterable[EntryPoint]:
@@ -143,5 +147,5 @@ def _other_finders(path: Sequence[str] | None) -> Iterable[EntryPoint]:
         EntryPoint(entry.name, entry.value, entry.group, normalised(found_one.name), found_one.version, str(found_one.locate_file("")))
         for found_one in found
         for entry in found_one.entry_points
-        if entry.group == PROJECT or OTHER_API.fullmatch(entry.group)
+        if _concerns_us(entry.group)
     ]

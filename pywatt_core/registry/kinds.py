@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..interfaces import Authenticator, Cache, Channel, Database, Provider, SecretSource, Serializer
 
-NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+NAME = r"[a-z][a-z0-9]*([_-][a-z0-9]+)*"
 
 
 class Kind(NamedTuple):
@@ -50,7 +50,7 @@ def wrong_provider(value: Any) -> str:
     """What is wrong with an answer of a collecting hook that registers providers; empty where nothing is."""
     if not isinstance(value, Provider):
         return f"returned a list that holds {described(value)}, not only Provider(name, Options, open)"
-    if not isinstance(value.name, str) or not NAME.fullmatch(value.name):
+    if not isinstance(value.name, str) or not re.fullmatch(NAME, value.name):
         return f"returned a provider whose name is {value.name!r}: names are lower case letters, digits, '_' and '-'"
     options: Any = value.options
     if not (isinstance(options, type) and dataclasses.is_dataclass(options)):

@@ -40,8 +40,9 @@ _OWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"mess
 _MARKS = "\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff"
 """Controls beyond U+001F that JSON leaves as they are, invisible and bidirectional marks, lone surrogates."""
 
-_unsafe = re.compile(f"[\x00-\x1f{_MARKS}]")
-_unsafe_but_tab = re.compile(f"[\x00-\x08\x0a-\x1f{_MARKS}]")
+# Not compiled before an event holds something else than ASCII.
+_UNSAFE = f"[\x00-\x1f{_MARKS}]"
+_UNSAFE_BUT_TAB = f"[\x00-\x08\x0a-\x1f{_MARKS}]"
 
 _COLOURS = {"ERROR": "31", "WARN": "33", "INFO": "32", "DEBUG": "36", "TRACE": "2"}
 
@@ -157,7 +158,7 @@ def _without_controls(text: str) -> str:
     """JSON itself escapes below U+0020; terminals and editors also obey C1 controls, bidirectional marks and line separators."""
     if text.isascii() and "\x7f" not in text:
         return text
-    return _unsafe.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return re.sub(_UNSAFE, lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -273,7 +274,7 @@ def one_line(text: str) -> str:
     """`text` with line ends, escape sequences, bidirectional marks and the like made visible; tabs stay."""
     if text.isascii() and text.isprintable():
         return text
-    return _unsafe_but_tab.sub(_visible, text)
+    return re.sub(_UNSAFE_BUT_TAB, _visible, text)
 
 
 def _visible(found: re.Match[str]) -> str:

@@ -145,7 +145,7 @@ def _install(handler: Events, levels: dict[str, int]) -> Configured:
     return done
 
 
-_DIRECTIVE = re.compile(r"(?:(?P<target>[\w.:\-]+)(?:\[[^\]]*\])?=)?(?P<level>[A-Za-z]+|[0-9]+)")
+_DIRECTIVE = r"(?:(?P<target>[\w.:\-]+)(?:\[[^\]]*\])?=)?(?P<level>[A-Za-z]+|[0-9]+)"
 
 
 def _levels(level: str | int | None) -> dict[str, int]:
@@ -164,7 +164,11 @@ def parse_level(text: str) -> dict[str, int]:
     """Read ``"info"`` or ``"warn,users.db=debug"``. Raises `ConfigError`, which names the part that cannot be read."""
     levels = {"": logging.INFO}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        found = _DIRECTIVE.fullmatch(part)
+        plain = LEVELS.get(part.lower())
+        if plain is not None:
+            levels[""] = plain
+            continue
+        found = re.fullmatch(_DIRECTIVE, part)
         number = LEVELS.get(found["level"].lower()) if found else None
         if found is None or number is None:
             raise ConfigError(f"the log level {part!r} does not exist: {', '.join(LEVELS)}, or logger=level, separated by commas")

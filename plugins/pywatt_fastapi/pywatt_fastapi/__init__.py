@@ -6,6 +6,7 @@ Inside a request, ``Depends(pywatt_fastapi.state)`` is the module's `AppState`; 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core.hookspecs import hookimpl
@@ -22,6 +23,8 @@ __all__ = ["state", "state_of"]
 @hookimpl
 def pywatt_make_server(app: object, options: ServerOptions) -> Server | None:
     """A server for FastAPI, APIRouter, Starlette, Router and Mount, also inside ASGI middleware; None for anything else."""
+    if "starlette.routing" not in sys.modules:  # then nobody can have made an application of it
+        return None
     from .applications import recognise
 
     application = recognise(app)

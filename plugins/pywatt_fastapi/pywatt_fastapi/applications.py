@@ -24,8 +24,6 @@ class Application(NamedTuple):
 
 def recognise(app: object) -> Application | None:
     """`app` as something to serve: routers become applications; None where it is not Starlette's."""
-    if "starlette.routing" not in sys.modules:  # then nobody can have made an application of it
-        return None
     from starlette.applications import Starlette
     from starlette.routing import BaseRoute, Router
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core.hookspecs import hookimpl
@@ -21,6 +22,8 @@ __all__ = ["state"]
 @hookimpl
 def pywatt_make_server(app: object, options: ServerOptions) -> Server | None:
     """A server for Flask and Blueprint, also inside WSGI middleware; None for anything else."""
+    if "flask" not in sys.modules:  # then nobody can have made an application of it
+        return None
     from .applications import recognise
 
     application = recognise(app)

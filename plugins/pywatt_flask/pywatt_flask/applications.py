@@ -24,8 +24,6 @@ class Application(NamedTuple):
 
 def recognise(app: object) -> Application | None:
     """`app` as something to serve: a blueprint becomes an application; None where it is not Flask's."""
-    if "flask" not in sys.modules:  # then nobody can have made an application of it
-        return None
     from flask import Blueprint, Flask
 
     if isinstance(app, Blueprint):
