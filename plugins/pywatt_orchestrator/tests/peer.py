@@ -136,6 +136,8 @@ def main():
                 drain()
             case "say":
                 print(argument, file=sys.stderr, flush=True)
+            case "linger":
+                time.sleep(float(argument))
             case "print":
                 os.write(1, argument.encode().decode("unicode_escape").encode("latin-1"))
             case "send":

@@ -78,15 +78,19 @@ async def test_requests_that_come_while_a_module_restarts_are_answered_by_the_ne
 
 async def test_modules_start_after_what_they_depend_on_and_stop_before_it(running: Callable[[], Any]) -> None:
     async with running() as project:
-        project.peer("orders", "serve", depends_on=["users", "stock"])
-        project.peer("users", "serve", "say=users ends", depends_on=["stock"])
+        project.peer("orders", "serve", "linger=0.4", "say=orders ends", depends_on=["users", "stock"])
+        project.peer("users", "serve", "linger=0.2", "say=users ends", depends_on=["stock"])
         project.peer("stock", "serve", "say=stock ends")
         await project.start()
         await project.ready("orders")
         ready = [line["module"] for line in project.lines if "ready in" in line["message"]]
         assert ready == ["stock", "users", "orders"]
         assert await project.stop() == 0
-        assert [line["message"] for line in project.lines if line["message"].endswith(" ends")] == ["users ends", "stock ends"]
+        assert [line["message"] for line in project.lines if line["message"].endswith(" ends")] == [
+            "orders ends",
+            "users ends",
+            "stock ends",
+        ]
 
 
 async def test_a_module_waits_for_a_dependency_and_says_so_while_others_serve(running: Callable[[], Any]) -> None:
