@@ -18,7 +18,7 @@ INIT = {}
 LOCK = threading.Lock()
 ENDED = threading.Event()
 FEATURES = []
-ENDPOINTS = [{"path": "/health", "methods": ["GET"]}, {"path": "/pid", "methods": ["GET"]}, {"path": "/slow", "methods": ["GET"]}, {"path": "/env", "methods": ["GET"]}]
+ENDPOINTS = [{"path": path, "methods": ["GET"]} for path in ("/health", "/pid", "/slow", "/env")]
 HEALTH = [200]
 RUNNING = []
 
@@ -104,8 +104,8 @@ def converse():
         if message["op"] == "heartbeat" and "heartbeat" in FEATURES:
             send({"op": "heartbeat_ack"})
         elif message["op"] == "http_request":
-            answer = {"op": "http_response", "request_id": message["request_id"], "status_code": 200, "headers": {"x": "ipc"}, "body": list(b"over the link")}
-            send(answer)
+            answer = {"request_id": message["request_id"], "status_code": 200, "headers": {"x": "ipc"}, "body": list(b"over the link")}
+            send({"op": "http_response", **answer})
         else:
             print("received " + json.dumps(message, sort_keys=True), file=sys.stderr, flush=True)
 
@@ -177,7 +177,8 @@ def main():
                     os.close(os.open(argument, os.O_CREAT | os.O_EXCL))
                 except FileExistsError:
                     sys.argv[1:] = ["serve"]
-                    return main()
+                    main()
+                    return
             case _:
                 raise SystemExit(f"no such deed: {deed}")
 

@@ -16,8 +16,9 @@ import struct
 import sys
 import threading
 import time
+from pathlib import Path
 
-GOLDEN = {vector["name"]: vector["json"] for vector in json.load(open(sys.argv[1]))}
+GOLDEN = {vector["name"]: vector["json"] for vector in json.loads(Path(sys.argv[1]).read_text())}
 DEEDS = sys.argv[2:]
 OUTGOING = queue.Queue()
 HEADER = struct.Struct(">IB")
@@ -61,7 +62,7 @@ def get_secret():
     assert answer["op"] == "secret" and answer["name"] == "DATABASE_URL" and "value" in answer, answer["op"]
     swallowed = json.loads(read_line())
     log("swallowed " + swallowed["op"])
-    log("secret of %d characters, the last of them %s" % (len(answer["value"]), answer["value"][-1]))
+    log(f"secret of {len(answer['value'])} characters")
 
 
 def receive_exactly(channel, size):
@@ -81,7 +82,7 @@ def converse_on_channel(channel):
         size, code = HEADER.unpack(receive_exactly(channel, HEADER.size))
         payload = receive_exactly(channel, size)
         if code not in (1, 2, 3):
-            log("a frame of format %d" % code)
+            log(f"a frame of format {code}")
             os._exit(1)
         message = json.loads(base64.b64decode(payload) if code == 3 else payload)
         if "op" not in message:
@@ -119,8 +120,6 @@ def main():
     init, address = handshake()
     if "secret" in DEEDS:
         get_secret()
-    if "intruder" in DEEDS:
-        log("the channel is at %d" % address[1])
     channel = socket.create_connection(address)
     threading.Thread(target=converse_on_channel, args=(channel,), daemon=True).start()
     if "second_connection" in DEEDS:
