@@ -156,16 +156,15 @@ def _running(name: str, command: list[str], port: int, folder: Path) -> Iterator
 
 # ── load ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-VARIED = """
-local n = 0
-request = function()
-  n = n + 1
-  return wrk.format("GET", "/bench/item/" .. n, {["Host"] = "127.0.0.1", ["Cookie"] = "session=" .. n, ["Connection"] = "keep-alive"})
-end
-"""
+SCRIPTS = {
+    "paths": 'wrk.format("GET", "/bench/item/" .. n, {Host = "127.0.0.1", Cookie = "session=1", Accept = "*/*"})',
+    "heads": 'wrk.format("GET", "/bench/item/" .. n, {Host = "127.0.0.1", Cookie = "session=" .. n, Accept = "*/*"})',
+}
+"""What differs from request to request: only the path, or the path and a header."""
+SCRIPT = "local n = 0\nrequest = function()\n  n = n + 1\n  return {}\nend\n"
 
 
-def load(door: Door, *, connections: int, seconds: float, varied: bool = False) -> int:
+def load(door: Door, *, connections: int, seconds: float, varied: str = "") -> int:
     """Ask as fast as it goes; returns the number of answers. With wrk, or without it a small generator of our own."""
     wrk = program("wrk")
     if wrk is None:
@@ -173,7 +172,7 @@ def load(door: Door, *, connections: int, seconds: float, varied: bool = False) 
     command = [wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         if varied:
-            script.write(VARIED)
+            script.write(SCRIPT.format(SCRIPTS[varied]))
             script.flush()
             command += ["-s", script.name]
         text = subprocess.run([*command, door.url], capture_output=True, text=True, check=True, timeout=60).stdout
@@ -184,8 +183,8 @@ def load(door: Door, *, connections: int, seconds: float, varied: bool = False) 
     return int(found[1])
 
 
-def _asyncio_load(door: Door, connections: int, seconds: float, varied: bool) -> int:
-    command = [sys.executable, __file__, "load", str(door.port), str(connections), str(seconds), "varied" if varied else "same"]
+def _asyncio_load(door: Door, connections: int, seconds: float, varied: str) -> int:
+    command = [sys.executable, __file__, "load", str(door.port), str(connections), str(seconds), varied]
     return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
 
 
@@ -194,7 +193,7 @@ class _Asking(asyncio.Protocol):
 
     answers = 0
 
-    def __init__(self, varied: bool) -> None:
+    def __init__(self, varied: str) -> None:
         self.varied = varied
 
     def connection_made(self, transport: Any) -> None:
@@ -204,8 +203,9 @@ class _Asking(asyncio.Protocol):
 
     def ask(self) -> None:
         self.number += 1
-        path, cookie = (f"/bench/item/{self.number}", f"\r\nCookie: session={self.number}") if self.varied else (PATH, "")
-        self.transport.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1{cookie}\r\n\r\n".encode())
+        path = f"/bench/item/{self.number}" if self.varied else PATH
+        session = self.number if self.varied == "heads" else 1
+        self.transport.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: session={session}\r\n\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
         if data.endswith(BODY.encode()):
@@ -213,7 +213,7 @@ class _Asking(asyncio.Protocol):
             self.ask()
 
 
-async def _generate(port: int, connections: int, seconds: float, varied: bool) -> None:
+async def _generate(port: int, connections: int, seconds: float, varied: str) -> None:
     loop = asyncio.get_running_loop()
     for _ in range(connections):
         await loop.create_connection(lambda: _Asking(varied), "127.0.0.1", port)
@@ -288,7 +288,7 @@ def main(kind: str, *arguments: str) -> None:
         factory = asyncio.new_event_loop
     if kind == "load":
         port, connections, seconds, varied = arguments
-        work = _generate(int(port), int(connections), float(seconds), varied == "varied")
+        work = _generate(int(port), int(connections), float(seconds), varied)
     else:
         work = (_serve_gateway if kind == "gateway" else _serve_relay)(int(arguments[0]), arguments[1])
     with asyncio.Runner(loop_factory=factory) as runner:

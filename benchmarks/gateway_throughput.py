@@ -4,8 +4,9 @@ Both stand before the same nginx that plays the module, in turns, in the same ru
 that the front door spends on one request, because requests a second on a shared machine say more about the load beside
 it than about the front door. The limit is what the module itself spends when it is asked directly.
 
-The gateway remembers heads that come more than once, byte for byte, as those of wrk all do. A second scenario therefore
-changes path and cookie with every request, so that nothing is ever remembered; it has no target and is there to be known.
+The gateway remembers heads that come more than once, byte for byte, as those of wrk all do, and header lines apart from
+request lines. Two more scenarios therefore change the path with every request, and the path and a header, so that nothing
+is ever remembered. They have no target and are there to be known.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ Round = tuple[float, float]
 """Processor time a request in µs, requests a second."""
 
 
-def one_round(door: Door, *, varied: bool) -> Round:
+def one_round(door: Door, *, varied: str) -> Round:
     before = door.cpu()
     answers = load(door, connections=CONNECTIONS, seconds=SECONDS, varied=varied)
     return (door.cpu() - before) / answers * 1e6, answers / SECONDS
 
 
-def scenario(what: str, *, over_unix: bool = False, varied: bool = False, target: bool = True) -> list[dict[str, Any]]:
+def scenario(what: str, *, over_unix: bool = False, varied: str = "", target: bool = True) -> list[dict[str, Any]]:
     with doors(over_unix=over_unix) as found:
         for door in found.values():
             load(door, connections=CONNECTIONS, seconds=SECONDS, varied=varied)
@@ -65,7 +66,8 @@ def figures() -> list[dict[str, Any]]:
         return [
             *scenario("module on TCP"),
             *scenario("module on a Unix socket", over_unix=True, target=False),
-            *scenario("module on TCP, no two heads alike", varied=True, target=False),
+            *scenario("module on TCP, no two paths alike", varied="paths", target=False),
+            *scenario("module on TCP, no two heads alike", varied="heads", target=False),
         ]
     except Unavailable as error:
         empty = {"ours": None, "peer": None, "limit": None, "peer_name": "", "limit_name": "", "unit": "us", "ratio": None, "ok": None}

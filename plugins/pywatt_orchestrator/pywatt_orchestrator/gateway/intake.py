@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from .bodies import BadBody, ChunkedBody, LengthBody
@@ -19,7 +20,7 @@ HELD_LIMIT = 65_536
 """Bytes of further requests that are held while one is being answered; then reading stops."""
 
 
-class Intake:
+class Intake(ABC):
     """Takes one request after the other out of a stream; what comes behind a request is held until it has been answered.
 
     A subclass says what happens with them: `request_begun`, then `body_part` for each part, `body_ended`; or `refuse`.
@@ -51,29 +52,29 @@ class Intake:
 
     # ── what a subclass does ────────────────────────────────────────────────────────────────────────────────────────
 
+    @abstractmethod
     def head_begun(self) -> None:
         """A part of a head has arrived."""
-        raise NotImplementedError
 
+    @abstractmethod
     def request_begun(self) -> bool:
         """`request` has arrived; returns whether somebody wants its body."""
-        raise NotImplementedError
 
+    @abstractmethod
     def body_part(self, payload: bytes) -> bool:
         """A part of the body has arrived; returns whether somebody wants the rest."""
-        raise NotImplementedError
 
+    @abstractmethod
     def body_ended(self) -> None:
         """The body is complete."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refuse(self, refused: Refused) -> None:
         """Nothing sensible can follow; nothing more is taken out of the stream."""
-        raise NotImplementedError
 
+    @abstractmethod
     def held_too_much(self) -> None:
         """The client goes on sending requests while one is being answered."""
-        raise NotImplementedError
 
     # ── heads ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
