@@ -3,6 +3,9 @@
 Ours is ``python -m pywatt_core.launch app.py`` with an init line already waiting on its standard input; the clock stops
 when the announce arrives. The peer is the same application under its own server, which prints a line once it accepts.
 The limit is an interpreter that prints a line.
+
+The claim is about the clock; the processor time that each process had used by then is printed beside it, because on a busy
+machine that is the steadier figure.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROUNDS, WARM_UP = 15, 2
 
@@ -90,8 +94,15 @@ server.run()
 }
 
 
-def spawn(command: list[str], line: bytes) -> float:
-    """Seconds from starting `command` to the first byte that it writes to standard output."""
+class Took(NamedTuple):
+    """Seconds from starting a process to the first byte that it writes to standard output, and what it worked in them."""
+
+    clock: float
+    processor: float
+
+
+def spawn(command: list[str], line: bytes) -> Took:
+    """Start `command`, give it `line`, wait for its first byte, end it."""
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
@@ -99,13 +110,16 @@ def spawn(command: list[str], line: bytes) -> float:
         process.stdin.write(line)
         process.stdin.flush()
         first = process.stdout.read(1)
-        took = time.perf_counter() - begin
+        clock = time.perf_counter() - begin
         if not first:
             raise RuntimeError(f"{command} wrote nothing:\n{process.stderr.read().decode()}")
-        return took
     finally:
         process.kill()
-        process.communicate()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()
+    return Took(clock, used.ru_utime + used.ru_stime)
 
 
 def init_line() -> bytes:
@@ -129,7 +143,8 @@ def compile_everything() -> None:
         compileall.compile_dir(Path(package.__file__ or "").parent, quiet=2)
 
 
-def measure(framework: str, folder: Path) -> dict[str, object]:
+def measure(framework: str, folder: Path) -> list[dict[str, object]]:
+    """The claim's figure, by the clock, and the same by processor time."""
     ours, bare = folder / f"ours_{framework.lower()}.py", folder / f"bare_{framework.lower()}.py"
     ours.write_text(OURS[framework])
     bare.write_text(BARE[framework])
@@ -138,26 +153,34 @@ def measure(framework: str, folder: Path) -> dict[str, object]:
         "bare": [sys.executable, str(bare)],
         "limit": [sys.executable, "-c", "print('ready', flush=True)"],
     }
-    figures: dict[str, list[float]] = {name: [] for name in commands}
+    figures: dict[str, list[Took]] = {name: [] for name in commands}
     for number in range(ROUNDS + WARM_UP):
         for name, command in commands.items():
             took = spawn(command, init_line())
             if number >= WARM_UP:
                 figures[name].append(took)
-    medians = {name: statistics.median(times) * 1000 for name, times in figures.items()}
-    ratio = statistics.median(a / b for a, b in zip(figures["ours"], figures["bare"], strict=True))
+    clock = figure(framework, "", {name: [took.clock for took in found] for name, found in figures.items()})
+    ratio = clock["ratio"]
+    if framework == "FastAPI":
+        clock |= {"target": "<= 1.1 x the bare framework", "ok": isinstance(ratio, float) and ratio <= 1.1}
+    return [clock, figure(framework, ", processor time", {name: [took.processor for took in found] for name, found in figures.items()})]
+
+
+def figure(framework: str, what: str, seconds: dict[str, list[float]]) -> dict[str, object]:
+    """Medians in milliseconds, and the median of the ratios of neighbouring runs."""
+    medians = {name: round(statistics.median(found) * 1000, 1) for name, found in seconds.items()}
     return {
         "claim": "P6",
-        "what": f"spawn to announce, {framework}",
-        "ours": round(medians["ours"], 1),
-        "peer": round(medians["bare"], 1),
+        "what": f"spawn to announce, {framework}{what}",
+        "ours": medians["ours"],
+        "peer": medians["bare"],
         "peer_name": f"bare {framework}",
-        "limit": round(medians["limit"], 1),
+        "limit": medians["limit"],
         "limit_name": "an interpreter that prints",
         "unit": "ms",
-        "ratio": round(ratio, 3),
-        "target": "<= 1.1 x the bare framework" if framework == "FastAPI" else "printed, no target",
-        "ok": ratio <= 1.1 if framework == "FastAPI" else None,
+        "ratio": round(statistics.median(a / b for a, b in zip(seconds["ours"], seconds["bare"], strict=True)), 3),
+        "target": "printed, no target",
+        "ok": None,
     }
 
 
@@ -169,7 +192,7 @@ def main() -> None:
     os.environ["PYWATT_MODULE_ID"] = "bench"
     compile_everything()
     with tempfile.TemporaryDirectory() as folder:
-        results = [measure(framework, Path(folder)) for framework in OURS]
+        results = [result for framework in OURS for result in measure(framework, Path(folder))]
     if arguments.json:
         print(json.dumps(results))
         return
