@@ -120,6 +120,8 @@ class ClientConnection(Intake, asyncio.Protocol):
         self.writing_paused = False
         if self._conversation is not None:
             self._conversation.client_resumed()
+        else:
+            self._go_on()
 
     def pause_reading(self) -> None:
         """Let the client wait with what it sends."""
@@ -128,8 +130,8 @@ class ClientConnection(Intake, asyncio.Protocol):
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take more from the client."""
-        if self.reading_paused:
+        """Take more from the client, unless it has sent too many requests already."""
+        if self.reading_paused and not self.holds_too_much:
             self.reading_paused = False
             self.transport.resume_reading()
 
@@ -197,7 +199,7 @@ class ClientConnection(Intake, asyncio.Protocol):
         self._trace_id = trace[3:35]
         self.request_id = lines.request_id or self._trace_id
         self.upgrade = request.wanted_upgrade
-        self._continue_due = bool(lines.expect) and not request.http10
+        self._continue_due = bool(lines.expect) and not request.http10 and not self.body_begun
         self._special = b"\r\nX-Request-ID: %b\r\ntraceparent: %b" % (self.request_id, trace)
         if lines.traceparent and lines.tracestate:
             self._special += b"\r\ntracestate: " + lines.tracestate
@@ -266,9 +268,13 @@ class ClientConnection(Intake, asyncio.Protocol):
         """The gateway's own lines of a response, and the end of its head. Decides whether the connection stays."""
         if not self.keep_alive or not self.complete or self.upgrade or self.gateway.draining:
             self.keep_alive = False
-            return b"\r\nConnection: close" + SIGNATURE + self.request_id + HEAD_END
+            return b"\r\nConnection: close" + self.signature()
         if self.request.http10:
-            return b"\r\nConnection: keep-alive" + SIGNATURE + self.request_id + HEAD_END
+            return b"\r\nConnection: keep-alive" + self.signature()
+        return SIGNATURE + self.request_id + HEAD_END
+
+    def signature(self) -> bytes:
+        """The lines that every response ends its head with."""
         return SIGNATURE + self.request_id + HEAD_END
 
     def respond(self, status: int, data: bytes) -> None:
@@ -290,15 +296,19 @@ class ClientConnection(Intake, asyncio.Protocol):
         if not self.keep_alive or (self.gateway.draining and not self._held):
             self._close()
             return
-        self.deadline = self.gateway.now + self.options.idle_timeout
-        if self._held:
+        if self._held or self.writing_paused or self.reading_paused:
             asyncio.get_running_loop().call_soon(self._go_on)
         else:
+            self.deadline = self.gateway.now + self.options.idle_timeout
             self._receive = self._head_received
 
     def _go_on(self) -> None:
-        """Answer the next of several requests that came at once. (Not within `answered`: there may be thousands of them.)"""
-        if not self.transport.is_closing():
+        """Begin the next of several requests that came at once, but not before the client has taken its answers.
+
+        Not within `answered`, because there may be thousands of them.
+        """
+        if self._conversation is None and self.waits_for_answer and not self.writing_paused and not self.transport.is_closing():
+            self.expect_within(self.options.idle_timeout)
             self.take_held()
             self.resume_reading()
 

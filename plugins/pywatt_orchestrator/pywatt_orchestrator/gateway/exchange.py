@@ -143,10 +143,11 @@ class Exchange:
         connection.user = self
         if self._unsent is not None:
             connection.transport.write(self._unsent)
+        if client.reading_paused:
+            client.resume_reading()
         if client.complete:
             client.expect_within(client.options.response_timeout)
         else:
-            client.resume_reading()
             client.expect_body()
 
     def body_received(self, payload: bytes) -> None:
@@ -270,7 +271,7 @@ class Exchange:
         client, connection = self._client, self._connection
         if not client.upgrade or not head.upgrade or connection is None or self.instance is None:
             raise BadResponse("it changes to another protocol unasked")
-        lines = b"\r\nConnection: upgrade\r\nUpgrade: " + head.upgrade + client.last_lines()
+        lines = b"\r\nConnection: upgrade\r\nUpgrade: " + head.upgrade + client.signature()
         client.respond(101, b"".join((head.start, lines, rest)))
         client.begin_tunnel(Tunnel(client, connection, self.instance))
 
@@ -321,7 +322,9 @@ class Exchange:
     def timed_out(self) -> None:
         """The deadline that was set last has passed."""
         name, client = self._match.module.name, self._client
-        if self._begun:
+        if self._task is not None:
+            client.expect_nothing()  # `_reach` has a limit of its own
+        elif self._begun:
             self._break_off()
         elif client.complete or client.reading_paused:
             self._fail(504, f"module {name} did not answer within {client.options.response_timeout:g} s")

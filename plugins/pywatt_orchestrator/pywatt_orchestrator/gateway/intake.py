@@ -34,6 +34,8 @@ class Intake(ABC):
         """The request that is being received or answered."""
         self.complete = True
         """Whether it has been received to its end."""
+        self.body_begun = False
+        """Whether some of its body came along with its head."""
         self._heads = heads
         self._partial = bytearray()
         self._body_size = 0
@@ -44,6 +46,16 @@ class Intake(ABC):
     def between_requests(self) -> bool:
         """Whether the client has sent nothing but whole requests."""
         return self._receive == self._head_received and not self._partial
+
+    @property
+    def waits_for_answer(self) -> bool:
+        """Whether a whole request has been taken, and what comes behind it is held."""
+        return self._receive == self._hold
+
+    @property
+    def holds_too_much(self) -> bool:
+        """Whether no more should be read until requests have been answered."""
+        return len(self._held) > HELD_LIMIT
 
     @property
     def within_head(self) -> bool:
@@ -125,6 +137,7 @@ class Intake(ABC):
     # ── bodies ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin_body(self, request: RequestHead, rest: bytes) -> None:
+        self.body_begun = bool(rest)
         self._body = ChunkedBody() if request.lines.chunked else LengthBody(request.lines.length or 0)
         self._body_size = 0
         try:
@@ -169,7 +182,7 @@ class Intake(ABC):
     def _hold(self, data: bytes) -> None:
         """Further requests, while one is being answered."""
         self._held += data
-        if len(self._held) > HELD_LIMIT:
+        if self.holds_too_much:
             self.held_too_much()
 
     def take_held(self) -> None:

@@ -227,6 +227,7 @@ async def test_a_client_that_expects_100_is_refused_without_sending_its_body(sta
 async def test_a_client_that_does_not_wait_for_100_gets_none(stage: Any) -> None:
     async with stage.front() as (front, _):
         client = await front.client()
+        assert (await client.get("/users/before")).status == 200
         response = await client.ask(b"POST /users/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello")
         assert response.status == 200
 
@@ -311,6 +312,34 @@ async def test_a_client_that_reads_nothing_stops_the_module(stage: Any) -> None:
         await client.send(b"GET /users/x HTTP/1.1\r\nHost: x\r\n\r\n")
         await stage.until(lambda: module.lost == 1)
         assert written < 64 * 2**20, "what the sockets hold, not what the module could pour"
+
+
+@pytest.mark.parametrize("path", ["/users/x", "/nowhere"])
+async def test_requests_wait_until_their_client_has_taken_its_answers(stage: Any, path: str) -> None:
+    async def much(request: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(stage.reply(PIECE * 4))
+
+    async with stage.front(much) as (front, module):
+        client = await front.client()
+        client.writer.transport.pause_reading()
+        wire = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 20_000
+        client.writer.write(wire)
+        (connection,) = front.gateway._clients
+        await stage.until(lambda: connection.reading_paused and connection.writing_paused)
+        assert connection.transport.get_write_buffer_size() < 2**20
+        assert len(module.requests) < 1000
+        client.writer.transport.resume_reading()
+        for _ in range(100):
+            assert (await client.receive()).status in (200, 404)
+
+
+async def test_a_client_is_read_again_after_its_body_had_to_wait(stage: Any) -> None:
+    body = b"a" * (3 * 2**20 + 1)
+    async with stage.front() as (front, _module):
+        client = await front.client()
+        for _ in range(3):
+            client.writer.write(b"POST /users/x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            assert len((await client.receive()).json()["body"]) == len(body)
 
 
 # ── what goes wrong ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -38,6 +38,7 @@ async def test_after_a_change_of_protocol_bytes_pass_both_ways(stage: Any) -> No
             head = await client.reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n") and b"\r\nX-Kept: 1\r\n" in head
             assert b"\r\nUpgrade: websocket\r\n" in head and b"\r\nConnection: upgrade\r\n" in head
+            assert head.lower().count(b"connection:") == 1
             assert await client.reader.readexactly(15) == b"helloearlyearly"
             await client.send(b"GET / HTTP/1.1\r\n\r\n")
             assert await client.reader.readexactly(36) == b"GET / HTTP/1.1\r\n\r\n" * 2
