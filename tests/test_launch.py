@@ -142,3 +142,22 @@ async def test_garbage_is_hardly_looked_for_until_the_module_serves(file):
 
 async def test_thresholds_that_the_users_code_has_chosen_stay(file):
     assert await answer(file(f"{COUNTING}\ngc.set_threshold(500, 5, 5)\n")) == "(200000, 10, 10) (500, 5, 5) True"
+
+
+async def test_a_module_loads_only_what_it_uses(file):
+    modules = await answer(
+        file("import sys\napp = Starlette(routes=[Route('/', lambda request: PlainTextResponse(' '.join(sys.modules)))])\n")
+    )
+    loaded = set(modules.split())
+    assert {"pywatt_fastapi.server", "pywatt_core.http.asgi_front", "pywatt_flask"} <= loaded
+    other_server = {
+        "flask",
+        "waitress",
+        "pywatt_flask.server",
+        "pywatt_flask.applications",
+        "pywatt_core.http.wsgi",
+        "pywatt_core.http.wsgi_front",
+    }
+    unnamed = {"pywatt_core.builtin.secrets", "pywatt_core.builtin.memory_cache", "pywatt_core.builtin.serializers", "sqlite3"}
+    late = {"pydantic_settings", "rich_click", "ahocorasick", "pywatt_core.telemetry.series", "uvicorn.protocols.websockets.auto"}
+    assert not loaded & (other_server | unnamed | late)

@@ -48,11 +48,13 @@ def _run(arguments: list[str]) -> int:
 
 
 def _list(as_json: bool, file: str | None) -> int:
-    """Print the plugins. What is imported on the way stays: looking through it for garbage would only take time."""
+    """Print the plugins. What is imported on the way stays: looking through it for garbage, now or at the end, would only take time."""
+    import atexit
     import gc
 
     collecting = gc.isenabled()
     gc.disable()
+    atexit.register(gc.freeze)
     try:
         from .listing import print_plugins
 

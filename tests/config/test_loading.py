@@ -98,6 +98,11 @@ def test_with_the_orchestrators_word_neither_file_nor_environment_is_read(file: 
     assert (settings.file, settings.folder, settings.databases, settings.module.drain) == (None, file.parent, {}, 10.0)
 
 
+def test_secret_sources_are_for_those_who_have_no_link(tmp_path: Path) -> None:
+    assert list(load(start=tmp_path, environ={}).secrets) == ["env", "dotenv"]
+    assert not load(init={"folder": str(tmp_path)}).secrets
+
+
 def test_a_clean_start_under_our_orchestrator_imports_no_pydantic_and_opens_no_file(file: Path) -> None:
     program = f"""
 import builtins, json, sys
