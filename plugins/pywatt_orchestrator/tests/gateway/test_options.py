@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +38,10 @@ def test_options_come_from_a_configuration() -> None:
     assert options.port == 8080 and options.tls_cert == Path("a.pem") and options.shortest_timeout() == 4.0
     options, problems = check_section({"port": 70000}, GatewayOptions, "gateway", lambda path: "pywatt.toml")
     assert options is None and "port is 70000" in str(problems[0])
+
+
+def test_every_option_is_documented_with_its_default() -> None:
+    page = (Path(__file__).parents[4] / "docs/reference/gateway.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|([^|]*)\|", page.partition("## Options")[2], re.MULTILINE))
+    written = {field.name: "" if field.default is None else f"`{json.dumps(field.default)}`" for field in fields(GatewayOptions)}
+    assert {name: value.strip() for name, value in rows.items()} == written
