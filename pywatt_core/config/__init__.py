@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..lazy import lazily
+
 if TYPE_CHECKING:
     from .files import find_file, read_file
     from .loading import for_module, load, name_of_main, override
@@ -30,7 +32,6 @@ _HOMES = {
     "selection": "PluginSelection",
     "settings": "ModuleOptions Section Settings",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "CORE",
@@ -61,13 +62,4 @@ __all__ = [
     "suggestion",
 ]
 
-
-def __getattr__(name: str) -> object:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOMES)

@@ -8,8 +8,9 @@ framework.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..lazy import lazily
 from .arrival import AUTH_MARK, ExtraRoutes, below, clean_prefix, literal_path, under
 from .mapping import MAX_BODY, BadRequest, plain
 
@@ -36,15 +37,5 @@ __all__ = [
     "under",
 ]
 
-_LATER = {"Lifespan": "asgi", "call_asgi": "asgi", "AsgiFront": "asgi_front", "call_wsgi": "wsgi", "WsgiFront": "wsgi_front"}
-
-
-def __getattr__(name: str) -> Any:
-    """What belongs to one kind of application is loaded when it is first asked for: a module serves one kind."""
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
-    globals()[name] = value
-    return value
+# What belongs to one kind of application waits until it is asked for: a module serves one kind.
+__getattr__ = lazily(__name__, {"asgi": "Lifespan call_asgi", "asgi_front": "AsgiFront", "wsgi": "call_wsgi", "wsgi_front": "WsgiFront"})

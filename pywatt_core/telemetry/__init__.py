@@ -5,8 +5,9 @@ Logging is the standard library's: ``logging.getLogger(__name__)`` anywhere, `co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..lazy import lazily
 from .context import Ids, TraceParent, context, current, new_request_id, new_traceparent, parse_traceparent, valid_request_id
 from .logs import Configured, configure, handle_loop_exception, parse_level
 
@@ -34,15 +35,4 @@ __all__ = [
     "valid_request_id",
 ]
 
-_LATER = {"metrics": "series", "Metrics": "series", "CONTENT_TYPE": "series", "JsonFormatter": "events", "TextFormatter": "events"}
-
-
-def __getattr__(name: str) -> Any:
-    """Metrics are loaded when they are first asked for."""
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, {"events": "JsonFormatter TextFormatter", "series": "CONTENT_TYPE Metrics metrics"})

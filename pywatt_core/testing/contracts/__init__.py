@@ -7,10 +7,11 @@ which is tested as well.
 from __future__ import annotations
 
 import pkgutil
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
+
+from ...lazy import lazily
 
 if TYPE_CHECKING:
     from .cache import CacheContract
@@ -21,21 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["CacheContract", "DatabaseContract", "SecretSourceContract", "SerializerContract", "ServerContract"]
 
-_HOMES = {
-    "CacheContract": "cache",
-    "DatabaseContract": "database",
-    "SecretSourceContract": "secret_source",
-    "SerializerContract": "serializer",
-    "ServerContract": "server",
-}
-
 # A plugin author who breaks a contract wants to see the values: pytest shows them only for modules that it rewrites.
 pytest.register_assert_rewrite(*[f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)])
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(
+    __name__,
+    {
+        "cache": "CacheContract",
+        "database": "DatabaseContract",
+        "secret_source": "SecretSourceContract",
+        "serializer": "SerializerContract",
+        "server": "ServerContract",
+    },
+)
