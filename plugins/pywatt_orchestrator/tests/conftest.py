@@ -167,7 +167,8 @@ class Project:
 
     def left_behind(self) -> list[str]:
         """What should be gone when nothing runs: files in the runtime folder, processes of this project."""
-        files = [str(path) for path in self.runtime.rglob("*")]
+        walked = os.walk(self.runtime)  # unlike rglob it bears folders that go meanwhile
+        files = [os.path.join(folder, name) for folder, *inside in walked for names in inside for name in names]
         return files + [f"process {pid}: {name}" for pid, name in self.processes()]
 
     def processes(self) -> list[tuple[int, str]]:
