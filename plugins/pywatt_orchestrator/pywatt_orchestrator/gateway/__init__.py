@@ -1,6 +1,9 @@
 """The gateway: one HTTP front door for all modules.
 
-Read in this order: `options` (what can be set), `routing` (which module answers a path), `server` (the door itself).
+Read in this order: `options` (what can be set); `routing`, with `paths` and `templates` (which module answers a path);
+`request`, `response`, `lines` and `bodies` (what is a message); `intake` and `client` (one client's connection); `upstream`
+and `exchange` (one request to a module, and its response); `server` (the door that holds it together). `tunnel`, `linked`
+and `waiting` are the other ways in which a request can go.
 """
 
 from __future__ import annotations

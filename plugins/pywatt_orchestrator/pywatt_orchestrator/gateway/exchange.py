@@ -132,6 +132,8 @@ class Exchange:
         self._task = None
         if connection is not None:
             self._attach(connection)
+            if self._unsent is not None and len(self._unsent) > REPLAY_LIMIT:
+                self._unsent = None
         else:
             self._leave()
             client.problem(503, detail, module=name)

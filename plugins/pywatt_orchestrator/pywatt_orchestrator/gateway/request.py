@@ -31,7 +31,7 @@ REFUSED_UPGRADES = frozenset({b"h2c", b"http", b"tls"})
 
 TAKEN_OUT = re.compile(
     rb"\r\n((?i:host|con(?:tent[-_]length|nection)|t(?:ransfer[-_]encoding|race(?:parent|state)|e|railer)|upgrade|expect"
-    rb"|x[-_](?:request[-_]id|forwarded[-_][^:]*|real[-_]ip)|keep[-_]alive|proxy(?:[-_](?:connection|authorization))?"
+    rb"|x[-_](?:request[-_]id|forwarded(?:[-_][^:]*)?|real[-_]ip)|keep[-_]alive|proxy(?:[-_](?:connection|authorization))?"
     rb"|http2[-_]settings|forwarded)):[ \t]*([^\r]*)"
 )
 """Header lines that are not forwarded as they came. CGI and WSGI make ``_`` and ``-`` one, so both spellings are meant."""

@@ -345,7 +345,8 @@ async def test_a_client_is_read_again_after_its_body_had_to_wait(stage: Any) -> 
 # ── what goes wrong ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_client_that_goes_away_cancels_the_request(stage: Any) -> None:
+@pytest.mark.parametrize("half", [True, False])
+async def test_a_client_that_goes_away_cancels_the_request(stage: Any, half: bool) -> None:
     never = asyncio.Event()
 
     async def hang(request: Any, writer: asyncio.StreamWriter) -> None:
@@ -357,7 +358,10 @@ async def test_a_client_that_goes_away_cancels_the_request(stage: Any) -> None:
         await stage.until(lambda: len(module.requests) == 1)
         assert instance.in_flight == 1
         reader = module.reader
-        client.writer.transport.abort()
+        if half:
+            client.writer.write_eof()
+        else:
+            client.writer.transport.abort()
         await stage.until(reader.at_eof)
         assert instance.in_flight == 0
 
@@ -417,6 +421,19 @@ async def test_a_request_that_is_not_idempotent_is_not_sent_twice(stage: Any) ->
         assert response.json()["detail"] == "module users closed the connection before it answered"
         assert response.json()["module"] == "users" and response.json()["request_id"] == response["x-request-id"]
         assert len(module.requests) == 1
+
+
+async def test_a_body_that_is_too_long_to_keep_is_not_sent_twice(stage: Any) -> None:
+    async def die(request: Any, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with stage.front(die) as (front, module):
+        for size, times in ((60_000, 2), (70_000, 1)):
+            module.requests.clear()
+            client = await front.client()
+            client.writer.write(b"PUT /users/x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + b"a" * size)
+            assert (await client.receive()).status == 502
+            assert len(module.requests) == times
 
 
 async def test_a_request_is_not_sent_a_third_time(stage: Any) -> None:

@@ -138,6 +138,7 @@ DROPPED = [
     "X-Forwarded-Host: evil",
     "X-Forwarded-Prefix: /evil",
     "X-Forwarded-User: root",
+    "X-Forwarded: for=1.2.3.4",
     "X_Forwarded_For: 1.2.3.4",
     "X-Forwarded_Prefix: /evil",
     "Content_Length: 5",
