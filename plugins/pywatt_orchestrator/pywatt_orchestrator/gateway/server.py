@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from .options import GatewayOptions
     from .request import RequestHead
     from .routing import Match
-    from .templates import ANY_METHOD
-from .upstream import Instance
+    from .upstream import Instance
 
 LONGEST_TICK = 0.5
 """Seconds between two sweeps over all connections, at most."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, cast
@@ -79,12 +80,11 @@ def least_busy(instances: Sequence[Instance], avoid: Instance | None = None) -> 
         ready = [instance for instance in ready if instance is not avoid]
     if not ready:
         return None
-    _turn[0] += 1
-    start = _turn[0] % len(ready)
+    start = next(_turns) % len(ready)
     return min(ready[start:] + ready[:start], key=lambda instance: instance.in_flight)
 
 
-_turn = [0]
+_turns = itertools.count()
 
 
 class Responder(Protocol):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -45,3 +47,8 @@ def test_every_option_is_documented_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \|([^|]*)\|", page.partition("## Options")[2], re.MULTILINE))
     written = {field.name: "" if field.default is None else f"`{json.dumps(field.default)}`" for field in fields(GatewayOptions)}
     assert {name: value.strip() for name, value in rows.items()} == written
+
+
+def test_checking_options_loads_no_server() -> None:
+    program = "import sys, pywatt_orchestrator.gateway.options; print([m for m in ('asyncio', 'httptools', 'ssl') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
