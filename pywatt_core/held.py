@@ -12,9 +12,11 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from .errors import RequestTimeout, StorageError
+from .interfaces import Cache, Database
+from .services.secrets import Secrets
 
 T = TypeVar("T")
 
@@ -50,6 +52,17 @@ class Held(Generic[T]):
             finish.set_result(error)
         await owner
 
+    def abandon(self) -> None:
+        """Nobody wants it any more: entering is interrupted; what was entered meanwhile is left."""
+        owner, opened, finish = self._owner, self._opened, self._finish
+        self._opened = self._finish = self._owner = None
+        if owner is None or opened is None or finish is None:
+            return
+        if not opened.done():
+            owner.cancel()
+        elif not finish.done():
+            finish.set_result(None)
+
     async def _own(self, opened: asyncio.Future[T], finish: asyncio.Future[BaseException | None]) -> None:
         error: BaseException | None = None
         try:
@@ -59,11 +72,17 @@ class Held(Generic[T]):
                 if error is not None:
                     raise error
         except BaseException as raised:
-            if opened.done():
-                if raised is not error:
-                    raise
+            if raised is error:
                 return
-            self._opened = self._finish = self._owner = None
+            if isinstance(raised, SystemExit):  # a task that raises it would end the event loop
+                raised = RuntimeError(f"{self._name} called sys.exit({raised.code!r})")
+            if opened.done():
+                raise raised from None
+            if self._opened is opened:
+                self._opened = self._finish = self._owner = None
+            if isinstance(raised, asyncio.CancelledError):
+                opened.cancel()
+                return
             opened.set_exception(raised)
             opened.exception()  # retrieved: a caller that was cancelled meanwhile must not leave a warning behind
 
@@ -119,8 +138,8 @@ class Blocking:
     """Every method of `target` in blocking form, with a deadline, for any thread but the loop's.
 
     Coroutines are run on the loop and waited for, async context managers become ``with`` blocks, async iterators plain
-    ones; attributes that have such methods themselves (a database, a cache) are wrapped likewise. A call that is not
-    done within `timeout` seconds is cancelled and raises `RequestTimeout`.
+    ones; databases, caches and secrets among the attributes are wrapped likewise, everything else is handed out as it is.
+    A call that is not done within `timeout` seconds is cancelled and raises `RequestTimeout`.
     """
 
     def __init__(self, target: object, loop: asyncio.AbstractEventLoop, thread_id: int, timeout: float) -> None:
@@ -130,17 +149,35 @@ class Blocking:
         """The same with another deadline for each call."""
         return Blocking(self._target, self._loop, self._thread_id, seconds)
 
-    def __getattr__(self, name: str) -> Any:
-        return self._wrap(getattr(self._target, name))
+    def around(self, target: object) -> Blocking:
+        """The blocking form of something else, with the same deadline."""
+        return Blocking(target, self._loop, self._thread_id, self._timeout)
 
-    def _wrap(self, value: Any) -> Any:
-        if isinstance(value, Mapping) and value and all(_has_async_methods(item) for item in value.values()):
-            return {key: self._wrap(item) for key, item in value.items()}
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
         if inspect.ismethod(value) or inspect.isfunction(value):
             return self._calling(value)
-        if isinstance(value, str | int | float | bytes | bool | type(None)) or not _has_async_methods(value):
-            return value
-        return Blocking(value, self._loop, self._thread_id, self._timeout)
+        if isinstance(value, Mapping) and value and all(_is_asynchronous(item) for item in value.values()):
+            return {key: self.around(item) for key, item in value.items()}
+        return self.around(value) if _is_asynchronous(value) else value
+
+    def __getitem__(self, key: Any) -> Any:
+        return cast("Any", self._target)[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in cast("Any", self._target)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(cast("Any", self._target))
+
+    def __len__(self) -> int:
+        return len(cast("Any", self._target))
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"Blocking({self._target!r})"
 
     def _calling(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -184,7 +221,9 @@ class Blocking:
                 yield item
         finally:
             close = getattr(items, "aclose", None)
-            if close is not None:
+            if close is not None and threading.get_ident() == self._thread_id:
+                self._loop.create_task(close())  # dropped on the loop's own thread, which cannot wait for it
+            elif close is not None:
                 self._run(_awaited(close()), name)
 
 
@@ -196,7 +235,14 @@ class _BlockingContext(AbstractContextManager[Any]):
         self._held: Held[Any] = Held(lambda: manager, name)
 
     def __enter__(self) -> Any:
-        return self._face._wrap(self._face._run(self._held.value(), self._name))
+        return self._face.around(self._face._run(self._entered(), self._name))
+
+    async def _entered(self) -> Any:
+        try:
+            return await self._held.value()
+        except asyncio.CancelledError:
+            self._held.abandon()
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._face._run(self._held.close(error), self._name)
@@ -206,7 +252,6 @@ async def _awaited(awaitable: Any) -> Any:
     return await awaitable
 
 
-def _has_async_methods(value: object) -> bool:
-    return isinstance(value, Deferred) or any(
-        inspect.iscoroutinefunction(getattr(type(value), name, None)) for name in dir(type(value)) if not name.startswith("_")
-    )
+def _is_asynchronous(value: object) -> bool:
+    """Whether `value` is one of the things a state holds whose methods have to be awaited; the user's own objects are not."""
+    return type(value) is Deferred or isinstance(value, Secrets | Database | Cache)  # a Deferred answers for its interface only

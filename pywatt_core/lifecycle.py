@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import telemetry
 from .definition import Definition, outcome
-from .errors import BootstrapError, ConfigError, ServerError
+from .errors import BootstrapError, ConfigError, PluginError, ServerError
 from .interfaces import ServerOptions
 from .listening import Listening, listen
 from .protocol.messages import Announce, AnnouncedEndpoint, Extension, Init
@@ -77,6 +77,8 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
+        self.ending = asyncio.Event()
+        """Set once the end has begun, asked for or not: from then on everything has a deadline."""
         self.reason = ""
         self.drain: float | None = None
         """Seconds for the drain; None takes the configured ones."""
@@ -90,6 +92,7 @@ class Stop:
             return
         self.reason = reason
         self.asked.set()
+        self.ending.set()
         if self.starting is not None:
             self.starting.cancel()
 
@@ -106,20 +109,18 @@ class Life:
         self.stop = Stop()
         self.inbox = Inbox(on_stop=self.stop.ask)
         self.cut_short = False
+        self.signalled = False
+        self.code = 0
+        """The exit code, once it is known."""
         self.on_serving: Callable[[], None] | None = None
         """Called once, when the module is announced and serves."""
 
 
-async def live(life: Life) -> None:
-    """Live one life. Raises whatever ended it early; returns when it was asked to stop and has stopped."""
-    async with AsyncExitStack() as stack:
-        try:
-            await _live(life, stack)
-        finally:
-            life.stop.starting = None  # from here on a wish to stop must not interrupt the closing
+async def live(life: Life, stack: AsyncExitStack) -> None:
+    """Live one life. Raises whatever ended it early; returns when it was asked to stop and has drained.
 
-
-async def _live(life: Life, stack: AsyncExitStack) -> None:
+    What was opened is on `stack`: the caller closes it, whatever came of the life.
+    """
     definition, stop = life.definition, life.stop
     link, init = await open_orchestrator(life, stack) if life.wire is not None else (None, None)
 
@@ -141,18 +142,18 @@ async def _live(life: Life, stack: AsyncExitStack) -> None:
     application = await outcome(definition.build(state))
 
     life.step = Step.SERVER
-    server, address = await open_server(stack, life, registry, state, application, init)
+    server, place = make_server(stack, life, registry, state, application, init)
+    await enter_lifespans(stack, registry, state)
+    await start_server(server, place)
     life.inbox.open(registry.handlers(state), server)
 
     life.step = Step.SERVE
-    for lifespan in registry.lifespans(state):
-        await stack.enter_async_context(lifespan)
     if link is not None and init is not None:
-        await link.send(announcement(definition, server, address, init))
+        await link.send(announcement(definition, server, place.address, init))
     stop.starting = None
     if life.on_serving is not None:
         life.on_serving()
-    log.info("serving", extra={"address": address, "module_version": definition.version})
+    log.info("serving", extra={"address": place.address, "module_version": definition.version})
     await stop.asked.wait()
 
     life.step = Step.DRAIN
@@ -186,11 +187,14 @@ async def open_orchestrator(life: Life, stack: AsyncExitStack) -> tuple[Link, In
 
 def handshake_timeout(environ: Mapping[str, str]) -> float:
     """``PYWATT__MODULE__HANDSHAKE_TIMEOUT``, which only the environment can set: the init line comes before any other source."""
-    text = environ.get("PYWATT__MODULE__HANDSHAKE_TIMEOUT", "")
+    text = environ.get("PYWATT__MODULE__HANDSHAKE_TIMEOUT") or str(HANDSHAKE_TIMEOUT)
     try:
-        return float(text) if text else HANDSHAKE_TIMEOUT
+        seconds = float(text)
     except ValueError:
-        raise ConfigError(f"PYWATT__MODULE__HANDSHAKE_TIMEOUT={text!r} is not a number of seconds") from None
+        seconds = -1
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"PYWATT__MODULE__HANDSHAKE_TIMEOUT={text!r} is not a number of seconds above 0")
+    return seconds
 
 
 def read_settings(definition: Definition, init: Init | None, environ: Mapping[str, str]) -> Settings:
@@ -206,7 +210,8 @@ def open_registry(settings: Settings) -> Registry:
     from .registry import Registry
 
     registry = Registry.discover(settings)
-    for warning in (*settings.warnings, *registry.check(settings)):
+    broken = [f"{plugin.label} is broken and left out: {plugin.broken}" for plugin in registry.plugins if plugin.broken]
+    for warning in (*settings.warnings, *registry.check(settings), *broken):
         log.warning("%s", warning)
     return registry
 
@@ -236,10 +241,10 @@ async def open_state(
     return state
 
 
-async def open_server(
+def make_server(
     stack: AsyncExitStack, life: Life, registry: Registry, state: AppState[Any], application: object, init: Init | None
-) -> tuple[Server, str]:
-    """Make the server, bind, start. The application is served on a socket that is bound before it is announced."""
+) -> tuple[Server, Listening]:
+    """Bind, and make the server that recognises the application. Nothing is accepted yet, nothing is announced."""
     definition = life.definition
     place: Listening = (
         listen(definition, init, life.environ, state.config)
@@ -255,11 +260,26 @@ async def open_server(
     stack.push_async_callback(server.close)
     for path, handler in plain_routes(definition):
         server.add_route(path, handler)
+    return server, place
+
+
+async def enter_lifespans(stack: AsyncExitStack, registry: Registry, state: AppState[Any]) -> None:
+    """Enter what plugins put around serving; each has ``module.open_timeout`` seconds for it."""
+    seconds = state.config.module.open_timeout
+    for lifespan in registry.lifespans(state):
+        try:
+            async with asyncio.timeout(seconds):
+                await stack.enter_async_context(lifespan)
+        except TimeoutError as error:
+            raise PluginError(f"a plugin's lifespan was not entered within {seconds:g} s (module.open_timeout): {lifespan!r}") from error
+
+
+async def start_server(server: Server, place: Listening) -> None:
+    """From here on requests are accepted."""
     try:
         await server.start(place.socket)
     except SystemExit as error:
         raise ServerError(f"the server ended the process while it started (exit status {error.code})") from error
-    return server, place.address
 
 
 def announcement(definition: Definition, server: Server, address: str, init: Init) -> Announce:

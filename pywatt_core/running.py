@@ -7,9 +7,11 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
+from types import FrameType
 from typing import Any, NoReturn
 
 from . import redaction, telemetry
@@ -20,7 +22,10 @@ from .transports.stdio import Wire, is_stream
 
 log = logging.getLogger(__name__)
 
-OK, BAD_CONFIG, CUT_SHORT = 0, 2, 6
+OK, FAILED, BAD_CONFIG, CUT_SHORT = 0, 1, 2, 6
+
+EXIT_PATIENCE = 5.0
+"""Seconds that the interpreter has to end once the life is over."""
 
 
 def is_orchestrated(environ: Mapping[str, str]) -> bool:
@@ -44,7 +49,7 @@ def exit_with() -> Iterator[None]:
     """End the process with a report where something fails before the life begins: the user's import, the arguments."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         sys.exit(report(Step.APPLICATION, error, json=False))
 
 
@@ -53,26 +58,30 @@ def run(
 ) -> int:
     """Live one life on a new event loop (uvloop's where it is installed) and return the exit code.
 
-    `on_serving` is called once the module is announced.
+    `on_serving` is called once the module is announced. Once the life is over the process has `EXIT_PATIENCE` seconds to
+    end: threads, tasks and exit handlers of the user's that take longer are left behind.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_supervise_to_the_end(definition, wire, os.environ if environ is None else environ, on_serving))
+        code = runner.run(supervise(definition, wire, os.environ if environ is None else environ, on_serving=on_serving))
+        if code == CUT_SHORT:
+            leave(code)  # threads that are still busy would keep the interpreter alive until they are done
+        reaper = threading.Timer(EXIT_PATIENCE, _leave_behind, (code,))
+        reaper.daemon = True
+        reaper.start()
+        return code
 
 
-async def _supervise_to_the_end(
-    definition: Definition, wire: Wire | None, environ: Mapping[str, str], on_serving: Callable[[], None] | None
-) -> int:
-    code = await supervise(definition, wire, environ, on_serving=on_serving)
-    if code == CUT_SHORT:
-        leave(code)  # threads that are still busy would keep the interpreter alive until they are done
-    return code
+def _leave_behind(code: int) -> None:
+    threads = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread() and not thread.daemon]
+    log.warning("the process does not end by itself: left by force", extra={"seconds": EXIT_PATIENCE, "threads": threads})
+    leave(code)
 
 
 def leave(code: int) -> NoReturn:
     """End the process now, without waiting for threads; what was written so far is flushed."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(code)
 
@@ -80,43 +89,86 @@ def leave(code: int) -> NoReturn:
 async def supervise(
     definition: Definition, wire: Wire | None, environ: Mapping[str, str], *, on_serving: Callable[[], None] | None = None
 ) -> int:
-    """Live one life, stopping at SIGTERM and SIGINT; report a failure; return the exit code. `on_serving` as for `run`."""
+    """Live one life, stopping at SIGTERM and SIGINT; report a failure; return the exit code. `on_serving` as for `run`.
+
+    Closing has a deadline, and a second signal ends the process at once.
+    """
     telemetry.configure(environ.get("PYWATT_MODULE_ID") or definition.name, format="json" if wire is not None else "auto")
     life = Life(definition, wire, environ)
     life.on_serving = on_serving
-    living = asyncio.create_task(live(life), name=f"life of {definition.name}")
-    life.stop.starting = living
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(telemetry.handle_loop_exception)
-    caught = [signal.SIGTERM] if wire is not None else [signal.SIGTERM, signal.SIGINT]
-    for number in caught:
-        loop.add_signal_handler(number, life.stop.ask, number.name)
-    asked = asyncio.create_task(life.stop.asked.wait())
-    try:
-        await asyncio.wait({living, asked}, return_when=asyncio.FIRST_COMPLETED)
-        if not living.done():
-            await _within_limits(life, living)
-        living.result()
-    except asyncio.CancelledError:
-        if not life.stop.asked.is_set():
-            raise
-        log.info("stopped while starting", extra={"reason": life.stop.reason})
-    except (Exception, SystemExit) as error:
-        return report(life.step, error, json=wire is not None)
-    finally:
-        asked.cancel()
-        for number in caught:
-            loop.remove_signal_handler(number)
-    return CUT_SHORT if life.cut_short else OK
+    asyncio.get_running_loop().set_exception_handler(telemetry.handle_loop_exception)
+    with _signals(life):
+        living = asyncio.create_task(_to_the_end(life), name=f"life of {definition.name}")
+        life.stop.starting = living
+        ending = asyncio.create_task(life.stop.ending.wait())
+        try:
+            await asyncio.wait({living, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not living.done():
+                await _within_limits(life, living)
+            return living.result()
+        finally:
+            ending.cancel()
 
 
-async def _within_limits(life: Life, living: asyncio.Task[None]) -> None:
-    """Wait for a life that was asked to end; what hangs while closing is left behind by force, with a word."""
-    limit = CLOSE_TIMEOUT + (life.stop.drain if life.stop.drain is not None else life.drain_limit)
+async def _to_the_end(life: Life) -> int:
+    """Live, say what went wrong, close everything; the exit code."""
+    async with AsyncExitStack() as stack:
+        try:
+            await live(life, stack)
+            life.code = CUT_SHORT if life.cut_short else OK
+        except asyncio.CancelledError as error:
+            if life.stop.asked.is_set():
+                log.info("stopped while starting", extra={"reason": life.stop.reason})
+            else:
+                life.code = report(life.step, error, json=life.wire is not None)
+        except (Exception, SystemExit) as error:
+            life.code = report(life.step, error, json=life.wire is not None)
+        life.stop.starting = None  # from here on a wish to stop must not interrupt the closing
+        life.stop.ending.set()
+        try:
+            await stack.aclose()
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            life.code = life.code or FAILED
+            log.error("closing failed", exc_info=error)
+    return life.code
+
+
+async def _within_limits(life: Life, living: asyncio.Task[int]) -> None:
+    """Wait for a life whose end has begun; what hangs is left behind by force, with a word."""
+    draining = life.stop.drain if life.stop.drain is not None else life.drain_limit
+    limit = CLOSE_TIMEOUT + (draining if life.stop.asked.is_set() else 0)
     _done, late = await asyncio.wait({living}, timeout=limit)
     if late:
-        log.error("closing did not end in time: leaving by force", extra={"seconds": limit, "step": life.step.name})
-        leave(CUT_SHORT)
+        log.error("closing did not end in time: left by force", extra={"seconds": limit, "step": life.step.value})
+        leave(life.code or CUT_SHORT)
+
+
+@contextmanager
+def _signals(life: Life) -> Iterator[None]:
+    """Stop at the first signal, leave at the second. Under an orchestrator Ctrl-C is its business.
+
+    The handlers are Python's, not the loop's: they act even while user code keeps the loop from running.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if life.stop.asked.is_set() or life.signalled:
+            log.error("%s again: leaving at once", name)
+            leave(128 + number)
+        life.signalled = True
+        loop.call_soon_threadsafe(life.stop.ask, name)
+
+    numbers = [signal.SIGTERM] if life.wire is not None else [signal.SIGTERM, signal.SIGINT]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_code(step: Step, error: BaseException) -> int:
@@ -131,7 +183,11 @@ def exit_code(step: Step, error: BaseException) -> int:
 def report(step: Step, error: BaseException, *, json: bool) -> int:
     """Say once what ended the life, without a traceback where the text tells a person what to do; return the exit code."""
     code = exit_code(step, error)
-    step_name = step.name.lower()
+    step_name = step.value
+    if isinstance(error, SystemExit):
+        error = _described(f"something called sys.exit({error.code!r})", error)
+    elif isinstance(error, asyncio.CancelledError):
+        error = _described("something raised CancelledError, though nobody asked for the end", error)
     if isinstance(error, PyWattError):
         causes = " ← ".join(_causes(error))
         if json:
@@ -144,6 +200,12 @@ def report(step: Step, error: BaseException, *, json: bool) -> int:
         text = "".join(traceback.format_exception(error))
         print(redaction.redact(text), end="", file=sys.stderr, flush=True)
     return code
+
+
+def _described(text: str, error: BaseException) -> RuntimeError:
+    described = RuntimeError(text)
+    described.__traceback__ = error.__traceback__
+    return described
 
 
 def _causes(error: BaseException) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
 
 from . import telemetry
 from .definition import Definition
@@ -24,6 +26,12 @@ log = logging.getLogger(__name__)
 CONCURRENT_REQUESTS = 100
 """HTTP requests over links that run at once; more wait their turn (protocol 6.3)."""
 
+WAITING_REQUESTS = 1000
+"""HTTP requests over links that wait for their turn; what comes on top is refused at once with 503."""
+
+EARLY_MESSAGES = 10_000
+"""Messages that are kept until the module has started."""
+
 DRAIN_AT_EOF = 0.5
 """Seconds that running work gets when the orchestrator vanished without a word."""
 
@@ -38,7 +46,8 @@ class Inbox:
         self._handlers: Mapping[type[Message], Handler] | None = None
         self._server: Server | None = None
         self._running: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
+        self._answering = 0
+        self._turn: deque[tuple[HttpRequest, Link]] = deque()
         self._draining = False
         self._told_to_stop = False
 
@@ -53,7 +62,7 @@ class Inbox:
         """A link's `on_message`."""
         kind = type(message)
         if kind is HttpRequest and self._server is not None:
-            self._start(self._answer(message, link, self._server))  # type: ignore[arg-type]
+            self._admit(cast("HttpRequest", message), link)
         elif kind is Shutdown:
             self._told_to_stop = True
             self._on_stop("the orchestrator asked for it", None)
@@ -61,7 +70,10 @@ class Inbox:
             if not self.init.done():
                 self.init.set_result(message)  # type: ignore[arg-type]
         elif self._handlers is None:
-            self._early.append((message, link))
+            if len(self._early) < EARLY_MESSAGES:
+                self._early.append((message, link))
+            else:
+                log.error("a message was dropped: too many came before the module had started", extra={"op": message.op})
         else:
             handler = self._handlers.get(kind)
             if handler is None:
@@ -69,8 +81,10 @@ class Inbox:
             else:
                 self._start(self._act(handler, message, link))
 
-    def closed(self, _link: Link, error: Exception | None) -> None:
-        """The wire's `on_close`: the orchestrator is gone."""
+    def closed(self, link: Link, error: Exception | None) -> None:
+        """The wire's `on_close`: the orchestrator is gone, unless it was this end that closed."""
+        if link.closing and error is None:
+            return
         if not self.init.done():
             self.init.set_exception(error or BootstrapError("the orchestrator closed standard input before it sent the init line"))
             self.init.exception()  # retrieved: nobody may be waiting any more
@@ -88,6 +102,8 @@ class Inbox:
     async def drain(self, seconds: float) -> bool:
         """Let what runs finish; False where something was still running after `seconds` and was cancelled."""
         self._draining = True
+        while self._turn:
+            self._refuse(*self._turn.popleft(), b"stopping")
         if not self._running:
             return True
         _done, late = await asyncio.wait(self._running, timeout=seconds)
@@ -97,28 +113,50 @@ class Inbox:
             await asyncio.wait(late, timeout=1.0)
         return not late
 
+    def _admit(self, request: HttpRequest, link: Link) -> None:
+        if self._draining:
+            self._refuse(request, link, b"stopping")
+        elif self._answering < CONCURRENT_REQUESTS:
+            self._answering += 1
+            self._start(self._answer(request, link))
+        elif len(self._turn) < WAITING_REQUESTS:
+            self._turn.append((request, link))
+        else:
+            self._refuse(request, link, b"busy")
+
+    def _refuse(self, request: HttpRequest, link: Link, reason: bytes) -> None:
+        refusal = HttpResponse(request_id=request.request_id, status_code=503, headers={"retry-after": "1"}, body=reason)
+        with suppress(ChannelClosed):
+            link.post(refusal)
+
     def _start(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _answer(self, request: HttpRequest, link: Link, server: Server) -> None:
-        if self._draining:
-            busy = HttpResponse(request_id=request.request_id, status_code=503, headers={"retry-after": "1"}, body=b"stopping")
-            await self._reply(busy, link)
-            return
-        async with self._slots:
-            try:
-                response = await server.handle(request)
-            except Exception:
-                log.exception("answering a request over the link failed", extra={"http_request_id": request.request_id})
-                response = HttpResponse(request_id=request.request_id, status_code=500, headers={}, body=b"")
-        await self._reply(response, link)
+    async def _answer(self, request: HttpRequest, link: Link) -> None:
+        """Answer one request, then those that waited for their turn."""
+        try:
+            while True:
+                await self._reply(await self._response(request), link)
+                if not self._turn:
+                    return
+                request, link = self._turn.popleft()
+        finally:
+            self._answering -= 1
+
+    async def _response(self, request: HttpRequest) -> HttpResponse:
+        assert self._server is not None
+        try:
+            return await self._server.handle(request)
+        except (Exception, SystemExit):
+            log.exception("answering a request over the link failed", extra={"http_request_id": request.request_id})
+            return HttpResponse(request_id=request.request_id, status_code=500, headers={}, body=b"")
 
     async def _act(self, handler: Handler, message: Message, link: Link) -> None:
         try:
             reply = await handler(message)
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("handling a message failed", extra={"op": message.op})
             return
         if reply is not None:

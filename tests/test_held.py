@@ -8,6 +8,7 @@ import pytest
 from pywatt_core.errors import RequestTimeout, StorageError
 from pywatt_core.held import Blocking, Deferred, Held
 from pywatt_core.interfaces import Database
+from pywatt_core.services.secrets import Secrets
 
 
 class Store:
@@ -204,13 +205,76 @@ async def test_blocking_iteration_yields_everything_and_closes_when_left_early()
 
 async def test_attributes_with_async_methods_are_wrapped_and_plain_values_are_not():
     class State:
-        database = Store()
-        databases = {"main": Store()}
+        database = Deferred(holding(Store(), []), Database)
+        databases = {"main": database}
         module_id = "users"
-        user_state = {"count": 1}
+        user_state = Store()
 
     face = facing(State())
     assert face.module_id == "users"
-    assert face.user_state is State.user_state
+    assert face.user_state is State.user_state, "what the user made is handed out as it is"
     assert isinstance(face.database, Blocking)
     assert await asyncio.to_thread(face.databases["main"].execute, "x") == 3
+
+
+async def test_a_blocking_block_that_could_not_be_entered_in_time_is_never_entered_later():
+    lock = asyncio.Lock()
+    entered = []
+
+    class Locked:
+        @asynccontextmanager
+        async def transaction(self):
+            async with lock:
+                entered.append(asyncio.current_task())
+                yield self
+
+    face = facing(Locked())
+
+    def enter_in_vain():
+        with face.within(0.05).transaction():
+            raise AssertionError("not reached")
+
+    await lock.acquire()
+    with pytest.raises(RequestTimeout, match=r"transaction\(\) was not done within 0.05 s"):
+        await asyncio.to_thread(enter_in_vain)
+    lock.release()
+    async with asyncio.timeout(20), Locked().transaction():
+        assert len(entered) == 1
+        while [task for task in asyncio.all_tasks() if task.get_name().startswith("holds")]:
+            await asyncio.sleep(0)
+    assert len(entered) == 1
+
+
+async def test_a_resource_that_calls_exit_is_an_error_and_does_not_end_the_loop():
+    @asynccontextmanager
+    async def make():
+        raise SystemExit(0)
+        yield
+
+    with pytest.raises(RuntimeError, match=r"a store called sys.exit\(0\)"):
+        await Held(make, "a store").value()
+
+
+async def test_secrets_are_read_by_name_through_the_blocking_face():
+    async def fetch(name):
+        return f"the value of {name}"
+
+    class State:
+        secrets = Secrets(fetch)
+
+    face = facing(State())
+    assert (await asyncio.to_thread(face.secrets.get, "KEY")).expose_secret() == "the value of KEY"
+    assert face.secrets["KEY"].expose_secret() == "the value of KEY"
+    assert ("KEY" in face.secrets, "NOPE" in face.secrets, len(face.secrets), list(face.secrets)) == (True, False, 1, ["KEY"])
+    assert "KEY" in repr(face.secrets)
+
+
+async def test_an_iteration_that_is_dropped_on_the_loops_own_thread_is_closed_all_the_same():
+    store = Store()
+    face = facing(store)
+    items = await asyncio.to_thread(lambda: face.iterate("x"))
+    assert await asyncio.to_thread(next, items) == 0
+    items.close()
+    async with asyncio.timeout(20):
+        while store.calls != ["closed"]:
+            await asyncio.sleep(0.001)

@@ -117,6 +117,33 @@ async def test_only_so_many_requests_run_at_once_and_none_is_lost(pair):
     await pair.close()
 
 
+async def test_what_comes_on_top_of_the_queue_is_refused_at_once(pair, monkeypatch):
+    monkeypatch.setattr("pywatt_core.serving.WAITING_REQUESTS", 10)
+    await pair.open()
+    server = Server()
+    pair.inbox.open({}, server)
+    asking = [pair.ask(f"/{number}") for number in range(CONCURRENT_REQUESTS + 15)]
+    refused = [await one for one in asking[-5:]]
+    assert [(answer.status_code, answer.body) for answer in refused] == [(503, b"busy")] * 5
+    server.gate.set()
+    assert {(await one).status_code for one in asking[:-5]} == {200}
+    await pair.close()
+
+
+async def test_a_drain_refuses_what_still_waits_for_its_turn(pair):
+    await pair.open()
+    server = Server()
+    pair.inbox.open({}, server)
+    asking = [pair.ask() for _ in range(CONCURRENT_REQUESTS + 3)]
+    await pair.until(lambda: server.running == CONCURRENT_REQUESTS and len(pair.inbox._turn) == 3)
+    draining = asyncio.create_task(pair.inbox.drain(20))
+    assert [(await one).status_code for one in asking[-3:]] == [503] * 3
+    server.gate.set()
+    assert await draining is True
+    assert {(await one).status_code for one in asking[:-3]} == {200}
+    await pair.close()
+
+
 async def test_a_request_that_fails_is_a_500_and_the_next_is_answered(pair):
     await pair.open()
     server = Server()
@@ -167,6 +194,7 @@ async def test_a_drain_that_is_cut_short_says_so(pair):
     assert await pair.inbox.drain(0.01) is False
     assert server.running == 0
     running.cancel()
+    await asyncio.wait({running})
     await pair.close()
 
 

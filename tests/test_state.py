@@ -1,4 +1,5 @@
 import asyncio
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -130,9 +131,14 @@ async def test_the_blocking_face_works_from_a_thread_with_transactions_and_itera
 
 
 async def test_what_was_opened_is_closed_when_a_later_one_fails(tmp_path):
-    config = {"databases": {"good": {"use": "sqlite"}, "bad": {"use": "sqlite", "path": "/proc/nowhere/x.db"}}}
+    good = tmp_path / "good.db"
+    config = {"databases": {"good": {"use": "sqlite", "path": str(good)}, "later": {"use": "sqlite", "path": "/proc/nowhere/x.db"}}}
     with pytest.raises((Unavailable, StorageError), match="/proc/nowhere"):
         await opened(config)
+    assert good.exists()
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(("-wal", "-shm"))], (
+        "SQLite removes these when the last connection closes"
+    )
 
 
 async def test_a_state_shows_names_and_no_values():

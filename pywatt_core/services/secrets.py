@@ -71,6 +71,7 @@ class Secrets:
         redaction.register(value, name=name)
         secret = Secret(value)
         self._cache[name] = secret
+        self._asking.pop(name, None)  # what is on its way is older
         return secret
 
     def subscribe(self, names: Iterable[str], callback: OnRotation) -> None:
@@ -78,9 +79,10 @@ class Secrets:
         self._subscribers.append((frozenset(names), callback))
 
     async def rotated(self, names: Sequence[str], rotation_id: str) -> RotationAck | None:
-        """Forget `names`, fetch anew those that somebody subscribed to, tell the subscribers, and only then acknowledge.
+        """Fetch anew what was delivered of `names`, or subscribed to, tell the subscribers, and only then acknowledge.
 
-        A rotation that was seen before gives None: it is acknowledged once.
+        Until then the value from before can still be read. What cannot be fetched any more is forgotten. A rotation that
+        was seen before gives None: it is acknowledged once.
         """
         if rotation_id in self._rotations:
             return None
@@ -88,8 +90,7 @@ class Secrets:
         if len(self._rotations) > REMEMBERED_ROTATIONS:
             self._rotations.popitem(last=False)
         for name in names:
-            self._cache.pop(name, None)
-            self._asking.pop(name, None)  # an answer on its way may be the old value
+            self._asking.pop(name, None)  # an answer on its way may be the value from before
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 await asyncio.gather(*(self._tell(name) for name in names))
@@ -123,13 +124,21 @@ class Secrets:
         return f"Secrets({', '.join(sorted(self._cache))})"
 
     async def _ask(self, name: str) -> Secret:
-        return self.put(name, await self._fetch(name))
+        value = await self._fetch(name)
+        if self._asking.get(name) is asyncio.current_task():
+            return self.put(name, value)
+        redaction.register(value, name=name)  # rotated or set meanwhile: good for who asked before, not for the cache
+        return Secret(value)
 
     async def _tell(self, name: str) -> None:
         callbacks = [callback for names, callback in self._subscribers if name in names]
-        if not callbacks:
+        if not callbacks and name not in self._cache:
             return
-        secret = await self.get(name, SecretMode.FORCE_REMOTE)
+        try:
+            secret = await self.get(name, SecretMode.FORCE_REMOTE)
+        except BaseException:
+            self._cache.pop(name, None)
+            raise
         for callback in callbacks:
             outcome = callback(name, secret)
             if inspect.isawaitable(outcome):

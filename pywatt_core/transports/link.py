@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from ..errors import ChannelClosed, LocalProtocolError, RemoteProtocolError, RequestTimeout
@@ -22,6 +23,12 @@ OnMessage = Callable[["Message", "Link"], None]
 OnClose = Callable[["Link", Exception | None], None]
 
 NO_DEADLINE = float("inf")
+
+LAST_WORDS = 1.0
+"""Seconds for what a peer still said, once it has stopped to listen."""
+
+CLOSE_PATIENCE = 5.0
+"""Seconds that the peer has to read what was still to be written when this end closes."""
 
 
 def new_id() -> str:
@@ -62,7 +69,9 @@ class Link(asyncio.Protocol):
         self._reader: asyncio.ReadTransport | None = None
         self._writer: asyncio.WriteTransport | None = None
         self._one_transport = True
-        self._closing = False
+        self.closing = False
+        """True once this end has begun to close."""
+        self._written = asyncio.Event()
         self._waiting: dict[Hashable, _Waiting] = {}
         self._outgoing: list[bytes] = []
         self._unsent: set[Hashable] = set()
@@ -120,17 +129,21 @@ class Link(asyncio.Protocol):
     async def close(self) -> None:
         """Write what is still waiting to be written, then close both directions."""
         self._flush()
-        self._closing = True
+        self.closing = True
         if self._writer is not None:
             self._writer.close()
         if self._reader is not None:
             self._reader.close()
         await asyncio.shield(self.closed)
+        if not self._one_transport and self._writer is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_PATIENCE):
+                    await self._written.wait()
 
     def close_writing(self) -> None:
         """Close our direction only: the peer sees the end of the stream, its answers still arrive."""
         self._flush()
-        self._closing = True
+        self.closing = True
         if self._writer is not None and not self._one_transport:
             self._writer.close()
         elif self._writer is not None and self._writer.can_write_eof():
@@ -214,18 +227,20 @@ class Link(asyncio.Protocol):
 
     def writer_lost(self, error: Exception | None) -> None:
         """The outgoing pipe of a link over two pipes is gone: closed by us, or because nobody reads it any more."""
-        by_us = self._writer is None or self._closing
+        self._written.set()
+        by_us = self._writer is None or self.closing
         self._writer = None
         self._writable.set()
-        if not by_us:
-            self._fail(error or BrokenPipeError("nobody reads what this end writes"))
+        if not by_us:  # what the peer wrote before it went may still be on its way
+            reason = error or BrokenPipeError("nobody reads what this end writes")
+            self._loop.call_later(LAST_WORDS, self._fail, reason)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _put(self, message: Message, metadata: Metadata | None, *, wait: bool) -> Hashable | None:
         """Send now, or collect for the end of the tick; the key that the answer will carry, None where none is waited for."""
         writer = self._writer
-        if writer is None or self._closing:
+        if writer is None or self.closing:
             raise ChannelClosed(f"{message.op!r} was not sent: the link is closed", executed="no")
         data, key = self.session.send(message, metadata=metadata, wait=wait)
         if self._waiting or self._in_batch or self._outgoing:
@@ -291,6 +306,8 @@ class Link(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         """The stream cannot be trusted any more: close it; `on_close` carries the reason."""
+        if self.closed.done():
+            return
         self.error = self.error or error
         if self._reader is not None:
             self._reader.close()

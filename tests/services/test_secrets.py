@@ -143,3 +143,45 @@ async def test_only_so_many_rotations_are_remembered():
         assert await secrets.rotated([], f"r{number}") is not None
     assert await secrets.rotated([], "r1099") is None
     assert await secrets.rotated([], "r0") is not None
+
+
+@pytest.mark.parametrize("change", ["rotated", "set"])
+async def test_an_answer_that_is_overtaken_by_a_change_is_not_kept(change):
+    vault = Vault(KEY="value-before")
+    vault.gate.clear()
+    secrets = secrets_from(vault)
+    asking = asyncio.create_task(secrets.get("KEY"))
+    await asyncio.sleep(0)
+    if change == "rotated":
+        assert (await secrets.rotated(["KEY"], "r1")).status == "success"
+    else:
+        secrets.put("KEY", "value-after")
+    vault.values["KEY"] = "value-before"
+    vault.gate.set()
+    assert (await asking).expose_secret() == "value-before"
+    vault.values["KEY"] = "value-after"
+    assert (await secrets.get("KEY")).expose_secret() == "value-after"
+
+
+async def test_what_was_delivered_can_be_read_during_and_after_a_rotation_that_nobody_subscribed_to():
+    vault = Vault(KEY="value-before")
+    secrets = secrets_from(vault)
+    await secrets.get("KEY")
+    vault.values["KEY"] = "value-after"
+    vault.gate.clear()
+    rotating = asyncio.create_task(secrets.rotated(["KEY"], "r1"))
+    await asyncio.sleep(0)
+    assert secrets["KEY"].expose_secret() == "value-before"
+    vault.gate.set()
+    assert (await rotating).status == "success"
+    assert secrets["KEY"].expose_secret() == "value-after"
+
+
+async def test_what_cannot_be_fetched_any_more_is_forgotten():
+    vault = Vault(KEY="value-before")
+    secrets = secrets_from(vault)
+    await secrets.get("KEY")
+    vault.values.clear()
+    assert (await secrets.rotated(["KEY"], "r1")).status == "error"
+    with pytest.raises(SecretNotFound):
+        secrets["KEY"]

@@ -316,3 +316,25 @@ async def test_a_broken_output_pipe_ends_the_link_with_its_error():
     assert len(lost) == 1
     os.close(keep_open)
     await module.close()
+
+
+async def test_closing_waits_until_the_peer_has_read_what_was_still_to_be_written():
+    from pywatt_core.protocol.messages import Announce, HttpRequest, HttpResponse, Init
+
+    orchestrator, module, arrived, _lost = await pipes()
+    orchestrator.post(Init(**INIT))
+    await arrives(arrived)
+    module.post(Announce(listen="127.0.0.1:1", endpoints=[]))
+    await arrives(arrived, 2)
+    asking = [asyncio.create_task(orchestrator.request(HttpRequest(request_id=str(n), method="GET", uri="/"), timeout=20)) for n in (1, 2)]
+    await arrives(arrived, 4)
+    orchestrator.pause_reading()
+    for number in (1, 2):
+        module.post(HttpResponse(request_id=str(number), status_code=200, headers={}, body=b"x" * 100_000))
+    closing = asyncio.create_task(module.close())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    orchestrator.resume_reading()
+    assert [len((await one).body) for one in asking] == [100_000, 100_000]
+    await closing
+    await orchestrator.close()
