@@ -1,9 +1,9 @@
 """HTTP requests that come over a link, into the real application; and what every server puts before an application.
 
-Reading order: `mapping` (a message becomes the parts of a request, parts become a message), `asgi` and `wsgi` (one call into
-an application), `arrival` (what the headers say of where a request came from), `asgi_front` and `wsgi_front` (the
-application as a server runs it: prefix, extra routes, forwarded headers, request ids, metrics). Nothing here knows a
-framework.
+Reading order: `mapping` (a message becomes the parts of a request, parts become a message), `asgi` and `wsgi` (one call
+into an application), `calls` (those under way over links), `arrival` (what the headers say of where a request came from),
+`asgi_front` and `wsgi_front` (the application as a server runs it: prefix, extra routes, forwarded headers, request ids,
+metrics). Nothing here knows a framework.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .mapping import MAX_BODY, BadRequest, plain
 if TYPE_CHECKING:
     from .asgi import Lifespan, call_asgi
     from .asgi_front import AsgiFront
+    from .calls import Calls, unavailable
     from .wsgi import call_wsgi
     from .wsgi_front import WsgiFront
 
@@ -25,6 +26,7 @@ __all__ = [
     "MAX_BODY",
     "AsgiFront",
     "BadRequest",
+    "Calls",
     "ExtraRoutes",
     "Lifespan",
     "WsgiFront",
@@ -34,8 +36,18 @@ __all__ = [
     "clean_prefix",
     "literal_path",
     "plain",
+    "unavailable",
     "under",
 ]
 
 # What belongs to one kind of application waits until it is asked for: a module serves one kind.
-__getattr__ = lazily(__name__, {"asgi": "Lifespan call_asgi", "asgi_front": "AsgiFront", "wsgi": "call_wsgi", "wsgi_front": "WsgiFront"})
+__getattr__ = lazily(
+    __name__,
+    {
+        "asgi": "Lifespan call_asgi",
+        "asgi_front": "AsgiFront",
+        "calls": "Calls unavailable",
+        "wsgi": "call_wsgi",
+        "wsgi_front": "WsgiFront",
+    },
+)

@@ -93,7 +93,7 @@ class _Exchange:
     async def run(self, app: AsgiApp) -> None:
         try:
             await app(self._scope(), self._receive, self._send)
-        except (Exception, SystemExit):
+        except (Exception, SystemExit, KeyboardInterrupt):  # the last two would end the event loop
             logger.exception("request %s: exception in the application", self._request.request_id)
         except asyncio.CancelledError:
             logger.warning("request %s: the application was cancelled", self._request.request_id)
@@ -199,7 +199,10 @@ class Lifespan:
             await _give_up(self._task)
             raise
         if answer["type"] == "lifespan.startup.failed":
-            await asyncio.wait([self._task], timeout=PATIENCE)
+            self._leave.set()  # it never started: there is nothing to shut down, and its failure is told here
+            done, _ = await asyncio.wait([self._task], timeout=PATIENCE)
+            if not done:
+                await _give_up(self._task)
             cause = self._cause()
             reason = (
                 f"{type(cause).__name__}: {cause}" if cause else str(answer.get("message") or "no reason given").strip().splitlines()[-1]
@@ -207,7 +210,10 @@ class Lifespan:
             raise ServerError(f"the application's lifespan failed at start-up: {reason}") from cause
 
     async def leave(self, deadline: float = 10.0) -> None:
-        """Let the application shut down, `deadline` seconds at most; what goes wrong there is logged. May be called twice."""
+        """Let the application shut down, `deadline` seconds at most; what goes wrong there is logged.
+
+        Does nothing where it never started, or was left already.
+        """
         if self._task is None or self._leave.is_set():
             return
         self._leave.set()
@@ -252,3 +258,5 @@ class Lifespan:
             await self._app({"type": "lifespan", "asgi": dict(ASGI), "state": self.state}, receive, send)
         except SystemExit as exc:  # a task that raises it would end the event loop
             raise RuntimeError(f"the application called exit({exc.code!r})") from exc
+        except KeyboardInterrupt as exc:  # and so would this
+            raise RuntimeError("the application raised KeyboardInterrupt") from exc

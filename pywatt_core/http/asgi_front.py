@@ -167,7 +167,7 @@ class Call:
             if not self._front.cutting or self._scope["type"] != "http" or self.status:
                 raise
             await self._answer(503, [("retry-after", "1"), ("connection", "close")])
-        except (Exception, SystemExit) as exc:
+        except (Exception, SystemExit, KeyboardInterrupt) as exc:
             await self._failed(exc)
         if self._told is not None and self._told.done() and self.status and not self._complete:
             await self.send({"type": "http.response.body", "body": b"", "more_body": False})

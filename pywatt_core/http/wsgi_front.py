@@ -50,7 +50,7 @@ class WsgiFront:
         call = _Call(environ, start_response)
         try:
             pieces = self._app(environ, call.start_response)
-        except (Exception, SystemExit) as exc:
+        except (Exception, SystemExit, KeyboardInterrupt) as exc:
             logger.error("exception in the application", exc_info=exc)
             call.end()
             return _plain(start_response, 500, sys.exc_info())
@@ -121,6 +121,8 @@ class _Pieces:
             yield from self._pieces
         except SystemExit as exc:  # would end the server's worker, and leave the client without an end
             raise RuntimeError(f"the application called exit({exc.code!r})") from exc
+        except KeyboardInterrupt as exc:
+            raise RuntimeError("the application raised KeyboardInterrupt") from exc
 
     def close(self) -> None:
         try:

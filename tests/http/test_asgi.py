@@ -58,7 +58,7 @@ async def test_a_bad_request_never_reaches_the_application() -> None:
     assert (response.status_code, response.body) == (400, b"Bad Request: invalid uri")
 
 
-@pytest.mark.parametrize("failure", [RuntimeError("secret"), SystemExit(3), asyncio.CancelledError()])
+@pytest.mark.parametrize("failure", [RuntimeError("secret"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
 @pytest.mark.parametrize("begun", [True, False])
 async def test_whatever_the_application_raises_is_500(failure: BaseException, begun: bool, caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -228,6 +228,48 @@ async def test_a_lifespan_that_exits_is_a_server_error() -> None:
 
     with pytest.raises(ServerError, match=r"the application called exit\(3\)"):
         await Lifespan(app).enter()
+
+
+async def test_a_lifespan_that_is_interrupted_is_a_server_error() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(ServerError, match="the application raised KeyboardInterrupt"):
+        await Lifespan(app).enter()
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+async def test_a_lifespan_that_failed_to_start_is_not_left(says_so: bool, caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((await receive())["type"])
+        if says_so:
+            await send({"type": "lifespan.startup.failed", "message": "no table"})
+        raise LookupError("no table")
+
+    lifespan = Lifespan(app)
+    with pytest.raises(ServerError, match="failed at start-up"):
+        await lifespan.enter()
+    await lifespan.leave()
+    assert seen == ["lifespan.startup"]
+    assert caplog.text == ""
+
+
+async def test_a_lifespan_that_goes_on_after_it_failed_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pywatt_core.http.asgi.PATIENCE", 0.01)
+    cancelled = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "lifespan.startup.failed", "message": "no table"})
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    with pytest.raises(ServerError, match="failed at start-up: no table"):
+        await Lifespan(app).enter()
+    assert cancelled.is_set()
 
 
 async def test_a_lifespan_that_says_that_it_failed_is_a_server_error_with_its_message() -> None:

@@ -179,10 +179,11 @@ async def test_an_exception_after_a_complete_response_is_only_logged(caplog: pyt
     assert "why" in caplog.text
 
 
-async def test_an_exception_in_the_middle_of_a_response_tells_the_server_to_drop_it() -> None:
+@pytest.mark.parametrize("failure", [LookupError("why"), SystemExit(3), KeyboardInterrupt()])
+async def test_an_exception_in_the_middle_of_a_response_tells_the_server_to_drop_it(failure: BaseException) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
-        raise SystemExit(3)
+        raise failure
 
     with pytest.raises(Unfinished):
         await Client().ask(front(app))

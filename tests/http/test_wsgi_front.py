@@ -83,7 +83,7 @@ def test_an_extra_route_comes_before_the_application_and_outside_the_prefix() ->
     assert server.headers["content-length"] == "4"
 
 
-@pytest.mark.parametrize("failure", [LookupError("why"), SystemExit(3)])
+@pytest.mark.parametrize("failure", [LookupError("why"), SystemExit(3), KeyboardInterrupt()])
 def test_an_exception_is_500_and_logged(failure: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     def app(environ: Any, start_response: Any) -> Any:
         raise failure
@@ -94,17 +94,22 @@ def test_an_exception_is_500_and_logged(failure: BaseException, caplog: pytest.L
     assert "exception in the application" in caplog.text
 
 
-def test_an_exit_in_the_middle_of_a_body_is_an_exception_that_servers_survive() -> None:
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [(SystemExit(3), r"called exit\(3\)"), (KeyboardInterrupt(), "raised KeyboardInterrupt")],
+    ids=["exit", "interrupt"],
+)
+def test_an_exit_in_the_middle_of_a_body_is_an_exception_that_servers_survive(failure: BaseException, said: str) -> None:
     def app(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [])
 
         def pieces() -> Iterator[bytes]:
             yield b"x"
-            raise SystemExit(3)
+            raise failure
 
         return pieces()
 
-    with pytest.raises(RuntimeError, match=r"the application called exit\(3\)"):
+    with pytest.raises(RuntimeError, match=f"the application {said}"):
         Server(app).ask()
 
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pywatt_core.errors import ServerError
-from pywatt_core.http import AsgiFront, Lifespan, below, call_asgi, clean_prefix, plain
+from pywatt_core.http import AsgiFront, Calls, Lifespan, below, call_asgi, clean_prefix, unavailable
 
 from .applications import Application, take_root_path
 from .routes import announced, has_literal
@@ -50,7 +50,7 @@ class StarletteServer:
         self._draining = False
         self._closed = False
         self._handling: set[asyncio.Task[None]] = set()
-        self._calls: set[asyncio.Task[HttpResponse]] = set()
+        self._calls = Calls()
 
     def routes(self) -> list[AnnouncedEndpoint]:
         return announced(self._application.inner, self._prefix)
@@ -78,22 +78,9 @@ class StarletteServer:
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         if self._draining or self._closed or not self._started:
-            return plain(request, 503, headers=[("retry-after", "1")])
-        call = asyncio.ensure_future(call_asgi(self._front, request, deadline=HANDLE_DEADLINE, background=self._handling))
-        self._calls.add(call)
-        try:
-            return await call
-        except asyncio.CancelledError:
-            if self._was_cut(call):
-                return plain(request, 503, headers=[("retry-after", "1")])
-            raise
-        finally:
-            self._calls.discard(call)
-
-    def _was_cut(self, call: asyncio.Task[HttpResponse]) -> bool:
-        """Whether the drain ended `call`, and not the one who waits for it."""
-        waiting = asyncio.current_task()
-        return self._draining and call.cancelled() and waiting is not None and not waiting.cancelling()
+            return unavailable(request)
+        work = call_asgi(self._front, request, deadline=HANDLE_DEADLINE, background=self._handling)
+        return await self._calls.answer(request, work)
 
     async def drain(self, deadline: float) -> bool:
         if self._draining:
@@ -106,7 +93,7 @@ class StarletteServer:
                 self._front.end_streams()
                 if self._listener is not None:
                     await self._listener.idle()
-                while running := [*self._calls, *self._handling]:
+                while running := [*self._calls.running, *self._handling]:
                     await asyncio.wait(running)
         except TimeoutError:
             await self._cut()
@@ -117,7 +104,7 @@ class StarletteServer:
         self._front.cut()
         if self._listener is not None:
             await self._listener.cut()
-        running = [*self._calls, *self._handling]
+        running = [*self._calls.running, *self._handling]
         for task in running:
             task.cancel()
         if running:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from waitress.task import ThreadedTaskDispatcher  # type: ignore[import-untyped]
 
 from pywatt_core.errors import ServerError
-from pywatt_core.http import WsgiFront, below, call_wsgi, clean_prefix, plain
+from pywatt_core.http import Calls, WsgiFront, below, call_wsgi, clean_prefix, unavailable
 
 from .routes import announced, has_literal
 
@@ -98,7 +98,7 @@ class FlaskServer:
         self._listener: Listener | None = None
         self._draining = False
         self._closed = False
-        self._calls: set[asyncio.Task[HttpResponse]] = set()
+        self._calls = Calls()
 
     def routes(self) -> list[AnnouncedEndpoint]:
         return announced(self._application, self._prefix)
@@ -126,22 +126,8 @@ class FlaskServer:
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         if self._draining or self._closed or self._workers is None:
-            return plain(request, 503, headers=[("retry-after", "1")])
-        call = asyncio.ensure_future(call_wsgi(self._front, request, self._workers, deadline=HANDLE_DEADLINE))
-        self._calls.add(call)
-        try:
-            return await call
-        except asyncio.CancelledError:
-            if self._was_cut(call):
-                return plain(request, 503, headers=[("retry-after", "1")])
-            raise
-        finally:
-            self._calls.discard(call)
-
-    def _was_cut(self, call: asyncio.Task[HttpResponse]) -> bool:
-        """Whether the drain ended `call`, and not the one who waits for it."""
-        waiting = asyncio.current_task()
-        return self._draining and call.cancelled() and waiting is not None and not waiting.cancelling()
+            return unavailable(request)
+        return await self._calls.answer(request, call_wsgi(self._front, request, self._workers, deadline=HANDLE_DEADLINE))
 
     async def drain(self, deadline: float) -> bool:
         if self._draining:
@@ -151,13 +137,12 @@ class FlaskServer:
             async with asyncio.timeout(deadline):
                 if self._listener is not None:
                     await self._listener.drain()
-                while self._calls:
-                    await asyncio.wait(list(self._calls))
+                while self._calls.running:
+                    await asyncio.wait(self._calls.running)
         except TimeoutError:
             if self._listener is not None:
                 self._listener.cut()
-            for call in list(self._calls):
-                call.cancel()
+            self._calls.cut()
             return False
         return True
 
