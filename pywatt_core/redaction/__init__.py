@@ -7,6 +7,5 @@ from __future__ import annotations
 
 from .redactor import REPLACEMENT, Redactor, redact, redactor, register
 from .secret import Secret, TypedSecret
-from .stream import StreamRedactor
 
-__all__ = ["REPLACEMENT", "Redactor", "Secret", "StreamRedactor", "TypedSecret", "redact", "redactor", "register"]
+__all__ = ["REPLACEMENT", "Redactor", "Secret", "TypedSecret", "redact", "redactor", "register"]

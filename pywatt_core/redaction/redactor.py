@@ -145,16 +145,6 @@ class Redactor:
         """
         return merge(_matches(self._current(), text, start))
 
-    def begins(self, text: str, start: int = 0) -> bool:
-        """True where a form begins with the characters of `text` from `start` on, all of them."""
-        key = text[start : start + KEY_LENGTH]
-        for automaton in self._current().automata:
-            if automaton.match(key):
-                rest = text[start:]
-                if len(rest) < KEY_LENGTH or any(form.text.startswith(rest) for form in automaton.get(key, ())):
-                    return True
-        return False
-
     def _current(self) -> _State:
         state = self._state
         return state if state.version == self._version else self._refresh(state)

@@ -16,7 +16,7 @@ import warnings
 from typing import Any
 
 from pywatt_core import telemetry
-from pywatt_core.redaction import Secret, StreamRedactor, redact
+from pywatt_core.redaction import Secret, redact
 
 SECRET = Secret(os.environ.pop("CANARY"), name="CANARY")
 CANARY = SECRET.expose_secret()
@@ -141,14 +141,8 @@ def hooks() -> None:
     asyncio.run(loop())
 
 
-def streams() -> None:
-    """Output of a child that a pump reads in pieces."""
-    stream = StreamRedactor()
-    data = f"child says {CANARY} and base64 {base64.b64encode(CANARY.encode()).decode()} end\n".encode()
-    for at in range(0, len(data), 7):
-        sys.stderr.buffer.write(stream.feed(data[at : at + 7]))
-    sys.stderr.buffer.write(stream.flush())
-    sys.stderr.buffer.flush()
+def by_hand() -> None:
+    """What a program shows without a logger."""
     print("redacted", redact(f"by hand: {CANARY}"), file=sys.stderr)
 
 
@@ -167,7 +161,7 @@ def main() -> None:
         encodings()
         exceptions()
     hooks()
-    streams()
+    by_hand()
     metrics()
     log.info("done")
     raise SystemError(f"the end: {CANARY}")
