@@ -84,7 +84,7 @@ def test_nothing_of_a_secret_reaches_the_output(canary: str, form: str) -> None:
 
 def test_each_event_of_the_canary_is_one_line_of_json() -> None:
     lines, _ = run(CANARIES["quotes"], "json")
-    events = [json.loads(line) for line in lines if not line.startswith(("child says", "redacted"))]
+    events = [json.loads(line) for line in lines if not line.startswith("redacted")]
     assert len(events) > 40
     assert {"timestamp", "level", "fields", "target", "module_id"} <= set(events[0])
-    assert len(lines) - len(events) == 2
+    assert len(lines) - len(events) == 1
