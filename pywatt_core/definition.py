@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,13 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from .protocol.messages import AnnouncedEndpoint
+
+
+PATH = r"/[^\s?#{}\x00-\x1f\x7f]*"
+"""A path that a route can have and a request can ask for: no blanks, no query, no parameters."""
+
+SEGMENT = r"(?!\.{1,2}/?$)/?[A-Za-z0-9._~-]+/?"
+"""One segment of a path, slashes around it left out or not; ``.`` and ``..`` mean something else to clients."""
 
 
 class Definition(Struct, frozen=True, kw_only=True):
@@ -44,16 +52,12 @@ class Definition(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not callable(self.build):
             raise TypeError("a module is made from a function that takes the AppState and returns the application")
-        if isinstance(self.secrets, str) or not all(isinstance(name, str) and name for name in self.secrets):
-            raise TypeError("secrets= is a list of names, for example secrets=['API_KEY']")
-        for name in ("health", "metrics"):
-            path = getattr(self, name)
-            if isinstance(path, str) and not path.startswith("/"):
-                raise TypeError(f"{name}= is a path that begins with '/', not {path!r}")
-        if self.version is not None and (not self.version.strip("/") or "/" in self.version.strip("/")):
-            raise TypeError(f"version= is one path segment such as 'v1', not {self.version!r}")
-        if self.specific_port is not None and not 0 <= self.specific_port <= 65535:
-            raise TypeError(f"specific_port= is a port from 0 to 65535, not {self.specific_port!r}")
+        for name, (expected, fits) in TAKES.items():
+            value = getattr(self, name)
+            if not fits(value):
+                raise TypeError(f"{name}= is {expected}, not {_shown(value)}")
+        if self.metrics_path is not None and self.metrics_path == self.health:
+            raise TypeError(f"health= and metrics= are two paths, not {self.health!r} both")
         if not self.bind_http and (self.specific_port is not None or self.listen_addr is not None):
             raise TypeError("bind_http=False serves no port: specific_port= and listen_addr= make no sense beside it")
 
@@ -68,18 +72,83 @@ class Definition(Struct, frozen=True, kw_only=True):
         return self.metrics if isinstance(self.metrics, str) else "/metrics" if self.metrics else None
 
 
-ARGUMENTS = tuple(name for name in Definition.__struct_fields__ if name not in {"build", "name"})
-"""The decorator's arguments."""
+# ── what each argument takes ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return value is None or (isinstance(value, str) and bool(value.strip()))
+
+
+def _is_path(value: object) -> bool:
+    return value is None or (isinstance(value, str) and re.fullmatch(PATH, value) is not None)
+
+
+def _is_segment(value: object) -> bool:
+    return value is None or (isinstance(value, str) and re.fullmatch(SEGMENT, value) is not None)
+
+
+def _is_port(value: object) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535)
+
+
+def _is_function(value: object) -> bool:
+    return value is None or callable(value)
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes) and all(isinstance(name, str) and name for name in value)
+
+
+def _are_endpoints(value: object) -> bool:
+    if value is None or not isinstance(value, Sequence):
+        return value is None
+    from .protocol.messages import AnnouncedEndpoint
+
+    return all(isinstance(endpoint, AnnouncedEndpoint) for endpoint in value)
+
+
+TAKES: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    "secrets": ("a list of names, for example secrets=['API_KEY']", _are_names),
+    "rotate": ("True or False", _is_flag),
+    "endpoints": ("a list of AnnouncedEndpoint(path=…, methods=[…]), or None for the application's own routes", _are_endpoints),
+    "health": ("a path that begins with '/', without blanks or parameters, or None for none", _is_path),
+    "metrics": (
+        "True, False or a path that begins with '/', without blanks or parameters",
+        lambda value: value is not None and (_is_flag(value) or _is_path(value)),
+    ),
+    "version": ("one path segment such as 'v1', or None", _is_segment),
+    "state_builder": ("a function that takes (init, secrets), or None", _is_function),
+    "config": ("a mapping with the tables of pywatt.toml, or None", lambda value: value is None or isinstance(value, Mapping)),
+    "framework": ("the name of a server plugin such as 'fastapi', or None", _is_text),
+    "bind_http": ("True or False", _is_flag),
+    "specific_port": ("a port from 0 to 65535, or None", _is_port),
+    "listen_addr": ("HOST, HOST:PORT, [IPv6]:PORT or the path of a Unix socket, or None", _is_text),
+}
+"""The decorator's arguments: what each takes, in words and as a test."""
+
+
+def _shown(value: object) -> str:
+    """A value that does not fit; of what may hold more than a name or a number the type alone: it may be a secret."""
+    if value is None or isinstance(value, str | int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        more = ", …" if len(value) > 5 else ""
+        return f"[{', '.join(map(_shown, value[:5]))}{more}]"
+    return f"an instance of {type(value).__name__}"
 
 
 def refuse_unknown(arguments: Mapping[str, object]) -> None:
     """Raise `TypeError` for the first argument that the decorator does not know, naming the nearest that it does."""
     for name in arguments:
-        if name not in ARGUMENTS:
+        if name not in TAKES:
             import difflib
 
-            near = difflib.get_close_matches(name, ARGUMENTS, 1)
-            hint = f"; did you mean {near[0]}=?" if near else f"; it takes {', '.join(ARGUMENTS)}"
+            near = difflib.get_close_matches(name, TAKES, 1)
+            hint = f"; did you mean {near[0]}=?" if near else f"; it takes {', '.join(TAKES)}"
             raise TypeError(f"pywatt_module() has no argument {name!r}{hint}")
 
 

@@ -68,7 +68,11 @@ def _bind_alone(definition: Definition, settings: Settings) -> Listening:
     match = re.fullmatch(HOST_AND_PORT, wanted)
     if match is None:
         raise ConfigError(f"listen={wanted!r} is no address: write HOST, HOST:PORT, [IPv6]:PORT or the path of a Unix socket")
-    listener = bind_tcp(match["v6"] or match["host"], int(match["port"]) if match["port"] else port)
+    if match["port"]:
+        port = int(match["port"])
+        if port > 65535:
+            raise ConfigError(f"listen={wanted!r}: a port is from 0 to 65535")
+    listener = bind_tcp(match["v6"] or match["host"], port)
     return Listening(listener, _text(listener.getsockname()), False)
 
 

@@ -44,6 +44,14 @@ def test_an_unreadable_address_is_refused_with_the_forms_that_are_not():
         listen(definition(listen_addr="one:two:three"), None, {}, settings())
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "[::1]:65536", "localhost:70000"])
+def test_a_port_that_does_not_exist_is_refused(address):
+    with pytest.raises(ConfigError, match="a port is from 0 to 65535"):
+        listen(definition(listen_addr=address), None, {}, settings())
+    with pytest.raises(ConfigError, match="a port is from 0 to 65535"):
+        listen(definition(), None, {}, settings(listen=address))
+
+
 def test_a_socket_file_of_our_own_goes_with_the_server(tmp_path_factory):
     path = str(tmp_path_factory.mktemp("s") / "alone.sock")
     place = listen(definition(listen_addr=path), None, {}, settings())
