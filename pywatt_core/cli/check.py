@@ -74,7 +74,9 @@ def _own_checks(registry: Registry, settings: Settings) -> list[Problem]:
 
 async def _missing_secrets(registry: Registry, settings: Settings) -> list[Problem]:
     """Secrets that are referred to, or that a section lists by name, and that no source knows."""
-    wanted: dict[str, str] = {name: path for path, name in settings_references(settings).items() if not path.startswith("secrets.")}
+    wanted: dict[str, str] = {
+        name: path for path, name in settings_references(settings).items() if name and not path.startswith("secrets.")
+    }
     wanted.update({name: path for path, name in _listed(registry, settings)})
     problems: list[Problem] = []
     try:

@@ -11,6 +11,8 @@ from .problems import Problem
 
 PREFIX = "PYWATT__"
 DELIMITER = "__"
+ENVIRONMENT = "environment"
+"""What this source is called."""
 
 
 def environment_layer(environ: Mapping[str, str]) -> tuple[Layer | None, list[Problem]]:
@@ -41,7 +43,7 @@ def environment_layer(environ: Mapping[str, str]) -> tuple[Layer | None, list[Pr
         below = next((name for known, name in paths.items() if known[: len(path)] == path), None)
         return below and f"environment {below}"
 
-    return Layer("environment", data, locate), problems
+    return Layer(ENVIRONMENT, data, locate), problems
 
 
 def misspelt(environ: Mapping[str, str], sections: tuple[str, ...]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from .environment import environment_layer, misspelt
+from .environment import DELIMITER, ENVIRONMENT, PREFIX, environment_layer, misspelt
 from .files import file_layer, find_file
 from .merging import Layer, Merged, Text, at, merge
 from .names import CORE, DEFAULT_SECRETS, KINDS, implied_use
@@ -20,6 +20,10 @@ from .settings import ModuleOptions, Section, Settings
 
 NAME = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
 """Names that can also be written in an environment variable."""
+
+
+DELIVERED = "init.pywatt.config"
+"""The source that an orchestrator is."""
 
 
 def load(
@@ -51,7 +55,7 @@ def load(
         tables = dict(init)
         folder = Path(tables.pop("folder", None) or os.curdir).absolute()
         offers = tables.pop("offers", None) or {}
-        layers.append(Layer("init.pywatt.config", tables))
+        layers.append(Layer(DELIVERED, tables))
     else:
         found = Path(file).absolute() if file is not None else find_file(start)
         folder = found.parent if found else Path(start or os.curdir).absolute()
@@ -149,6 +153,7 @@ def _settings(
     if alone and not named["secrets"]:
         named["secrets"] = {name: Section(name, options, f"secrets.{name}") for name, options in DEFAULT_SECRETS.items()}
     module = _own("module", ModuleOptions, merged, problems)
+    warnings += _without_effect(merged)
     plugins = _own("plugins", PluginSelection, merged, problems)
     extra = {}
     for key, value in merged.data.items():
@@ -173,6 +178,17 @@ def _settings(
         problems=tuple(problems),
         merged=merged,
     )
+
+
+def _without_effect(merged: Merged) -> tuple[str, ...]:
+    """A warning about an option that stands where nobody can read it in time."""
+    layer = merged.sources.get(("module", "handshake_timeout"))
+    if layer is None or layer.label in (ENVIRONMENT, DELIVERED):  # what an orchestrator delivers, it has warned of
+        return ()
+    place = layer.place(("module", "handshake_timeout"))
+    variable = f"{PREFIX}MODULE{DELIMITER}HANDSHAKE_TIMEOUT"
+    why = f"only the environment variable {variable} sets it, because the init line comes before every other source"
+    return (f"module.handshake_timeout ({place}) has no effect: {why}",)
 
 
 def _own(key: str, options: type[Any], merged: Merged, problems: list[Problem]) -> Any:
@@ -207,7 +223,12 @@ def _named(kind: str, merged: Merged) -> tuple[dict[str, Section], list[Problem]
                 )
             )
         use = table.get("use", implied_use(kind, name))
-        if not isinstance(use, str) or not use:
+        if "use" in table and not isinstance(use, str):
+            source = merged.origin((kind, name, "use"))
+            remedy = 'Write use = "…"; pywatt plugins lists what is installed'
+            problems.append(Problem(f"{path}.use", f"the name of a provider is text, not {type(use).__name__}", source, remedy))
+            use = ""
+        elif not use:
             problems.append(
                 Problem(
                     path, "does not say which provider to use", source, f'Add use = "…" to [{path}]; pywatt plugins lists what is installed'

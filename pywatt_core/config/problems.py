@@ -37,7 +37,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 def suggestion(name: str, known: Iterable[str], noun: str) -> str:
     """The remedy for an unknown name: the nearest known one, then all of them."""
-    names = sorted(known)
+    names = sorted(set(known))
     guess = nearest(name, names)
     listed = f"known {noun}: {', '.join(names)}" if names else f"there are no {noun} here"
     return f"Did you mean {guess!r}? ({listed})" if guess else listed[0].upper() + listed[1:]

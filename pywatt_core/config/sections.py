@@ -6,9 +6,11 @@ cannot read, pydantic is imported: it reports every fault of a section at once.
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union
@@ -16,7 +18,7 @@ from typing import Any, TypeVar, Union
 from ..errors import PluginError
 from .merging import Text
 from .problems import Problem, suggestion
-from .secret_references import references
+from .secret_references import PREFIX, references
 
 T = TypeVar("T")
 
@@ -32,21 +34,29 @@ def check_section(
     `path` is the table's dotted place, `origin` gives the source of a dotted path (`Settings.origin`), `ignore` names
     keys that belong to somebody else. A table whose values still hold ``secret:NAME`` references is checked as far as it
     can be: no instance, and no problem if the rest is right. Raises `PluginError` where the dataclass itself is unusable.
+
+    What ``__post_init__`` refuses with a `ValueError` is told as the problem of the option whose name the text begins with.
     """
     declared = option_fields(options)
     problems = [_unknown(key, declared, path, origin) for key in mapping if key not in declared and key not in ignore]
     values, pending = {}, set()
     for name in declared.keys() & mapping.keys():
         values[name] = read_text(mapping[name], declared[name][1])
-        if next(references(mapping[name]), None) is not None:
+        for where, secret in references(mapping[name], f"{path}.{name}"):
             pending.add(name)
-    for name, (one, _) in declared.items():
-        if name not in mapping and one.default is MISSING and one.default_factory is MISSING:
-            problems.append(Problem(path, f"the option {name!r} is missing", origin(path), f"Add {name} = … to [{path}]"))
-    if problems or pending:
-        problems += _each(values, pending, declared, path, origin)
-        return None, problems
-    return _build(values, options, declared, path, origin)
+            if not secret:
+                problems.append(Problem(where, "refers to a secret without a name", origin(f"{path}.{name}"), f'Write "{PREFIX}NAME"'))
+    missing = [name for name, (one, _) in declared.items() if name not in mapping and _is_required(one)]
+    problems += [Problem(path, f"the option {name!r} is missing", origin(path), f"Add {name} = … to [{path}]") for name in missing]
+    if not problems and not pending:
+        instance = _instance(values, options)
+        if not isinstance(instance, str):
+            return instance, []
+    found, wrong = _each(values, pending, declared, path, origin)
+    sound = {name: value for name, value in values.items() if name not in wrong}
+    if not pending and not any(_is_required(one) for name, (one, _) in declared.items() if name not in sound):
+        found += _refused(sound, wrong, options, declared, path, origin)
+    return None, problems + found
 
 
 _fields_of: dict[type[Any], dict[str, tuple[Field[Any], Any]]] = {}
@@ -75,22 +85,24 @@ def _unknown(key: str, declared: Mapping[str, Any], path: str, origin: Origin) -
     return Problem(f"{path}.{key}", "unknown option", origin(f"{path}.{key}"), suggestion(key, declared, "options"))
 
 
-def _build(
-    values: dict[str, Any], options: type[T], declared: Mapping[str, tuple[Field[Any], Any]], path: str, origin: Origin
-) -> tuple[T | None, list[Problem]]:
+def _instance(values: Mapping[str, Any], options: type[T]) -> T | str:
+    """The options, or msgspec's word on why not."""
     import msgspec
 
     try:
-        return msgspec.convert(values, options, dec_hook=from_raw), []
+        return msgspec.convert(values, options, dec_hook=from_raw)
     except msgspec.ValidationError as error:
-        found = _each(values, (), declared, path, origin)
-        return None, found or [_problem(str(error), path, origin)]
+        return str(error)
+
+
+def _is_required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
 
 
 def _each(
     values: Mapping[str, Any], pending: Collection[str], declared: Mapping[str, tuple[Field[Any], Any]], path: str, origin: Origin
-) -> list[Problem]:
-    """Check field by field, so that one fault does not hide the next; what waits for a secret is left out."""
+) -> tuple[list[Problem], AbstractSet[str]]:
+    """Check field by field, so that one fault does not hide the next, and name the wrong; what waits for a secret is left out."""
     import msgspec
 
     wrong = {}
@@ -102,13 +114,42 @@ def _each(
         except msgspec.ValidationError as error:
             wrong[name] = str(error)
     if not wrong:
-        return []
+        return [], set()
     from .reports import full_report
 
     problems = []
     for name, text in wrong.items():
         here = f"{path}.{name}"
         problems += full_report(values[name], declared[name][1], here, origin) or [_problem(text, here, origin)]
+    return problems, wrong.keys()
+
+
+def _refused(
+    sound: Mapping[str, Any],
+    wrong: AbstractSet[str],
+    options: type[Any],
+    declared: Mapping[str, tuple[Field[Any], Any]],
+    path: str,
+    origin: Origin,
+) -> list[Problem]:
+    """What ``__post_init__`` says, which tells one fault at a time: the option that it names is left out to hear of the next.
+
+    A text that speaks of an option in `wrong` says nothing new: the default stands in for it.
+    """
+    left = dict(sound)
+    problems: list[Problem] = []
+    while isinstance(text := _instance(left, options), str):
+        name = text.partition(" ")[0]
+        if not wrong.isdisjoint(re.findall(r"\w+", text)):
+            break
+        if name not in left or " - at `$" in text:  # of the section as a whole, or of a table inside it
+            if not problems or name not in declared:
+                problems.append(_problem(text, path, origin))
+            break
+        problems.append(_problem(text, f"{path}.{name}", origin))
+        if _is_required(declared[name][0]):
+            break
+        del left[name]
     return problems
 
 

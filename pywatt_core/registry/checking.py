@@ -71,8 +71,8 @@ def examine(registry: Registry, settings: Settings, *, whole: bool = False, nest
         if name in tops:
             _examine_top(registry, settings, tops, tops[name], table, found)
         elif name not in ELSEWHERE:
-            known_names = [*CORE, *tops, *ELSEWHERE]
-            found.problems.append(Problem(name, "unknown section", settings.origin(name), suggestion(name, known_names, "sections")))
+            remedy = suggestion(name, {*CORE, *tops, *ELSEWHERE}, "sections")
+            found.problems.append(Problem(name, "unknown section", settings.origin(name), remedy))
     return found
 
 

@@ -170,6 +170,36 @@ def test_numbers_without_sense_are_refused(option: str, value: str) -> None:
         load(start="/", environ={f"PYWATT__MODULE__{option.upper()}": value})
 
 
+def test_a_number_without_sense_is_told_beside_other_problems_with_its_own_source(tmp_path: Path) -> None:
+    (tmp_path / "pywatt.toml").write_text('[module]\ndrain = -1\nnam = "x"\nthreads = 0\n')
+    with pytest.raises(ConfigError) as caught:
+        load(start=tmp_path, environ={"PYWATT__MODULE__LISTEN": "127.0.0.1:0"})
+    assert [(problem.path, problem.source) for problem in caught.value.problems] == [
+        ("module.nam", "pywatt.toml:3"),
+        ("module.drain", "pywatt.toml:2"),
+        ("module.threads", "pywatt.toml:4"),
+    ]
+
+
+def test_a_handshake_timeout_that_nobody_can_read_in_time_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "pywatt.toml").write_text("[module]\nhandshake_timeout = 5\n")
+    (warning,) = load(start=tmp_path, environ={}).warnings
+    assert warning.startswith(
+        "module.handshake_timeout (pywatt.toml:2) has no effect: only the environment variable PYWATT__MODULE__HANDSHAKE_TIMEOUT sets it"
+    )
+    (warning,) = load(start="/", environ={}, decorator={"module": {"handshake_timeout": 5}}).warnings
+    assert "(decorator config=) has no effect" in warning
+    assert load(start=tmp_path, environ={"PYWATT__MODULE__HANDSHAKE_TIMEOUT": "5"}).warnings == ()
+    assert load(init={"module": {"handshake_timeout": 5}}).warnings == ()
+
+
+@pytest.mark.parametrize(("use", "kind"), [("5", "int"), ("true", "bool"), ('["sqlite"]', "list")])
+def test_a_use_that_is_no_text_is_told_as_such(use: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "pywatt.toml").write_text(f"[databases.main]\nuse = {use}\n")
+    (problem,) = load(start=tmp_path, environ={}, defer=True).problems
+    assert str(problem).startswith(f"databases.main.use (pywatt.toml:2): the name of a provider is text, not {kind}. Write use =")
+
+
 def test_secret_sources_keep_the_order_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "pywatt.toml").write_text('[secrets.vault]\nuse = "file"\npath = "s.toml"\n[secrets.env]\nprefix = "APP_"\n')
     settings = load(start=tmp_path, environ={})

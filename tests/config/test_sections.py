@@ -90,7 +90,51 @@ def test_a_missing_option_says_the_line_to_add() -> None:
 
 def test_what_the_options_themselves_refuse_is_a_problem() -> None:
     (problem,) = problems_of(dsn="x", readers=0)
-    assert (problem.path, problem.message) == ("databases.main", "readers is 0: at least 1 is needed")
+    assert (problem.path, problem.message) == ("databases.main.readers", "readers is 0: at least 1 is needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strict:
+    low: int = 1
+    high: int = 9
+    name: str = "x"
+    size: int = 5
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError("size is at least 1")
+        if not self.name:
+            raise ValueError("name is not empty")
+        if self.low > self.high:
+            raise ValueError("low is above high")
+
+
+@pytest.mark.parametrize(
+    ("values", "paths"),
+    [
+        ({"size": 0, "name": "", "low": 10}, ["s.size", "s.name", "s.low"]),
+        ({"size": 0, "unknown": 1}, ["s.unknown", "s.size"]),
+        ({"size": 0, "name": 5}, ["s.name", "s.size"]),
+        ({"low": 10, "high": "x"}, ["s.high"]),
+        ({"high": 0}, ["s"]),
+        ({"size": 0, "name": "secret:NAME"}, []),
+    ],
+    ids=["several", "beside an unknown one", "beside a wrong one", "about a wrong one", "about a default", "beside a reference"],
+)
+def test_what_the_options_refuse_is_told_of_each_option(values: dict[str, Any], paths: list[str]) -> None:
+    instance, problems = check_section(values, Strict, "s", origin)
+    assert instance is None
+    assert [problem.path for problem in problems] == paths
+    assert all(problem.source == origin(problem.path) for problem in problems)
+
+
+@pytest.mark.parametrize("value", ["secret:", "secret:  ", ["a", "secret:"]])
+def test_a_reference_without_a_name_is_a_problem_of_its_own(value: Any) -> None:
+    table = {"dsn": "x", "hosts": value} if isinstance(value, list) else {"dsn": value}
+    instance, (problem,) = check_section(table, Options, "databases.main", origin)
+    assert instance is None
+    assert (problem.message, problem.remedy) == ("refers to a secret without a name", 'Write "secret:NAME"')
+    assert problem.path in ("databases.main.dsn", "databases.main.hosts[1]")
 
 
 def test_keys_that_belong_to_somebody_else_are_left_in_peace() -> None:

@@ -110,6 +110,8 @@ mode = "c"
         "caches.main.use (pywatt.toml:10): unknown cache provider 'redis'; installed: memory. Install it: pip install pywatt-redis" in text
     )
     assert "databse (pywatt.toml:11): unknown section. Did you mean 'databases'?" in text
+    known = text.partition("known sections: ")[2].partition(")")[0].split(", ")
+    assert len(known) == len(set(known)) > 5
 
 
 def test_a_misspelt_section_in_a_variable_is_named_by_the_variable(registry: Registry) -> None:
