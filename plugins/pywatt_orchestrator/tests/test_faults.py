@@ -63,7 +63,7 @@ async def test_a_module_that_a_person_has_to_mend_is_not_started_again_until_tol
     running: Running, beside: Any, code: int, meaning: str
 ) -> None:
     async with running() as project:
-        project.write(f"import sys; print('what is wrong', file=sys.stderr); sys.exit({code})", "users.py")
+        project.write(f"import os, sys; print('what is wrong', file=sys.stderr, flush=True); os._exit({code})", "users.py")
         project.write('[modules.users]\nrun = "users.py"\n')
         await beside(project)
         line = await project.line(f"exit code {code}", meaning, "not started again", module="users")
