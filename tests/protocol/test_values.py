@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from ipaddress import IPv6Address
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ UUID = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
         ("255.255.255.255:65535", TcpAddress("255.255.255.255", 65535)),
         ("[::1]:80", TcpAddress("::1", 80)),
         ("[0:0:0:0:0:0:0:1]:80", TcpAddress("::1", 80)),
-        ("[::FFFF:1.2.3.4]:80", TcpAddress("::ffff:102:304", 80)),
+        ("[::FFFF:1.2.3.4]:80", TcpAddress(str(IPv6Address("::ffff:102:304")), 80)),
         ("[fe80::1%1]:80", TcpAddress("fe80::1%1", 80)),
         ("[fe80::1%0]:80", TcpAddress("fe80::1", 80)),
         ("/run/m.sock", UnixAddress("/run/m.sock")),

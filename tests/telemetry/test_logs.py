@@ -40,10 +40,10 @@ def messages(stream: io.StringIO) -> list[str]:
     return [event["fields"]["message"] for event in events(stream)]
 
 
-def test_every_logger_takes_the_same_way_out_once(stream: io.StringIO) -> None:
+def test_every_logger_takes_the_same_way_out_once(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     own = logging.getLogger("uvicorn.error")
-    own.addHandler(logging.StreamHandler(stream))
-    own.propagate = False
+    monkeypatch.setattr(own, "handlers", [logging.StreamHandler(stream)])
+    monkeypatch.setattr(own, "propagate", False)
     telemetry.configure("users", stream=stream)
     for name in ("", "users.db", "uvicorn.error", "uvicorn.access", "waitress"):
         logging.getLogger(name).warning("from %s", name or "root")
