@@ -40,7 +40,7 @@ def messages(stream: io.StringIO) -> list[str]:
     return [event["fields"]["message"] for event in events(stream)]
 
 
-def test_every_logger_takes_the_same_way_out_once(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_logger_takes_the_same_way_out_once(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> None:
     own = logging.getLogger("uvicorn.error")
     monkeypatch.setattr(own, "handlers", [logging.StreamHandler(stream)])
     monkeypatch.setattr(own, "propagate", False)
