@@ -18,6 +18,10 @@ TRACEBACK = "PYWATT_TRACEBACK"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` is ``sys.argv[1:]`` by default. Returns the exit code and prints no bare traceback."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from .surroundings import fill_streams
+
+        fill_streams()
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -31,9 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get(TRACEBACK) == "1":
             raise
         from .output import complain
+        from .surroundings import at_fault
 
-        known = isinstance(error, PyWattError)
-        complain(str(error) if known else f"unforeseen: {type(error).__name__}: {error}. Set {TRACEBACK}=1 to see where it comes from")
+        known = str(error) if isinstance(error, PyWattError) else at_fault(error) if isinstance(error, OSError) else ""
+        complain(known or f"unforeseen: {type(error).__name__}: {error}. Set {TRACEBACK}=1 to see where it comes from")
         return 2 if isinstance(error, ConfigError) else 1
 
 

@@ -36,7 +36,12 @@ def find_file(start: str | os.PathLike[str] | None = None) -> Path | None:
 
 def find(start: str | os.PathLike[str] | None = None) -> str | None:
     """`find_file` for those who want the path as text."""
-    folder = os.path.abspath(os.fspath(start or os.curdir))  # noqa: PTH100
+    try:
+        folder = os.path.abspath(os.fspath(start or os.curdir))  # noqa: PTH100
+    except FileNotFoundError:
+        raise ConfigError(
+            "the current folder does not exist any more, so no configuration can be looked for. Change to another one"
+        ) from None
     while True:
         file, project = os.path.join(folder, FILE), os.path.join(folder, PROJECT_FILE)  # noqa: PTH118
         if os.path.isfile(file):  # noqa: PTH113

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
@@ -25,6 +26,9 @@ MOST = 1000
 
 ONE = (str, bytes, Mapping, Provider, Command, TopSection)
 """Answers that could be looped over, and are no list of answers all the same."""
+
+
+ASYNC = "is a coroutine function: hooks are plain functions, which return at once"
 
 
 class Plugin:
@@ -111,7 +115,11 @@ class Loader:
         """One plugin's own answer to one hook. Raises `PluginError` that names it."""
         implementation = self._implementation(plugin, hook)
         values = [arguments[name] for name in implementation.argnames]
-        return within_budget(plugin.label, f"in {hook}", lambda: implementation.function(*values), self.budget)
+        returned = within_budget(plugin.label, f"in {hook}", lambda: implementation.function(*values), self.budget)
+        if isinstance(returned, CoroutineType):
+            returned.close()
+            raise PluginError(f"{plugin.label}: {hook} {ASYNC}")
+        return returned
 
     def collect(self, plugin: Plugin, hook: str, check: Callable[[Any], str], **arguments: Any) -> list[Any]:
         """One plugin's answers to a collecting hook; `check` says what is wrong with one of them, or nothing.
@@ -123,6 +131,9 @@ class Loader:
 
         def answers() -> list[Any]:
             returned = implementation.function(*values)
+            if isinstance(returned, CoroutineType):
+                returned.close()
+                raise PluginError(ASYNC)
             if not isinstance(returned, Iterable) or isinstance(returned, ONE):
                 raise PluginError(f"returned {described(returned)}, not a list")
             return list(islice(returned, MOST + 1))

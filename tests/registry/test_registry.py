@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -171,6 +172,17 @@ def test_a_hook_that_fails_costs_its_own_answers_only(fake_site: Any, body: str,
     assert list(registry.databases()) == ["thing"]
     assert reason in broken(registry)["bad"]
     assert "still-there" in registry.caches()
+
+
+def test_a_hook_that_is_a_coroutine_function_is_a_fault_and_warns_of_nothing_else(fake_site: Any, recwarn: pytest.WarningsRecorder) -> None:
+    fake_site.install("pywatt-later", HEAD + "@hookimpl\nasync def pywatt_register_databases():\n    return []\n")
+    registry = discovered(fake_site)
+    assert registry.databases() == {}
+    assert broken(registry)["later"] == (
+        "pywatt_register_databases is a coroutine function: hooks are plain functions, which return at once"
+    )
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_a_hook_is_asked_once(fake_site: Any) -> None:

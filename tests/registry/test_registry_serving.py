@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -207,6 +208,28 @@ def test_a_lifespan_that_is_none_is_the_plugins_fault() -> None:
 
     with pytest.raises(PluginError, match="returned an int from pywatt_lifespan, not an async context manager or None"):
         registry_of(one=Plugin()).lifespans(state=None)
+
+
+def test_hooks_that_are_coroutine_functions_are_refused_and_warn_of_nothing_else(recwarn: pytest.WarningsRecorder) -> None:
+    class Plugin:
+        @hookimpl
+        async def pywatt_make_server(self, app: object, options: ServerOptions) -> Any: ...
+
+        @hookimpl
+        async def pywatt_register_handlers(self, state: Any) -> Any: ...
+
+        @hookimpl
+        async def pywatt_lifespan(self, state: Any) -> Any: ...
+
+    registry = registry_of(one=Plugin())
+    with pytest.raises(PluginError, match="the plugin 'one' of pywatt-one: pywatt_make_server is a coroutine function: hooks are plain"):
+        registry.make_server(Application(), OPTIONS)
+    with pytest.raises(PluginError, match="pywatt_register_handlers is a coroutine function"):
+        registry.handlers(state=None)
+    with pytest.raises(PluginError, match="pywatt_lifespan is a coroutine function"):
+        registry.lifespans(state=None)
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_of_two_commands_or_sections_with_one_name_the_first_counts_and_a_warning_says_so() -> None:
