@@ -6,25 +6,42 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from ..definition import outcome
-from ..interfaces import Cache, Database, Server, ServerOptions
-from ..lifecycle import open_registry
+from ..errors import SecretNotFound
+from ..interfaces import Cache, Database, Handler, Server, ServerOptions
+from ..lifecycle import enter_lifespans, open_registry, start_server
+from ..listening import Listening
 from ..module import Module
-from ..protocol.messages import HttpRequest
-from ..services.secrets import Secrets, fetch_from
+from ..protocol.messages import HttpRequest, Message
+from ..registry.kinds import described, missing_methods
+from ..services.secrets import Fetch, Secrets
 from ..serving import plain_routes
 from ..state import AppState, open_storage
 from .client import Response, of_message
+
+T = TypeVar("T")
 
 
 class Client:
     """Asks the application without a socket, the way requests over a link reach it. `state` is the module's `AppState`."""
 
-    def __init__(self, server: Server, state: AppState[Any]) -> None:
+    def __init__(self, server: Server, state: AppState[Any], handlers: Mapping[type[Message], Handler]) -> None:
         self.server = server
         self.state = state
+        self._handlers = handlers
+
+    async def deliver(self, message: Message) -> Message | None:
+        """Hand a plugin's handler a message, as if the orchestrator had sent it; what it answers.
+
+        Raises `LookupError` where no plugin handles such messages.
+        """
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            known = ", ".join(sorted(kind.__name__ for kind in self._handlers)) or "none"
+            raise LookupError(f"no plugin handles {type(message).__name__} (handled: {known})")
+        return await handler(message)
 
     async def request(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None, json_body: object = None
@@ -56,14 +73,34 @@ class Client:
         return await self.request("DELETE", path, **arguments)
 
 
-class _Given:
-    """A secret source with what the test gave."""
+def _fetch_from(given: Mapping[str, str]) -> Fetch:
+    """Secrets that the test gave, and nothing else: neither environment nor files are asked."""
 
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = values
+    async def fetch(name: str) -> str:
+        if name not in given:
+            raise SecretNotFound(f"the test gives no secret {name!r}; give it with app(…, secrets={{{name!r}: …}})")
+        return given[name]
 
-    async def get(self, name: str) -> str | None:
-        return self._values.get(name)
+    return fetch
+
+
+def _sorted_out(
+    kind: str, given: Mapping[str, T | Mapping[str, Any]] | None, interface: type[Any]
+) -> tuple[dict[str, dict[str, Any]], dict[str, T]]:
+    """Sections and open objects apart. Raises `TypeError` for what is neither."""
+    if not isinstance(given or {}, Mapping):
+        raise TypeError(f"{kind}= maps names to sections or open objects: {kind}={{'main': …}}, not {described(given)}")
+    sections: dict[str, dict[str, Any]] = {}
+    ready: dict[str, T] = {}
+    for name, value in (given or {}).items():
+        if isinstance(value, Mapping):
+            sections[name] = dict(value)
+        elif missing_methods(value, interface) == missing_methods(None, interface):  # a test's own may lack what is not used
+            wanted = f"a section such as {{'use': …}}, or an object with methods of {interface.__name__}"
+            raise TypeError(f"{kind}[{name!r}] is {described(value)}: give {wanted}")
+        else:
+            ready[name] = value
+    return sections, ready
 
 
 @asynccontextmanager
@@ -77,30 +114,28 @@ async def app(
 ) -> AsyncIterator[Client]:
     """Bring the module up without processes, sockets, files or environment, and take it down again.
 
-    `databases` and `caches` map a name to an open object or to a section such as ``{"use": "sqlite"}``.
+    `databases` and `caches` map a name to an open object or to a section such as ``{"use": "sqlite"}``. The lifespans of
+    the installed plugins are entered as in a real life.
+
+    Raises `TypeError` for arguments that are something else, and otherwise what the start of a real life raises.
     """
     from .. import config as configuration
 
+    if not isinstance(module, Module):
+        raise TypeError(f"app() takes a module, not {described(module)}: decorate the function with @pywatt_module")
     definition = module.definition
-    sections = {
-        kind: {name: dict(value) for name, value in (given or {}).items() if isinstance(value, Mapping)}
-        for kind, given in (("databases", databases), ("caches", caches))
-    }
-    ready = {
-        kind: {name: value for name, value in (given or {}).items() if not isinstance(value, Mapping)}
-        for kind, given in (("databases", databases), ("caches", caches))
-    }
-    settings = configuration.load(
-        decorator=definition.config, init={**(config or {}), **{kind: named for kind, named in sections.items() if named}}, environ={}
-    )
+    of_databases, ready_databases = _sorted_out("databases", databases, Database)
+    of_caches, ready_caches = _sorted_out("caches", caches, Cache)
+    tables = {kind: named for kind, named in (("databases", of_databases), ("caches", of_caches)) if named}
+    settings = configuration.load(decorator=definition.config, init={**(config or {}), **tables}, environ={})
     async with AsyncExitStack() as stack:
         registry = open_registry(settings)
         state: AppState[Any] = AppState(
             module_id=definition.name,
             config=settings,
-            secrets=Secrets(fetch_from([("the test's secrets=", _Given(secrets or {}))])),
-            databases=ready["databases"],  # type: ignore[arg-type]
-            caches=ready["caches"],  # type: ignore[arg-type]
+            secrets=Secrets(_fetch_from(secrets or {})),
+            databases=ready_databases,
+            caches=ready_caches,
         )
         stack.push_async_callback(state.close)
         declared = [await state.secrets.get(name) for name in definition.secrets]
@@ -113,5 +148,6 @@ async def app(
         stack.push_async_callback(server.close)
         for path, handler in plain_routes(definition):
             server.add_route(path, handler)
-        await server.start(None)
-        yield Client(server, state)
+        await enter_lifespans(stack, registry, state)
+        await start_server(server, Listening(None, "", False))
+        yield Client(server, state, registry.handlers(state))

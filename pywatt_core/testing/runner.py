@@ -15,10 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..errors import ChannelClosed
 from ..protocol.messages import Announce
 from ..transports.unix import bind_unix
 from .client import Response, fetch
 from .orchestrator import DEADLINE, FakeOrchestrator
+
+NOT_STARTED = "the module was not started: use `async with ModuleRunner(…) as module`"
 
 
 class ModuleRunner:
@@ -26,8 +29,12 @@ class ModuleRunner:
 
     `listen` is ``"handed"`` (a Unix socket that the parent owns, as under `pywatt up`), ``"tcp"`` (a free port) or an
     address. `config` is the effective configuration; None lets the module read files and environment itself. With
-    ``announce=False`` the block begins before the module has announced itself.
+    ``announce=False`` the block begins before the module has announced itself. One that does not within `PATIENCE`, or
+    ends before, is an `AssertionError` with its exit code and all that it wrote.
     """
+
+    PATIENCE = DEADLINE
+    """Seconds."""
 
     def __init__(
         self,
@@ -54,10 +61,14 @@ class ModuleRunner:
         self._ended: asyncio.Future[int] | None = None
         self._stderr_task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self._entered = False
 
     # ── its life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def __aenter__(self) -> ModuleRunner:
+        if self._entered:
+            raise RuntimeError("a ModuleRunner runs one process, once: make a new one")
+        self._entered = True
         try:
             await self._start()
         except BaseException:
@@ -113,10 +124,17 @@ class ModuleRunner:
 
     async def _announced(self) -> Announce:
         try:
-            return await self.orchestrator.announced()
-        except Exception as error:
-            code = await self.ended() if self._process is not None and self._process.poll() is not None else None
-            raise AssertionError(f"the module did not announce itself ({error}); exit code {code}; it wrote:\n{self.stderr}") from error
+            return await self.orchestrator.expect(Announce, deadline=self.PATIENCE)
+        except ChannelClosed as error:  # it closed its end of the wire, so it has ended or is about to
+            try:
+                end = f"exit code {await self.ended()}"
+            except TimeoutError:
+                end = "it closed the wire and still runs"
+            raise AssertionError(f"the module did not announce itself ({error}); {end}; it wrote:\n{self.stderr}") from error
+        except TimeoutError as error:
+            raise AssertionError(
+                f"the module runs, but did not announce itself within {self.PATIENCE:g} s; it wrote:\n{self.stderr}"
+            ) from error
 
     async def _capture(self, fd: int) -> None:
         reader = asyncio.StreamReader(limit=2**26)
@@ -136,12 +154,14 @@ class ModuleRunner:
     @property
     def pid(self) -> int:
         """The process's id."""
-        assert self._process is not None
+        if self._process is None:
+            raise RuntimeError(NOT_STARTED)
         return self._process.pid
 
     async def http(self, method: str, path: str, **arguments: Any) -> Response:
         """One HTTP request to the address that the module announced; arguments as for `pywatt_core.testing.client.fetch`."""
-        assert self.announce is not None, "the module has not announced itself"
+        if self.announce is None:
+            raise RuntimeError("the module has not announced itself" if self._process is not None else NOT_STARTED)
         return await fetch(self.announce.listen, method, path, **arguments)
 
     async def ipc(self, method: str, path: str, **arguments: Any) -> Response:
@@ -167,9 +187,10 @@ class ModuleRunner:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process; nothing happens where it is gone."""
+        pid = self.pid
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, number)
+                os.kill(pid, number)
 
     def kill(self) -> None:
         """SIGKILL to its whole process group."""
@@ -186,7 +207,8 @@ class ModuleRunner:
 
     async def ended(self, *, deadline: float = DEADLINE) -> int:
         """Wait for the process to end; its exit code, or minus the signal's number."""
-        assert self._ended is not None
+        if self._ended is None:
+            raise RuntimeError(NOT_STARTED)
         async with asyncio.timeout(deadline):
             code = await asyncio.shield(self._ended)
             if self._stderr_task is not None:
@@ -194,12 +216,16 @@ class ModuleRunner:
         return code
 
     async def stop(self) -> int:
-        """Ask it to shut down and wait for its end; the exit code."""
-        await self.orchestrator.shutdown()
+        """Ask it to shut down and wait for its end; the exit code. One that has ended already is asked nothing."""
+        if self._ended is None:
+            raise RuntimeError(NOT_STARTED)
+        if not self._ended.done():
+            with contextlib.suppress(ChannelClosed):
+                await self.orchestrator.shutdown()
         return await self.ended()
 
     async def assert_clean_exit(self) -> None:
-        """Ask it to shut down; it must end with 0, without a traceback and with nothing unreadable on the wire."""
+        """Ask it to shut down, where it still runs; it must end with 0, without a traceback and with nothing unreadable on the wire."""
         code = await self.stop()
         assert code == 0, f"exit code {code}; it wrote:\n{self.stderr}"
         assert "Traceback" not in self.stderr, self.stderr

@@ -1,3 +1,5 @@
+import importlib
+
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -5,6 +7,7 @@ from starlette.routing import Route
 
 from pywatt_core import pywatt_module
 from pywatt_core.errors import ConfigError, SecretNotFound
+from pywatt_core.protocol.messages import Init, PortResponse
 from pywatt_core.testing import app
 
 
@@ -69,9 +72,66 @@ async def test_an_open_object_can_stand_in_for_a_section(module):
 
 
 async def test_what_is_missing_is_named(module):
-    with pytest.raises(SecretNotFound, match=r"no source knows the secret 'KEY' \(asked: the test's secrets=\)"):
+    with pytest.raises(SecretNotFound, match=r"^the test gives no secret 'KEY'; give it with app\(…, secrets=\{'KEY': …\}\)$"):
         async with app(module):
             pass
     with pytest.raises(ConfigError, match="nosuch"):
         async with app(module, secrets={"KEY": "the-secret-value"}, databases={"main": {"use": "nosuch"}}):
             pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"databases": {"main": 5}}, r"databases\['main'\] is an int: give a section such as .*, or an object with methods of Database"),
+        ({"caches": {"main": "memory"}}, r"caches\['main'\] is a str: give a section such as .*, or an object with methods of Cache"),
+        ({"databases": ["main"]}, r"databases= maps names to sections or open objects: databases=\{'main': …\}, not a list"),
+    ],
+)
+async def test_storage_that_is_none_is_refused(module, arguments, message):
+    with pytest.raises(TypeError, match=message):
+        async with app(module, secrets={"KEY": "the-secret-value"}, **arguments):
+            pass
+
+
+async def test_a_function_that_was_not_decorated_is_refused():
+    with pytest.raises(TypeError, match=r"app\(\) takes a module, not a function: decorate the function with @pywatt_module"):
+        async with app(lambda state: None):
+            pass
+
+
+PLUGIN = """
+from contextlib import asynccontextmanager
+from pywatt_core.hookspecs import hookimpl
+from pywatt_core.protocol.messages import PortResponse
+
+events = []
+
+@asynccontextmanager
+async def around(state):
+    events.append(("entered", state.module_id, state.user_state))
+    yield
+    events.append("left")
+
+@hookimpl
+def pywatt_lifespan(state):
+    return around(state)
+
+async def take(message):
+    events.append(message.port)
+
+@hookimpl
+def pywatt_register_handlers(state):
+    return {PortResponse: take}
+"""
+
+
+async def test_what_plugins_do_around_a_module_is_done_here_too(module, fake_site):
+    name = fake_site.install("pywatt-around", PLUGIN)
+    async with app(module, secrets={"KEY": "the-secret-value"}, databases={"main": {"use": "sqlite"}}) as client:
+        events = importlib.import_module(name).events
+        assert events == [("entered", "test_inprocess", ["the-secret-value"])]
+        assert await client.deliver(PortResponse(request_id="r", success=True, port=8123)) is None
+        with pytest.raises(LookupError, match=r"no plugin handles Init \(handled: .*PortResponse.*\)"):
+            await client.deliver(Init(orchestrator_api="http://127.0.0.1:1", module_id="m", env={}, listen="127.0.0.1:0"))
+    assert events == [("entered", "test_inprocess", ["the-secret-value"]), 8123, "left"]
