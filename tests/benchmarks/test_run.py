@@ -68,6 +68,14 @@ def test_a_broken_benchmark_is_named_and_the_others_are_run(
     assert "met" in out
 
 
+def test_claims_stand_in_the_order_of_their_numbers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder, "a.py", printing({**FIGURE, "claim": "sqlite"}, {**FIGURE, "claim": "P10"}))
+    write(folder, "b.py", printing({**FIGURE, "claim": "P2", "what": "first"}, {**FIGURE, "claim": "P2", "what": "second"}))
+    assert run.main([]) == 0
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows == [["P2", "first"], ["P2", "second"], ["P10", "nothing"], ["sqlite", "nothing"]]
+
+
 def test_a_file_that_prints_no_figures_is_no_benchmark(folder: Path) -> None:
     (folder / "load.py").write_text("", encoding="utf-8")
     assert run.benchmarks() == []
