@@ -169,6 +169,8 @@ class Inbox:
             log.warning("an answer could not be delivered: the link is closed", extra={"op": reply.op})
         except PyWattError as error:
             log.error("an answer could not be sent", extra={"op": reply.op, "reason": str(error)})
+            if isinstance(reply, HttpResponse) and reply.status_code != 500:
+                await self._reply(HttpResponse(request_id=reply.request_id, status_code=500, headers={}, body=b""), link)
 
 
 def plain_routes(definition: Definition) -> list[tuple[str, Callable[[], PlainReply]]]:

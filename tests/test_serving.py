@@ -34,6 +34,8 @@ class Server:
     async def handle(self, request):
         if request.uri == "/boom":
             raise RuntimeError("on purpose")
+        if request.uri == "/odd":
+            return HttpResponse(request_id=request.request_id, status_code=600, headers={}, body=None)
         self.running += 1
         self.most = max(self.most, self.running)
         try:
@@ -150,6 +152,7 @@ async def test_a_request_that_fails_is_a_500_and_the_next_is_answered(pair):
     server.gate.set()
     pair.inbox.open({}, server)
     assert (await pair.ask("/boom")).status_code == 500
+    assert (await pair.ask("/odd")).status_code == 500, "what may not be sent is answered all the same"
     assert (await pair.ask("/fine")).body == b"/fine"
     await pair.close()
 

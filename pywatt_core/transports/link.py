@@ -102,6 +102,8 @@ class Link(asyncio.Protocol):
         `timeout` is in seconds and covers everything. Raises `RequestTimeout`; `ChannelClosed` whose ``executed`` says
         what the peer may have done; `LocalProtocolError` where nothing answers this message.
         """
+        if self.closed.done():  # over two pipes this end may still write, but no answer can arrive
+            raise ChannelClosed(f"{message.op!r} was not sent: the link is closed", executed="no")
         key = self._put(message, metadata, wait=True)
         if key is None:
             raise LocalProtocolError(f"nothing answers {message.op!r}: send it, do not request it")

@@ -284,6 +284,21 @@ async def test_over_pipes_the_end_of_the_input_leaves_the_output_open():
     await orchestrator.close()
 
 
+async def test_nothing_is_asked_where_no_answer_can_arrive_any_more():
+    from pywatt_core.protocol.messages import Init
+
+    orchestrator, module, arrived, _lost = await pipes()
+    orchestrator.post(Init(**INIT))
+    await arrives(arrived)
+    orchestrator.close_writing()
+    await module.closed
+    with pytest.raises(ChannelClosed, match="'get_secret' was not sent") as caught:
+        await module.request(GetSecret(name="K"), timeout=20)
+    assert caught.value.executed == "no"
+    await module.close()
+    await orchestrator.close()
+
+
 async def test_two_questions_for_one_secret_share_its_answer_over_the_wire():
     from pywatt_core.protocol.messages import Init
 
