@@ -84,6 +84,9 @@ class Loader:
 
     def load(self, plugin: Plugin) -> None:
         """Import what the entry point names, on the budget, and register it."""
+        if not plugin.value:
+            plugin.failure = f"names nothing to load: its line in entry_points.txt has to be {plugin.name} = package.module"
+            return
         try:
             loaded = within_budget(plugin.label, "at import", lambda: _import(plugin.value), self.budget)
         except PluginError as error:

@@ -174,6 +174,13 @@ def test_a_hook_that_fails_costs_its_own_answers_only(fake_site: Any, body: str,
     assert "still-there" in registry.caches()
 
 
+def test_an_entry_point_that_names_nothing_is_broken(fake_site: Any) -> None:
+    fake_site.install("pywatt-empty", groups={"pywatt": {"empty": ""}})
+    assert broken(discovered(fake_site)) == {
+        "empty": "names nothing to load: its line in entry_points.txt has to be empty = package.module"
+    }
+
+
 def test_a_hook_that_is_a_coroutine_function_is_a_fault_and_warns_of_nothing_else(fake_site: Any, recwarn: pytest.WarningsRecorder) -> None:
     fake_site.install("pywatt-later", HEAD + "@hookimpl\nasync def pywatt_register_databases():\n    return []\n")
     registry = discovered(fake_site)
