@@ -52,6 +52,13 @@ DUMP_TIME = 1.0
 """Seconds that a process which hangs gets to write down where."""
 MISSED_BEFORE_NOTICE = 2.0
 """Seconds without an acknowledgement after which a module is taken for hanging: two heartbeats."""
+NO_PORT = "http_ipc_only"
+"""The feature of a module that serves no port."""
+
+
+def offers(announce: Announce, feature: str) -> bool:
+    """Whether a module announced a feature beyond the protocol's own."""
+    return announce.pywatt is not None and feature in announce.pywatt.features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,22 +159,21 @@ class Run:
 
     @property
     def ipc_only(self) -> bool:
-        return self._offers("http_ipc_only")
+        return self._offers(NO_PORT)
 
     def _offers(self, feature: str) -> bool:
-        announce = self.announced.result() if self.announced.done() else None
-        return announce is not None and announce.pywatt is not None and feature in announce.pywatt.features
+        return self.announced.done() and offers(self.announced.result(), feature)
 
     def _announce(self, announce: Announce) -> None:
         if self.announced.done():
             return
+        if not offers(announce, NO_PORT):
+            try:
+                self.address = announced_address(announce.listen, self._place)
+            except ValueError as error:
+                self.doom(str(error))  # It stays unannounced: nobody may be sent to an address of somebody else.
+                return
         self.announced.set_result(announce)
-        if self.ipc_only:
-            return
-        try:
-            self.address = announced_address(announce.listen, self._place)
-        except ValueError as error:
-            self.doom(str(error))
 
     async def until_ready(self) -> None:
         """Wait for the announce, then until the address accepts and the health path answers 2xx, however long that takes."""

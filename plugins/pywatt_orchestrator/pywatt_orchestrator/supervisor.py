@@ -12,6 +12,7 @@ from pywatt_core.errors import ConfigError
 
 from . import gateway as front
 from .instance import Instance, Status, place_for
+from .run import NO_PORT, offers
 from .states import State
 
 if TYPE_CHECKING:
@@ -264,7 +265,9 @@ class Supervisor:
         run = instance.run
         announced = run is not None and run.announced.done() and not run.doomed.done()
         address = run.address if run is not None and announced else instance.place.address
-        over_link = run is not None and announced and run.ipc_only
+        # Until a new process has announced itself, it is taken to serve like the one before it.
+        before = instance.announce is not None and offers(instance.announce, NO_PORT)
+        over_link = run.ipc_only if run is not None and announced else before
         door = self._doors.get(instance.module_id)
         if door is None or door.address != (None if over_link else address) or (door.http_request is not None) is not over_link:
             door = front.Instance(

@@ -251,6 +251,33 @@ async def test_a_module_without_a_port_is_reached_over_the_link(running: Callabl
         assert (await project.ps())["users"]["address"] == "stdio"
 
 
+@pytest.mark.parametrize("how", ["killed", "restarted"])
+async def test_nobody_notices_that_a_module_without_a_port_is_replaced(running: Callable[[], Any], how: str) -> None:
+    async with running() as project:
+        project.write(REAL.replace("pywatt_module(", "pywatt_module(bind_http=False, "), "users.py")
+        project.write('[modules.users]\nrun = "users.py"\nmount_all = true\n')
+        await project.start()
+        await project.line("front door on")
+        answer = await project.http("/users/pid")  # during its first start
+        assert (answer.status, (await project.ps())["users"]["address"]) == (200, "stdio")
+        first = answer.text
+        seen: list[tuple[int, str]] = []
+
+        async def ask_until_replaced() -> None:
+            while not seen or seen[-1][1] == first:
+                answer = await project.http("/users/pid")
+                seen.append((answer.status, answer.text))
+
+        asking = [asyncio.create_task(ask_until_replaced()) for _ in range(4)]
+        await project.until(lambda: len(seen) > 20, "answers")
+        if how == "killed":
+            os.kill(int(first), signal.SIGKILL)
+        else:
+            assert (await project.command("restart", "users"))[0] == 0
+        await asyncio.gather(*asking)
+        assert {status for status, _ in seen} == {200}
+
+
 async def test_the_environment_of_a_module_is_small_and_chosen(running: Callable[[], Any]) -> None:
     async with running() as project:
         project.environ.update(DATABASE_PASSWORD="hunter22", WANTED="yes", LC_TIME="C", PYTHONHASHSEED="7")

@@ -119,6 +119,9 @@ class Exchange:
                     instance = first or await client.gateway.ready_instance(name, avoid)
                     if instance is None:
                         break
+                    if instance.address is None:
+                        self._hand_over()
+                        return
                     self._enter(instance)
                     try:
                         connection = await instance.connection()
@@ -137,6 +140,17 @@ class Exchange:
         else:
             self._leave()
             client.problem(503, detail, module=name)
+
+    def _hand_over(self) -> None:
+        """The module has announced meanwhile that it serves no port: the request is routed once more, to travel over the link."""
+        assert self._unsent is not None  # Only a connection makes it None, and there has been none, or one that gave it back.
+        body = self._unsent[self._unsent.index(HEAD_END) + len(HEAD_END) :]
+        if self._request.lines.chunked:
+            body, _ = ChunkedBody().feed(body)
+        self._task = None
+        self._request.route = None
+        self._client.resume_reading()
+        self._client.hand_over([body] if body else [])
 
     def _attach(self, connection: UpstreamConnection) -> None:
         """Send what there is of the request so far."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pywatt_core.errors import ChannelClosed, RequestTimeout
 from pywatt_core.protocol.messages import HttpRequest
+from pywatt_core.transports.link import new_id
 
 from .lines import header_lines
 from .request import IDEMPOTENT
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from .client import ClientConnection
     from .routing import Match
     from .upstream import Instance
+
+RECONNECT_PAUSE = 0.05
+"""Seconds between two attempts to reach a module whose process has just gone."""
 
 logger = logging.getLogger("pywatt.gateway")
 
@@ -68,16 +72,10 @@ class LinkExchange:
         self._task = asyncio.create_task(self._answer())
 
     async def _answer(self) -> None:
-        """Ask, once more where that is harmless, and always answer the client."""
+        """Ask, and always answer the client."""
         name, options = self._module.name, self._client.options
         try:
-            try:
-                response = await self._ask()
-            except ChannelClosed as error:
-                if error.executed != "no" and self._client.request.method not in IDEMPOTENT:
-                    raise
-                response = await self._ask()
-            self._respond(response)
+            self._respond(await self._ask_patiently())
         except NotReady as error:
             self._client.problem(503, str(error), module=name)
         except (TimeoutError, RequestTimeout):
@@ -85,6 +83,22 @@ class LinkExchange:
         except Exception as error:
             logger.warning("module %s did not answer a request: %s: %s", name, type(error).__name__, error)
             self._client.problem(502, f"module {name} did not answer", module=name)
+
+    async def _ask_patiently(self) -> HttpResponse:
+        """Ask again while nobody has got the request, and once more where somebody may have and that is harmless."""
+        loop, retried = asyncio.get_running_loop(), False
+        give_up = loop.time() + self._client.options.ready_timeout
+        while True:
+            try:
+                return await self._ask()
+            except ChannelClosed as error:
+                if error.executed != "no":
+                    if retried or self._client.request.method not in IDEMPOTENT:
+                        raise
+                    retried = True
+                elif loop.time() > give_up:
+                    raise NotReady(f"module {self._module.name} has no instance ready") from error
+            await asyncio.sleep(RECONNECT_PAUSE)
 
     async def _ask(self) -> HttpResponse:
         client, name = self._client, self._module.name
@@ -120,7 +134,7 @@ class LinkExchange:
         if request.lines.chunked:
             headers["content-length"] = str(self._size)
         return HttpRequest(
-            request_id=client.request_id.decode(),
+            request_id=new_id(),  # The client's own, in X-Request-ID, need not be unique.
             method=request.method.decode(),
             uri=(self._match.inner + request.query).decode("latin-1"),
             headers=headers,

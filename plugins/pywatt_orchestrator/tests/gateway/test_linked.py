@@ -9,7 +9,8 @@ import pytest
 
 from pywatt_core.errors import ChannelClosed, RequestTimeout
 from pywatt_core.protocol.messages import HttpRequest, HttpResponse
-from pywatt_orchestrator.gateway import Instance
+from pywatt_core.protocol.values import TcpAddress
+from pywatt_orchestrator.gateway import Instance, RouteTable
 
 
 class Link:
@@ -45,12 +46,28 @@ async def test_a_request_becomes_one_message_and_its_answer_one_response(stage: 
             )
             assert (response.status, response.reason, response.body) == (201, "Created", b"fine")
             assert response["x-a"] == "b" and response["content-length"] == "4" and response["content-type"] == "text/plain"
-        (request, _) = link.seen
+        (_, request) = link.seen
         assert (request.method, request.uri, request.body) == ("GET", "/a%20b?c=d", None)
         assert request.headers["cookie"] == "a=1; b=2" and request.headers["accept"] == "x, y"
         assert request.headers["x-forwarded-for"] == "127.0.0.1" and request.headers["x-forwarded-prefix"] == "/mail"
         assert request.headers["host"] == request.headers["x-forwarded-host"] == "front.test"
-        assert link.seen[0].headers["traceparent"][3:35] == link.seen[0].request_id
+        assert request.headers["traceparent"][3:35] == request.headers["x-request-id"] == response["x-request-id"]
+
+
+async def test_requests_of_one_name_are_told_apart_on_the_wire(stage: Any) -> None:
+    arrived = asyncio.Event()
+
+    async def together() -> None:
+        if len(link.seen) == 2:
+            arrived.set()
+        await arrived.wait()
+
+    link = Link(together)
+    async with behind(stage, link) as front:
+        answers = await asyncio.gather(*(front.get("/mail/x", "X-Request-ID: the-same") for _ in range(2)))
+        assert [(answer.status, answer["x-request-id"]) for answer in answers] == [(200, "the-same")] * 2
+        assert len({request.request_id for request in link.seen}) == 2
+        assert {request.headers["x-request-id"] for request in link.seen} == {"the-same"}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +135,44 @@ async def test_a_closed_link_is_tried_once_more_where_that_is_harmless(stage: An
     link = Link(ChannelClosed("not sent", executed="no"), {})
     async with behind(stage, link) as front:
         assert (await front.get("/mail/x", method="POST")).status == 200
+
+
+async def test_a_request_that_nobody_got_is_sent_again_until_somebody_does(stage: Any) -> None:
+    link = Link(*[ChannelClosed("not sent", executed="no")] * 3, ChannelClosed("gone"), {})
+    async with behind(stage, link) as front:
+        assert (await front.get("/mail/x")).status == 200
+        assert len(link.seen) == 5
+
+
+async def test_a_module_that_never_takes_the_request_is_503(stage: Any) -> None:
+    async with behind(stage, Link(ChannelClosed("not sent", executed="no")), ready_timeout=0.1) as front:
+        response = await front.get("/mail/x", method="POST")
+        assert (response.status, response["retry-after"]) == (503, "1")
+        assert response.json()["detail"] == "module mail has no instance ready"
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        "Content-Length: 5\r\n\r\nhe|llo",
+        "Content-Length: 5\r\n\r\nhello|",
+        "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n|3\r\nllo\r\n0\r\n\r\n",
+    ],
+)
+async def test_a_request_that_came_before_the_module_said_that_it_serves_no_port_travels_over_the_link(stage: Any, framing: str) -> None:
+    link = Link()
+    unknown = Instance("mail", TcpAddress("127.0.0.1", 1))
+    async with stage.gateway(stage.routes("mail", endpoints=None, instances=[unknown], mount_all=True)) as front:
+        asking, client = asyncio.create_task(front.get("/mail/x")), await front.client()
+        before, after = framing.encode().split(b"|")
+        await client.send(b"POST /mail/y HTTP/1.1\r\nHost: x\r\n" + before)
+        await stage.until(lambda: len(front.gateway._clients) == 2 and all(one._conversation for one in front.gateway._clients))
+        known = Instance("mail", None, http_request=link, ready=True)
+        front.gateway.update(RouteTable([stage.routes("mail", instances=[known], mount_all=True)]))
+        assert (await asking).status == 200
+        await client.send(after)
+        assert (await client.receive()).status == 200
+        assert {(request.method, request.body) for request in link.seen} == {("GET", None), ("POST", b"hello")}
 
 
 @pytest.mark.parametrize(
