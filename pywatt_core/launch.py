@@ -13,7 +13,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .errors import ConfigError
+from .errors import BootstrapError, ConfigError
 
 if TYPE_CHECKING:
     from .module import Module
@@ -42,7 +42,13 @@ def main() -> NoReturn:
             wire = take_wire()
         if not os.path.isfile(file):  # noqa: PTH113 - pathlib is not worth importing for this
             raise ConfigError(f"there is no file {file!r}; FILE is relative to {os.getcwd()!r}")  # noqa: PTH109
-        module = find(load(file), file, name)
+        loaded = load(file)
+        if wire is not None:
+            from .transports.stdio import is_stream
+
+            if not (is_stream(wire.incoming) and is_stream(wire.outgoing)):
+                raise BootstrapError(f"importing {file!r} closed the wire's descriptors: close only what you opened")
+        module = find(loaded, file, name)
     sys.exit(run(module.definition, wire, on_serving=lambda: collect_again(thresholds)))
 
 

@@ -161,3 +161,10 @@ async def test_a_module_loads_only_what_it_uses(file):
     unnamed = {"pywatt_core.builtin.secrets", "pywatt_core.builtin.memory_cache", "pywatt_core.builtin.serializers", "sqlite3"}
     late = {"pydantic_settings", "rich_click", "ahocorasick", "pywatt_core.telemetry.series", "uvicorn.protocols.websockets.auto"}
     assert not loaded & (other_server | unnamed | late)
+
+
+async def test_an_import_that_closes_the_wire_is_told_so(file):
+    path = file("import os; os.closerange(3, 200)\napp = serving('x')\n")
+    async with ModuleRunner(path, config={}, announce=False) as running:
+        assert await running.ended() == 1
+        assert "closed the wire's descriptors: close only what you opened" in running.stderr

@@ -119,9 +119,8 @@ def _parse(text: str) -> Iterator[tuple[str, str, str]]:
         if line.startswith("[") and line.endswith("]"):
             group = line[1:-1].strip()
         elif line and line[0] not in "#;" and _concerns_us(group):
-            name, equals, value = line.partition("=")
-            if equals:
-                yield group, name.strip(), value.partition("[")[0].strip()
+            name, _, value = line.partition("=")
+            yield group, name.strip(), value.partition("[")[0].strip()
 
 
 def _concerns_us(group: str) -> bool:

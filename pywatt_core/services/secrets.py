@@ -174,8 +174,8 @@ def fetch_from(sources: Sequence[tuple[str, SecretSource]]) -> Fetch:
             if value is not None:
                 return value
         asked = ", ".join(label for label, _source in sources) or "none configured"
-        raise SecretNotFound(
-            f"no source knows the secret {name!r} (asked: {asked}); set it in the environment or in the .env file beside pywatt.toml"
-        )
+        usual = {"env", "dotenv"} <= {label for label, _source in sources}
+        way_out = "; set it in the environment or in the .env file beside pywatt.toml" if usual else ""
+        raise SecretNotFound(f"no source knows the secret {name!r} (asked: {asked}){way_out}")
 
     return fetch

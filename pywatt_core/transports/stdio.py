@@ -62,7 +62,7 @@ def take_wire() -> Wire:
 
 
 def is_stream(fd: int) -> bool:
-    """True where `fd` is a pipe or a socket, as an orchestrator makes it."""
+    """True where `fd` is open and a pipe or a socket, as an orchestrator makes it."""
     try:
         mode = os.fstat(fd).st_mode
     except OSError:

@@ -87,6 +87,7 @@ def test_comments_other_groups_and_odd_spacing_are_understood(fake_site: Any) ->
     found = scan([str(fake_site.folder)]).entry_points
     assert [(entry.group, entry.name, entry.value) for entry in found] == [
         ("pywatt", "one", "pywatt_one : part.deep"),
+        ("pywatt", "nonsense", ""),
         ("pywatt2", "two", "b"),
     ]
 
