@@ -42,12 +42,10 @@ def main() -> NoReturn:
             wire = take_wire()
         if not os.path.isfile(file):  # noqa: PTH113 - pathlib is not worth importing for this
             raise ConfigError(f"there is no file {file!r}; FILE is relative to {os.getcwd()!r}")  # noqa: PTH109
+        intact = wire is None or wire.is_whole()
         loaded = load(file)
-        if wire is not None:
-            from .transports.stdio import is_stream
-
-            if not (is_stream(wire.incoming) and is_stream(wire.outgoing)):
-                raise BootstrapError(f"importing {file!r} closed the wire's descriptors: close only what you opened")
+        if wire is not None and intact and not wire.is_whole():
+            raise BootstrapError(f"importing {file!r} closed the wire's descriptors: close only what you opened")
         module = find(loaded, file, name)
     sys.exit(run(module.definition, wire, on_serving=lambda: collect_again(thresholds)))
 

@@ -29,6 +29,10 @@ class Wire(NamedTuple):
     incoming: int
     outgoing: int
 
+    def is_whole(self) -> bool:
+        """True where both are open, and pipes or sockets."""
+        return is_stream(self.incoming) and is_stream(self.outgoing)
+
 
 _taken: Wire | None = None
 
@@ -75,7 +79,7 @@ async def open_pipes(session: Session, incoming: int, outgoing: int, *, on_messa
 
     Raises `BootstrapError` where a descriptor is neither a pipe nor a socket.
     """
-    if not (is_stream(incoming) and is_stream(outgoing)):  # uvloop would abort the process
+    if not Wire(incoming, outgoing).is_whole():  # uvloop would abort the process
         raise BootstrapError("standard input and output must be pipes or sockets; set PYWATT_STANDALONE=1 to run without an orchestrator")
     loop = asyncio.get_running_loop()
     link = Link(session, on_message=on_message, on_close=on_close)
