@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -23,10 +23,12 @@ from .lines import Record
 from .logs import OURSELVES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from .logs import Journal
     from .supervisor import Supervisor
+
+T = TypeVar("T")
 
 MAX_COMMAND = 65_536
 """Bytes of one command."""
@@ -155,11 +157,11 @@ class ControlServer:
                 self._stop_everything()
                 await asyncio.Event().wait()
             case Stop(str(name)):
-                await self._supervisor.stop_module(name)
+                await _while_there(reader, self._supervisor.stop_module(name))
                 for status in self._supervisor.status(name):
                     self._send(writer, StatusLine(status))
             case Restart(name):
-                for status in await self._supervisor.restart_module(name):
+                for status in await _while_there(reader, self._supervisor.restart_module(name)):
                     self._send(writer, StatusLine(status))
             case Logs():
                 await self._logs(command, reader, writer)
@@ -192,3 +194,17 @@ class ControlServer:
         finally:
             unfollow()
             gone.cancel()
+
+
+async def _while_there(reader: asyncio.StreamReader, work: Coroutine[Any, Any, T]) -> T:
+    """The outcome of `work`, which is cancelled where the client goes away. Raises `ConnectionResetError` then."""
+    working = asyncio.create_task(work)
+    gone = asyncio.create_task(reader.read())
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ConnectionResetError("the client has gone")
+        return working.result()
+    finally:
+        working.cancel()
+        gone.cancel()

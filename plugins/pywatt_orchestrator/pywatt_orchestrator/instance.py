@@ -32,6 +32,7 @@ PROGRESS_AFTER = 5.0
 """Seconds of starting after which it says what it waits for; then again after twice as long."""
 NO_CORE = "No module named 'pywatt_core'"
 """What an interpreter says in which nobody has installed the core."""
+SETTLED = (State.READY, State.FAILED, State.BACKOFF, State.STOPPED)
 SHOWN_LINES = 20
 """Log lines that a status shows to say why."""
 
@@ -81,7 +82,12 @@ class Instance:
         self._restarts = Restarts()
         self._task: asyncio.Task[None] | None = None
         self._restarting = False
+        self._replacing: set[asyncio.Task[None]] = set()
         self._retired = False
+        self.stops = 0
+        """How often somebody wanted it to stop: a wish to restart it that came before is void then."""
+        self.waits = False
+        """It may not start yet, because of what it depends on; `why` names it."""
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -107,7 +113,9 @@ class Instance:
         self._task.add_done_callback(_report_crash)
 
     async def stop(self) -> None:
-        """End the process gracefully and stay stopped; returns when it is gone."""
+        """End the process gracefully and stay stopped, whatever restart is under way; returns when it is gone."""
+        self.stops += 1
+        self._restarting = False
         self._stop.set()
         if self._task is not None:
             await asyncio.wait({self._task})
@@ -120,15 +128,24 @@ class Instance:
         await self.stop()
 
     async def restart(self) -> None:
-        """End the process gracefully and start another one at the same address, whose backlog keeps who comes meanwhile."""
+        """End the process gracefully and start another one at the same address, whose backlog keeps who comes meanwhile.
+
+        Cancelling ends the waiting alone: a module that was told to end is started again even so.
+        """
+        replacing = asyncio.create_task(self._replace(), name=f"restarting {self.module_id}")
+        self._replacing.add(replacing)
+        replacing.add_done_callback(self._replacing.discard)
+        await asyncio.shield(replacing)
+
+    async def _replace(self) -> None:
+        before = self.stops
         self._stop.set()
         if self._task is not None:
             self._restarting = True
-            try:
-                await asyncio.wait({self._task})
-            finally:
-                self._restarting = False
-        self.start()
+            await asyncio.wait({self._task})
+            self._restarting = False
+        if self.stops == before:
+            self.start()
 
     @property
     def comes_back(self) -> bool:
@@ -140,12 +157,18 @@ class Instance:
         if self.run is not None:
             self.run.kill_at_once()
 
-    async def settled(self, *wanted: State) -> State:
-        """Wait until it is in one of `wanted`."""
-        while self.state not in wanted:
+    async def settled(self) -> State:
+        """Wait until it is known what became of a start: ready, ended, or held up by what it depends on."""
+        while self.state not in SETTLED and not self.waits:
             self._changed.clear()
             await self._changed.wait()
         return self.state
+
+    def wait_for(self, text: str) -> None:
+        """What it depends on is not ready; `text` says so."""
+        if self.state is State.STARTING and self.run is None:
+            self.why, self.waits = text, True
+            self._changed.set()
 
     async def http_request(self, request: HttpRequest) -> HttpResponse:
         """Carry a request to a module without a port. Raises what `Link.request` raises."""
@@ -192,7 +215,9 @@ class Instance:
 
     async def _live(self) -> None:
         try:
-            if not await self._unless_stopped(self._may_start()):
+            may_start = await self._unless_stopped(self._may_start())
+            self.waits = False
+            if not may_start:
                 self._enter(Event.STOP)
                 self._enter(Event.EXIT_DONE)
                 return
@@ -237,7 +262,7 @@ class Instance:
             child = await run.open()
         except (PyWattError, OSError) as error:
             return self._after_failed_start(str(error))
-        self.run = run
+        self.run, self.waits = run, False
         self._report()
         readying = asyncio.create_task(self._make_ready(run), name=f"readying {self.module_id}")
         stopping = asyncio.create_task(self._stop.wait())

@@ -61,7 +61,7 @@ class Supervisor:
                 for module_id in plan.module_ids()
             ]
         self._turns = {name: asyncio.Lock() for name in self._instances}
-        """One person's word at a time."""
+        """One restart of a module at a time; a wish to stop it waits for nobody."""
         self._doors: dict[str, front.Instance] = {}
         self._publishing = False
         self._change = asyncio.Condition()
@@ -137,25 +137,27 @@ class Supervisor:
         return [instance.status() for instance in self.instances(name)]
 
     async def stop_module(self, name: str) -> None:
-        """Stop one module or instance until somebody restarts it. Raises like `instances`."""
-        found = self.instances(name)
-        async with self._turns[found[0].plan.name]:
-            await asyncio.gather(*(instance.stop() for instance in found))
+        """Stop one module or instance until somebody restarts it, also while it is being restarted. Raises like `instances`."""
+        await asyncio.gather(*(instance.stop() for instance in self.instances(name)))
 
     async def restart_module(self, name: str) -> list[Status]:
         """Restart one module or instance, one process after the other, each ready before the next; requests wait meanwhile.
 
-        The configuration is read again for it. Returns how they are then, which need not be ready. Raises like `instances`,
-        and `ConfigError` where the configuration is wrong now: then everything stays as it is.
+        The configuration is read again for it. Returns how they are then, which need not be ready: one that waits for a
+        dependency is not waited for. Raises like `instances`, and `ConfigError` where the configuration is wrong now: then
+        everything stays as it is. Cancelling it leaves the instances alone whose turn has not come.
         """
         found = self.instances(name)
         module = found[0].plan.name
+        stops = {instance.module_id: instance.stops for instance in found}
         async with self._turns[module]:
             plan = self._changed_plan(self.project.modules[module])
             for instance in found:
+                if instance.stops != stops[instance.module_id]:
+                    break  # Somebody has stopped it while it waited for its turn.
                 instance.plan = plan
                 await instance.restart()
-                if await instance.settled(State.READY, State.FAILED, State.BACKOFF, State.STOPPED) is not State.READY:
+                if await instance.settled() is not State.READY:
                     break
         return [instance.status() for instance in found]
 
@@ -193,8 +195,7 @@ class Supervisor:
             while waiting := [name for name in plan.settings.depends_on if not self._is_ready(name)]:
                 text = f"it waits for {' and '.join(self._word_about(name) for name in waiting)}"
                 for instance in instances:
-                    if instance.state is State.STARTING and instance.run is None:
-                        instance.why = text
+                    instance.wait_for(text)
                 hopeless = any(self._instances[name][0].state is State.FAILED for name in waiting)
                 if hopeless and text != said:
                     said = text

@@ -140,7 +140,7 @@ async def test_a_module_that_announces_an_address_of_somebody_else_is_not_served
         await project.until(
             lambda: len([line for line in project.lines if "it announced '10.1.2.3:80'" in line["message"]]) > 1, "a second one"
         )
-        assert not [line for line in project.lines if line.get("trace") or line["module"] == "pywatt" and line.get("level") == "error"]
+        assert not [line for line in project.lines if line.get("trace") or (line["module"] == "pywatt" and line.get("level") == "error")]
         await still_serves(project)
 
 

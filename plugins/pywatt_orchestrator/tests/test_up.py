@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -105,6 +106,58 @@ async def test_a_module_waits_for_a_dependency_and_says_so_while_others_serve(ru
         assert (status["why"], status["pid"]) == ("it waits for stock, which is failed", None)
         assert (await project.http("/orders/pid")).status == 200
         assert await project.stop() == 0
+
+
+async def test_a_restart_says_what_a_module_waits_for_and_a_stop_waits_for_nobody(running: Callable[[], Any]) -> None:
+    async with running() as project:
+        project.peer("stock", "greet", "exit=2")
+        project.peer("users", "serve", depends_on=["stock"])
+        project.peer("orders", "serve")
+        await project.start()
+        await project.ready("orders")
+        await project.is_state("stock", "failed")
+        for _ in range(2):
+            code, out, _ = await project.command("restart", "users")
+            assert (code, "users: it waits for stock, which is failed" in out) == (1, True)
+        code, out, _ = await project.command("stop", "users")
+        assert (code, "stopped" in out) == (0, True)
+        assert (await project.command("restart", "users"))[0] == 1
+        assert (await project.ps())["users"]["state"] == "starting"
+        assert await project.stop() == 0
+        await project.nothing_left()
+
+
+async def test_a_stop_ends_a_restart_that_is_under_way(running: Callable[[], Any]) -> None:
+    async with running() as project:
+        project.peer("users", "serve", "say=going", "linger=1.5")
+        project.peer("orders", "serve")
+        await project.start()
+        await project.ready("orders", "users")
+        restarting = asyncio.create_task(project.command("restart", "users"))
+        await project.line("going", module="users")
+        code, out, _ = await project.command("stop", "users")
+        assert (code, "stopped" in out) == (0, True)
+        code, out, _ = await restarting
+        assert (code, "stopped" in out) == (1, True)
+        assert (await project.ps())["users"]["pid"] is None
+        assert await project.stop() == 0
+
+
+async def test_who_gives_up_on_a_restart_leaves_nobody_waiting_and_the_module_running(running: Callable[[], Any]) -> None:
+    async with running() as project:
+        project.peer("users", "serve", "say=going", "linger=0.5")
+        await project.start()
+        await project.ready("users")
+        after = len(project.lines)
+        restarting = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pywatt_core.cli.main", "restart", "users", cwd=project.folder, env=project.environ
+        )
+        await project.line("going", module="users")
+        restarting.kill()
+        await restarting.wait()
+        await project.ready("users", after=after)
+        assert (await project.http("/users/pid")).status == 200
+        assert (await project.command("restart", "users"))[0] == 0
 
 
 async def test_several_instances_share_a_mount_and_are_restarted_in_turn(running: Callable[[], Any]) -> None:
