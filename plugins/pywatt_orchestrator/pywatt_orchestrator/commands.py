@@ -70,6 +70,7 @@ def run(target: str, port: int | None, bind: str | None, as_json: bool, file: st
         raise ConfigError(f"there is no file {path!r} here ({Path.cwd()}); `pywatt run FILE.py` takes a Python file")
     from pywatt_core.config import find_file, load
 
+    from .checking import Reading
     from .project import read_project
     from .up import orchestrate
 
@@ -80,11 +81,11 @@ def run(target: str, port: int | None, bind: str | None, as_json: bool, file: st
     if file is None and find_file() is None:
         offers = {"databases": {"main": {"use": "sqlite", "path": f".pywatt/{label}/main.db"}}, "caches": {"main": {"use": "memory"}}}
 
-    def read() -> tuple[Settings, Project]:
-        settings = load(file=file, overrides=tables, defer=True)
-        return settings, read_project(settings, only=label, offers=offers)
+    def plan(settings: Settings) -> Project:
+        return read_project(settings, only=label, offers=offers)
 
-    return orchestrate(read, identity=Path(entry["run"]), command="run", json=as_json)
+    reading = Reading(lambda: load(file=file, overrides=tables, defer=True), plan, only=label)
+    return orchestrate(reading, identity=Path(entry["run"]), command="run", json=as_json)
 
 
 @click.command()
@@ -109,6 +110,7 @@ def up(names: Sequence[str], port: int | None, bind: str | None, as_json: bool, 
     _refuse_windows()
     from pywatt_core.config import find_file, load
 
+    from .checking import Reading
     from .project import read_project
     from .up import orchestrate
 
@@ -120,12 +122,12 @@ def up(names: Sequence[str], port: int | None, bind: str | None, as_json: bool, 
             "or run a single module with `pywatt run FILE.py`"
         )
 
-    def read() -> tuple[Settings, Project]:
-        settings = load(file=found, overrides=tables, defer=True)
+    def plan(settings: Settings) -> Project:
         project = read_project(settings)
-        return settings, project.with_dependencies(names) if names else project
+        return project.with_dependencies(names) if names else project
 
-    return orchestrate(read, identity=found.resolve(), command="up", json=as_json)
+    reading = Reading(lambda: load(file=found, overrides=tables, defer=True), plan)
+    return orchestrate(reading, identity=found.resolve(), command="up", json=as_json)
 
 
 @click.command()

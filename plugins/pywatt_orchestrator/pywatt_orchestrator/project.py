@@ -120,10 +120,8 @@ def read_project(settings: Settings, *, only: str | None = None, offers: Mapping
     checked: dict[str, ModuleSettings] = {}
     for name, entry in entries.items():
         if only in (None, name):
-            options, found = _module(settings, name, entry)
+            checked[name], found = _module(settings, name, entry)
             problems += found
-            if options is not None:
-                checked[name] = options
     problems += _between(settings, checked, set(entries))
     raise_problems(problems)
     assert gateway is not None
@@ -159,10 +157,11 @@ def _at(settings: Settings, path: str, message: str, remedy: str) -> Problem:
     return Problem(path, message, settings.origin(path), remedy)
 
 
-def _module(settings: Settings, name: str, entry: Any) -> tuple[ModuleSettings | None, list[Problem]]:
+def _module(settings: Settings, name: str, entry: Any) -> tuple[ModuleSettings, list[Problem]]:
+    """One module's options, the defaults in the place of those that are wrong, and everything that is wrong."""
     path = f"modules.{name}"
     if not isinstance(entry, Mapping):
-        return None, [_at(settings, path, "is a table", f"Write [modules.NAME], and in it {name} = …")]
+        return ModuleSettings(), [_at(settings, path, "is a table", f"Write [modules.NAME], and in it {name} = …")]
     problems = []
     if not NAME.fullmatch(name):
         problems.append(
@@ -183,10 +182,17 @@ def _module(settings: Settings, name: str, entry: Any) -> tuple[ModuleSettings |
     options, found = check_section(plain, ModuleSettings, path, settings.origin, ignore=overlays)
     problems += found
     problems += _environment(settings, path, entry)
-    if options is not None:
-        problems += _start(settings, path, options)
-        problems += _values(settings, path, options)
+    if options is None:
+        options = _sound(plain)
+    problems += _start(settings, path, options, entry)
+    problems += _values(settings, path, options)
     return options, problems
+
+
+def _sound(entry: Mapping[str, Any]) -> ModuleSettings:
+    """What is right among the options, so that one that is wrong does not hide what else is."""
+    sound = {key: value for key, value in entry.items() if check_section({key: value}, ModuleSettings, "")[0] is not None}
+    return check_section(sound, ModuleSettings, "")[0] or ModuleSettings()
 
 
 def _environment(settings: Settings, path: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
@@ -205,9 +211,9 @@ def _environment(settings: Settings, path: str, entry: Mapping[str, Any]) -> Ite
             yield _at(settings, here, "belongs to the orchestrator", "Remove it")
 
 
-def _start(settings: Settings, path: str, options: ModuleSettings) -> Iterator[Problem]:
+def _start(settings: Settings, path: str, options: ModuleSettings, entry: Mapping[str, Any]) -> Iterator[Problem]:
     """How it is started."""
-    if options.run is None and not options.command:
+    if options.run is None and not options.command and (entry.get("run") is None and not entry.get("command")):
         yield _at(settings, path, "does not say what to start", 'Add run = "FILE.py" or command = ["./program"]')
     elif options.run is not None and options.command:
         yield _at(settings, path, "has both run and command", "Keep run for a Python file, command for any other program")

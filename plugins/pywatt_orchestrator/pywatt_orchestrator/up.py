@@ -8,9 +8,7 @@ import logging
 import os
 import signal
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-from pywatt_core.registry import Registry
+from typing import TYPE_CHECKING, Any
 
 from .control import ControlServer
 from .desk import SecretDesk
@@ -31,8 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pywatt_core.config import Settings
-
+    from .checking import Reading
     from .project import Project
 
 WAY_OUT = "`export {{name}}=…` before you start pywatt, or a line {{name}}=… in {dotenv}; then `pywatt restart {{module}}`"
@@ -47,34 +44,28 @@ REAP_EVERY = 1.0
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-Reading: TypeAlias = "Callable[[], tuple[Settings, Project]]"
-
-
-def orchestrate(read: Reading, *, identity: Path, command: str, json: bool = False) -> int:
+def orchestrate(reading: Reading, *, identity: Path, command: str, json: bool = False) -> int:
     """Run a project until somebody asks for its end or nothing is left to run; return the exit code.
 
-    `read` reads the configuration, now and again for each restart that a person asks for. `identity` is what there may be
-    one orchestrator of: the configuration file, or the module's file for `pywatt run`. Raises `PyWattError` for what keeps
-    it from starting.
+    `identity` is what there may be one orchestrator of: the configuration file, or the module's file for `pywatt run`.
+    Raises `PyWattError` for what keeps it from starting.
     """
-    settings, project = read()
+    project = reading.project
     folder = claim(identity, project.folder, command)
     try:
         folder.check_sockets([module_id for plan in project.modules.values() if plan.unix for module_id in plan.module_ids()])
         _raise_file_limit()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_Orchestrator(project, settings, folder, read_again=lambda: read()[1], json=json).live())
+            return runner.run(_Orchestrator(reading, folder, json=json).live())
     finally:
         folder.release()
 
 
 class _Orchestrator:
-    def __init__(
-        self, project: Project, settings: Settings, folder: RuntimeFolder, *, read_again: Callable[[], Project], json: bool
-    ) -> None:
-        self._project, self._settings, self._folder, self._read_again = project, settings, folder, read_again
+    def __init__(self, reading: Reading, folder: RuntimeFolder, *, json: bool) -> None:
+        self._reading, self._project, self._settings, self._folder = reading, reading.project, reading.settings, folder
         self._output = Output(1, notice=_dropped_notice(json))
-        self._journal = Journal(_printer(self._output, project, json))
+        self._journal = Journal(_printer(self._output, self._project, json))
         self._asked = asyncio.Event()
         self._signals = 0
         self._supervisor: Supervisor | None = None
@@ -100,8 +91,8 @@ class _Orchestrator:
         guardian.start()
         stack.callback(guardian.close)
         stack.callback(self._folder.release)
-        registry = Registry.discover(self._settings)
-        for warning in self._settings.warnings:
+        registry = self._reading.registry
+        for warning in self._reading.warnings:
             self._journal.say(warning, level="warning")
         sources = SecretSources(lambda opened: registry.open_secret_sources(opened, self._settings, OURSELVES), self._journal)
         stack.push_async_callback(sources.close)
@@ -116,7 +107,7 @@ class _Orchestrator:
             api=_url(gateway),
             environ=os.environ,
         )
-        self._supervisor = Supervisor(self._project, self._folder, around, update=gateway.update, read_again=self._read_again)
+        self._supervisor = Supervisor(self._project, self._folder, around, update=gateway.update, read_again=self._reading.again)
         control = ControlServer(str(self._folder.control), self._supervisor, self._journal, stop_everything=self._asked.set)
         stack.push_async_callback(control.close)
         await control.start()

@@ -108,6 +108,16 @@ async def test_a_mistake_on_the_command_line_is_explained_without_a_traceback(ru
         assert "Traceback" not in err
 
 
+async def test_a_provider_that_nobody_has_keeps_everything_from_starting(running: Running) -> None:
+    async with running() as project:
+        project.write("print('started', flush=True)", "good.py")
+        project.write('[gatway]\n[modules.good]\nrun = "good.py"\n[modules.good.databases.main]\nuse = "sqlte"\n')
+        code, out, err = await project.command("up", "--port", "0")
+        assert (code, out) == (2, "")
+        assert "modules.good.databases.main.use (pywatt.toml:5): unknown" in err
+        assert "gatway (pywatt.toml:1): unknown section" in err
+
+
 async def test_an_unknown_module_is_named_with_the_nearest(running: Running) -> None:
     async with running() as project:
         project.peer("users", "serve")

@@ -73,6 +73,28 @@ mount = "/_pywatt/x"
     assert "modules.billing.mount (pywatt.toml:10): /_pywatt is reserved" in text
 
 
+def test_an_option_of_the_wrong_shape_hides_nothing_else_that_is_wrong_with_its_module(project_of: Read) -> None:
+    text = problems_of(
+        project_of,
+        """[modules.users]
+run = "users.py"
+restart = "sometimes"
+instances = 0
+mount = "users/"
+stop_timeout = -1
+expose = ["helth"]
+depends_on = ["user"]
+[modules.orders]
+run = 3
+stop_timeout = 0
+""",
+    )
+    for words in ("users.restart", "users.instances", "users.mount", "users.stop_timeout", "users.expose", "users.depends_on"):
+        assert f"modules.{words} (pywatt.toml:" in text
+    assert "modules.orders.run" in text and "modules.orders.stop_timeout" in text
+    assert "8 problems" in text
+
+
 def test_a_missing_file_is_named_with_the_nearest_one(project_of: Read) -> None:
     assert "there is no file" in (text := problems_of(project_of, '[modules.orders]\nrun = "order.py"'))
     assert "Did you mean 'orders.py'?" in text
