@@ -15,7 +15,7 @@ from pywatt_core.policies import Restarts
 
 from .lines import Record
 from .places import Place, TcpPlace, UnixPlace
-from .process import EXIT_MEANINGS, NO_RESTART, describe_exit
+from .process import EXIT_MEANINGS, NO_RESTART, NoProgram, describe_exit
 from .run import Run, Surroundings
 from .states import Event, State, following
 
@@ -261,7 +261,7 @@ class Instance:
         try:
             child = await run.open()
         except (PyWattError, OSError) as error:
-            return self._after_failed_start(str(error))
+            return self._after_failed_start(error)
         self.run, self.waits = run, False
         self._report()
         readying = asyncio.create_task(self._make_ready(run), name=f"readying {self.module_id}")
@@ -294,7 +294,12 @@ class Instance:
             return Event.EXIT_DONE, ""
         return self._after_exit(code, "")
 
-    def _after_failed_start(self, reason: str) -> tuple[Event, str]:
+    def _after_failed_start(self, error: Exception) -> tuple[Event, str]:
+        reason = str(error)
+        if isinstance(error, NoProgram):
+            reason = f"{reason}; {self._way_out()}"
+            self._say(reason, "error")
+            return Event.EXIT_FAILED, reason
         if self.plan.settings.restart == "never":
             self._say(reason, "error")
             return Event.EXIT_FAILED, reason
@@ -305,7 +310,7 @@ class Instance:
         why = reason or self._describe(code)
         restart = self.plan.settings.restart
         if not reason and code in NO_RESTART:
-            why = f"{why}; it is not started again until that is mended: then `pywatt restart {self.plan.name}`"
+            why = f"{why}; {self._way_out()}"
             self._say(why, "error")
             return Event.EXIT_FAILED, why
         if not reason and code == 0 and restart != "always":
@@ -315,6 +320,9 @@ class Instance:
             self._say(f'{why}; restart = "never"', "error")
             return Event.EXIT_FAILED, why
         return Event.EXIT_AGAIN, why
+
+    def _way_out(self) -> str:
+        return f"it is not started again until that is mended: then `pywatt restart {self.plan.name}`"
 
     def _describe(self, code: int) -> str:
         text = f"it ended with {describe_exit(code)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ MAX_DECODED = 32
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_]|[ -/]+[0-~])")
 _UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})")
 _MESSAGE, _TIME, _TRACE = ("message", "msg", "event"), ("timestamp", "time", "ts"), ("exception", "traceback", "stack", "exc_info")
 _OWN = frozenset({"module", "module_id", "level", "stream", *_MESSAGE, *_TIME, *_TRACE})
 _LEVELS = {
@@ -88,17 +90,33 @@ def _structured(event: dict[str, Any], module: str, now: str) -> Record | None:
     level = event.get("level")
     if message is None or not isinstance(level, str):
         return None
-    moment = next((event[key] for key in _TIME if isinstance(event.get(key), str) and len(event[key]) < 40), now)
+    timed, moment = next(((key, found) for key in _TIME if (found := _moment(event.get(key))) is not None), ("", now))
     trace = next((event[key] for key in _TRACE if isinstance(event.get(key), str)), "")
-    rest = [(clean(shorten(key, 64)), _plain(value)) for key, value in event.items() if key not in _OWN and value is not None]
+    rest = [(clean(shorten(key, 64)), _plain(value)) for key, value in event.items() if _is_field(key, timed) and value is not None]
     return Record(
-        timestamp=clean(moment),
+        timestamp=moment,
         module=module,
         level=_LEVELS.get(level.lower(), clean(shorten(level.lower(), 16))),
         message=shorten(clean(message)),
         fields=dict(rest[:MAX_DECODED]),
         trace="\n".join(clean(part) for part in shorten(trace).split("\n")),
     )
+
+
+def _is_field(key: str, timed: str) -> bool:
+    """Whether it is shown as a field; `timed` is the key that the event's time was taken from: other times stay what they are."""
+    return key not in _OWN or (key in _TIME and key != timed)
+
+
+def _moment(value: Any) -> str | None:
+    """An event's own time in UTC, where it is one as RFC 3339 writes it."""
+    if not isinstance(value, str) or _RFC_3339.fullmatch(value) is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):  # Such as the 30th of February.
+        return None
+    return value.upper() if value[-1] in "Zz" else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -100,11 +101,15 @@ class Child:
             self.exited.set_result(code)
 
 
+class NoProgram(BootstrapError):
+    """There is nothing that can be started, until a person mends it."""
+
+
 def spawn(what: Spawn, *, on_started: Callable[[int], None], on_gone: Callable[[int], None]) -> Child:
     """Start a process with three pipes in a session of its own.
 
     `on_started` and `on_gone` learn its pid at once, the latter after its group was killed and before it is reaped.
-    Raises `BootstrapError` that says what could not be started and why.
+    Raises `BootstrapError` that says what could not be started and why; `NoProgram` where another attempt would fail likewise.
     """
     pipes = [os.pipe(), os.pipe(), os.pipe()]
     (child_in, our_in), (our_out, child_out), (our_err, child_err) = pipes
@@ -122,7 +127,7 @@ def spawn(what: Spawn, *, on_started: Callable[[int], None], on_gone: Callable[[
     except (OSError, ValueError) as error:
         for fd in (our_in, our_out, our_err):
             os.close(fd)
-        raise BootstrapError(_cannot_start(what, error)) from error
+        raise (NoProgram if _lasts(error) else BootstrapError)(_cannot_start(what, error)) from error
     finally:
         for fd in (child_in, child_out, child_err):
             os.close(fd)
@@ -130,6 +135,12 @@ def spawn(what: Spawn, *, on_started: Callable[[int], None], on_gone: Callable[[
     child = Child(popen.pid, our_in, our_out, our_err, asyncio.get_running_loop().create_future(), popen, on_gone)
     child._watch()
     return child
+
+
+def _lasts(error: OSError | ValueError) -> bool:
+    """Whether it is the program's fault, and not a lack of memory, processes or descriptors that may pass."""
+    lasting = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, ValueError)
+    return isinstance(error, lasting) or error.errno in (errno.ENOEXEC, errno.ELOOP, errno.ENAMETOOLONG, errno.E2BIG)
 
 
 def _cannot_start(what: Spawn, error: OSError | ValueError) -> str:

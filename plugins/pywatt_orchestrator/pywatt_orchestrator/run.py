@@ -264,7 +264,10 @@ class Run:
     # ── ending ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def stop(self) -> int:
-        """Ask it to end, then tell it, then end it with everything it started; return the exit code."""
+        """Ask it to end, then tell it, then end it with everything it started; return the exit code.
+
+        One that has not announced itself has nothing to finish, and may not listen yet: it is told at once.
+        """
         assert self.child is not None
         self._ending = True
         settings = self.plan.settings
@@ -274,8 +277,10 @@ class Run:
                     link.post(Shutdown())
         if self._link is not None:
             self._link.close_writing()
-        if not await self._ends_within(settings.stop_timeout):
-            self._source.note(f"it does not end {settings.stop_timeout:g} s after shutdown (stop_timeout): SIGTERM", level="warning")
+        serves = self.announced.done()
+        if not serves or not await self._ends_within(settings.stop_timeout):
+            if serves:
+                self._source.note(f"it does not end {settings.stop_timeout:g} s after shutdown (stop_timeout): SIGTERM", level="warning")
             self.child.signal(signal.SIGTERM)
             self.child.signal(signal.SIGCONT)
             if not await self._ends_within(settings.kill_timeout):

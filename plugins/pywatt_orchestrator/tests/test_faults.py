@@ -263,7 +263,27 @@ async def test_a_program_that_is_not_there_is_named(running: Running, beside: An
     async with running() as project:
         project.write('[modules.users]\ncommand = ["./not-built"]\n')
         await beside(project)
-        await project.line("the program './not-built' was not found: correct `command`", module="users")
+        line = await project.line("the program './not-built' was not found: correct `command`", module="users")
+        assert line["message"].endswith("it is not started again until that is mended: then `pywatt restart users`")
+        assert (await project.ps())["users"]["state"] == "failed"
+        await still_serves(project)
+        project.write("#!/bin/sh\nexit 0\n", "not-built")
+        assert (await project.command("restart", "users"))[0] == 1
+        status = (await project.ps())["users"]
+        assert (status["state"], "may not be executed: chmod +x it" in status["why"]) == ("failed", True)
+        (project.folder / "not-built").chmod(0o755)
+        await project.command("restart", "users")
+        await project.line("it ended with exit code 0 before it announced itself; it starts again", module="users")
+
+
+async def test_a_module_that_has_not_announced_itself_is_ended_at_once_at_a_stop(running: Running, beside: Any) -> None:
+    async with running() as project:
+        project.peer("users", "greet", "say=here", "block", stop_timeout=600.0)
+        await beside(project)
+        await project.line("here", module="users")
+        code, out, _ = await project.command("stop", "users")
+        assert (code, "stopped" in out) == (0, True)
+        assert not project.said("SIGTERM", module="users")
         await still_serves(project)
 
 

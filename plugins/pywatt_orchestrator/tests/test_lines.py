@@ -134,3 +134,22 @@ def test_a_tail_is_bounded_in_number_and_in_size() -> None:
 def test_a_record_survives_the_control_socket() -> None:
     record = read('{"level":"ERROR","message":"m","n":1,"exception":"a\\nb"}')
     assert msgspec.json.decode(msgspec.json.encode(record), type=Record) == record
+
+
+@pytest.mark.parametrize(
+    ("key", "moment", "shown"),
+    [
+        ("timestamp", "2026-01-31T11:59:58.123456Z", "2026-01-31T11:59:58.123456Z"),
+        ("time", "2026-01-31t11:59:58z", "2026-01-31T11:59:58Z"),
+        ("ts", "2026-01-31T13:59:58.5+02:00", "2026-01-31T11:59:58.500Z"),
+        ("time", "2026-02-30T11:59:58Z", NOW),
+        ("time", "2026-01-31 11:59", NOW),
+        ("timestamp", "0001-01-01T00:00:00+23:59", NOW),
+        ("time", "yesterday", NOW),
+        ("ts", 1769860798.5, NOW),
+    ],
+)
+def test_an_event_has_its_own_time_only_where_it_is_one(key: str, moment: object, shown: str) -> None:
+    record = read(msgspec.json.encode({key: moment, "level": "info", "message": "x"}).decode())
+    assert record.timestamp == shown
+    assert record.fields == ({key: moment} if shown == NOW else {})
