@@ -160,6 +160,22 @@ async def test_who_gives_up_on_a_restart_leaves_nobody_waiting_and_the_module_ru
         assert (await project.command("restart", "users"))[0] == 0
 
 
+async def test_a_restart_that_somebody_gave_up_does_not_hold_up_the_next(running: Callable[[], Any]) -> None:
+    async with running() as project:
+        project.peer("users", "greet", "say=here", "block", start_timeout=600.0)
+        await project.start()
+        await project.line("here", module="users")
+        for _ in range(2):
+            after = len(project.lines)
+            restarting = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "pywatt_core.cli.main", "restart", "users", cwd=project.folder, env=project.environ
+            )
+            await project.line("here", module="users", after=after)
+            restarting.kill()
+            await restarting.wait()
+        assert await project.stop() == 0
+
+
 async def test_several_instances_share_a_mount_and_are_restarted_in_turn(running: Callable[[], Any]) -> None:
     async with running() as project:
         project.peer("users", "serve", instances=2)
