@@ -14,6 +14,7 @@ import argparse
 import compileall
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def spawn(command: list[str], line: bytes) -> Took:
         if not first:
             raise RuntimeError(f"{command} wrote nothing:\n{process.stderr.read().decode()}")
     finally:
-        process.kill()
+        os.kill(process.pid, signal.SIGKILL)  # Popen.kill() would reap one that has ended, and its accounts with it
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         for stream in (process.stdin, process.stdout, process.stderr):
