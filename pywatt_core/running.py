@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from . import redaction, telemetry
@@ -23,6 +23,8 @@ from .transports.stdio import Wire, is_stream
 log = logging.getLogger(__name__)
 
 OK, FAILED, BAD_CONFIG, CUT_SHORT = 0, 1, 2, 6
+
+OURS = __file__.rpartition("/")[0]
 
 EXIT_PATIENCE = 5.0
 """Seconds that the interpreter has to end once the life is over."""
@@ -195,11 +197,20 @@ def report(step: Step, error: BaseException, *, json: bool) -> int:
         else:
             print(redaction.redact(f"error: {causes}"), file=sys.stderr, flush=True)
     elif json:
-        log.critical("%s failed: %s", step_name, type(error).__name__, exc_info=error, extra={"step": step_name, "exit_code": code})
+        shown = (type(error), error, _from_the_users_code(error.__traceback__))
+        log.critical("%s failed: %s", step_name, type(error).__name__, exc_info=shown, extra={"step": step_name, "exit_code": code})
     else:
-        text = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(type(error), error, _from_the_users_code(error.__traceback__)))
         print(redaction.redact(text), end="", file=sys.stderr, flush=True)
     return code
+
+
+def _from_the_users_code(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames that only lead to the user's code; all of it where there is none of that."""
+    frame = trace
+    while frame is not None and frame.tb_frame.f_code.co_filename.startswith((OURS, "<frozen importlib")):
+        frame = frame.tb_next
+    return frame or trace
 
 
 def _described(text: str, error: BaseException) -> RuntimeError:

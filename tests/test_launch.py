@@ -105,6 +105,7 @@ def test_a_file_that_dies_at_import_shows_the_users_traceback_and_ends_with_1(fi
     assert done.returncode == 1
     assert "users.py" in done.stderr
     assert "RuntimeError: broken on purpose" in done.stderr
+    assert "pywatt_core" not in done.stderr, "how we got there is of no use to who has to mend it"
 
 
 def test_an_impossible_mode_is_refused(file):
