@@ -262,7 +262,7 @@ def _between(settings: Settings, modules: Mapping[str, ModuleSettings], names: s
             yield _at(settings, here, f"{mount} is where modules.{other} is mounted already", "Give one of them another mount")
         for dependency in options.depends_on:
             if dependency not in names:
-                remedy = suggestion(dependency, names - {name}, "modules")
+                remedy = suggestion(dependency, names - {name}, "other modules")
                 yield _at(settings, f"modules.{name}.depends_on", f"there is no module {dependency!r}", remedy)
     for cycle in cycles({name: options.depends_on for name, options in modules.items()}):
         ring = " → ".join((*cycle, cycle[0]))
