@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 # Properties hold however slow the machine is; in CI they are tried on the same inputs each time.
 settings.register_profile("pywatt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ci" if os.environ.get("CI") else "pywatt")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start inherits that: programs under test
+# would be right to ignore it too.
+for _signal in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, signal.default_int_handler if _signal is signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_report_header() -> str | None:
