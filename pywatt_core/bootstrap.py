@@ -21,7 +21,7 @@ from .config import load
 from .definition import Definition
 from .errors import BootstrapError, PyWattError
 from .interfaces import Handler, Server, ServerOptions
-from .lifecycle import Life, open_orchestrator, open_registry, open_state, read_settings
+from .lifecycle import Life, connect, open_orchestrator, open_registry, open_state, read_settings
 from .protocol.messages import Announce, AnnouncedEndpoint, Init, Message
 from .registry import Registry
 from .state import AppState
@@ -95,7 +95,9 @@ async def bootstrap_module(
     try:
         settings = read_settings(definition, handshake.init, os.environ)
         registry = open_registry(settings)
-        state = await open_state(handshake.stack, definition, settings, registry, handshake.init.module_id, handshake.link, handshake.init)
+        link, init, stack = handshake.link, handshake.init, handshake.stack
+        channels = await connect(stack, handshake.life, settings, registry, link, init)
+        state = await open_state(stack, definition, settings, registry, init.module_id, link, init, channels=channels)
     except PyWattError as error:
         await handshake.close()
         raise BootstrapError(f"bootstrap failed: {error}") from error

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, field
+
+from .services.receivers import Receivers
 
 if TYPE_CHECKING:
     from .protocol.messages import AnnouncedEndpoint
@@ -48,6 +50,8 @@ class Definition(Struct, frozen=True, kw_only=True):
     specific_port: int | None = None
     listen_addr: str | None = None
     """``host``, ``host:port`` or a Unix socket's path, stand-alone; an orchestrator's word wins."""
+    receivers: Receivers = field(default_factory=Receivers)
+    """The functions that receive other modules' messages, topics and streams; filled by decorators, no argument of its own."""
 
     def __post_init__(self) -> None:
         if not callable(self.build):

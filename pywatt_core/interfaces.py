@@ -5,6 +5,7 @@ A plugin describes (`hookspecs`), an object acts (here). Nothing in this file do
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from .protocol.messages import AnnouncedEndpoint, HttpRequest, HttpResponse, Message
+    from .protocol.messages import AnnouncedEndpoint, HttpRequest, HttpResponse, Init, Message, Metadata
+    from .protocol.session import Facts, Problem
 
 T = TypeVar("T")
 
@@ -238,15 +240,70 @@ class Authenticator(Protocol):
         ...
 
 
+class ChannelContext(Context):
+    """What a channel's provider is told beside the section: the init message, and where to hand what arrives.
+
+    `facts` is what the module's links have seen (`protocol.session.Facts`), shared by all of them. `on_message(message, link)`
+    takes every message that answers nothing; `link` has ``post`` and ``send`` for the reply. `on_state(state)` is told each
+    change of the channel's state. None of the three may block.
+    """
+
+    __slots__ = ("facts", "init", "on_message", "on_problem", "on_state")
+
+    def __init__(
+        self,
+        *,
+        module_id: str,
+        section: str,
+        init: Init,
+        facts: Facts,
+        on_message: Callable[[Message, Any], None],
+        on_problem: Callable[[Problem], None],
+        on_state: Callable[[ChannelState], None],
+        folder: Path | None = None,
+    ) -> None:
+        super().__init__(module_id=module_id, section=section, folder=folder)
+        self.init, self.facts = init, facts
+        self.on_message, self.on_problem, self.on_state = on_message, on_problem, on_state
+
+
+class ChannelState(enum.Enum):
+    """Where a channel is (protocol 5.2). A failed one has given up for good."""
+
+    DISCONNECTED = "disconnected"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    FAILED = "failed"
+
+
 @runtime_checkable
 class Channel(Protocol):
-    """A way to the orchestrator beside stdio."""
+    """A way to the orchestrator beside stdio, full duplex. What is sent while it is not connected raises `ChannelClosed`
+    whose ``executed`` is ``"no"``; what was in flight when a connection broke ends with ``"no"`` or ``"unknown"``.
+    """
 
     @property
-    def name(self) -> str: ...
-    async def send(self, message: Message) -> None: ...
-    async def request(self, message: Message, *, timeout: float) -> Message: ...
-    async def close(self) -> None: ...
+    def name(self) -> str:
+        """``"tcp"``, ``"unix"`` or a plugin's own; the name of its section."""
+        ...
+
+    @property
+    def state(self) -> ChannelState: ...
+    def post(self, message: Message, *, metadata: Metadata | None = None) -> None:
+        """Hand over a message without waiting for anything. Raises `ChannelClosed` or `LocalProtocolError`."""
+        ...
+
+    async def send(self, message: Message, *, metadata: Metadata | None = None) -> None:
+        """Like `post`, then wait until the peer keeps up again."""
+        ...
+
+    async def request(self, message: Message, *, timeout: float, metadata: Metadata | None = None) -> Message:
+        """Send and return the answer; `timeout` is in seconds. Raises `RequestTimeout`, `ChannelClosed` or `LocalProtocolError`."""
+        ...
+
+    async def close(self) -> None:
+        """Close for good; may be called twice."""
+        ...
 
 
 # ── servers ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from . import telemetry
 from .definition import Definition, outcome
-from .errors import BootstrapError, ConfigError, PluginError, ServerError
+from .errors import BootstrapError, ChannelClosed, ConfigError, PluginError, ServerError
 from .interfaces import ServerOptions
 from .listening import Listening, listen
 from .protocol.messages import Announce, AnnouncedEndpoint, Extension, Init
 from .protocol.session import Role, Session
 from .redaction import register
+from .services.channels import Channels
 from .services.secrets import Secrets, fetch_from, fetch_over
 from .serving import Inbox, plain_routes
 from .state import AppState, open_storage
@@ -112,6 +113,8 @@ class Life:
         self.signalled = False
         self.code = 0
         """The exit code, once it is known."""
+        self.lost_channel = ""
+        """The required channel that gave up, which ended this life."""
         self.on_serving: Callable[[], None] | None = None
         """Called once, when the module is announced and serves."""
 
@@ -136,7 +139,8 @@ async def live(life: Life, stack: AsyncExitStack) -> None:
     registry = open_registry(settings)
 
     life.step = Step.STATE
-    state = await open_state(stack, definition, settings, registry, module_id, link, init)
+    channels = await connect(stack, life, settings, registry, link, init)
+    state = await open_state(stack, definition, settings, registry, module_id, link, init, channels=channels)
 
     life.step = Step.APPLICATION
     application = await outcome(definition.build(state))
@@ -151,6 +155,7 @@ async def live(life: Life, stack: AsyncExitStack) -> None:
     if link is not None and init is not None:
         await link.send(announcement(definition, server, place.address, init))
     stop.starting = None
+    await state.begin()
     if life.on_serving is not None:
         life.on_serving()
     log.info("serving", extra={"address": place.address, "module_version": definition.version})
@@ -159,6 +164,9 @@ async def live(life: Life, stack: AsyncExitStack) -> None:
     life.step = Step.DRAIN
     log.info("stopping", extra={"reason": stop.reason})
     life.cut_short = not await drain(life, server, settings)
+    if life.lost_channel:
+        life.step = Step.STATE
+        raise ChannelClosed(f"the channel {life.lost_channel!r}, which the orchestrator requires, is lost", executed="no")
 
 
 # ── the steps ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -216,6 +224,22 @@ def open_registry(settings: Settings) -> Registry:
     return registry
 
 
+async def connect(
+    stack: AsyncExitStack, life: Life, settings: Settings, registry: Registry, link: Link | None, init: Init | None
+) -> Channels | None:
+    """Open the channels of the init line; there are none stand-alone. The loss of a required one ends the module."""
+    if link is None or init is None or not (init.tcp_channel or init.ipc_channel or settings.channels):
+        return None if link is None else Channels(link)
+    from .connecting import open_channels
+
+    def lost(name: str) -> None:
+        life.lost_channel = life.lost_channel or name
+        life.stop.ask(f"the required channel {name!r} is lost")
+
+    inbox = life.inbox
+    return await open_channels(stack, settings, registry, link, init, on_message=inbox.take, on_problem=inbox.problem, on_lost=lost)
+
+
 async def open_state(
     stack: AsyncExitStack,
     definition: Definition,
@@ -224,13 +248,22 @@ async def open_state(
     module_id: str,
     link: Link | None,
     init: Init | None,
+    *,
+    channels: Channels | None = None,
 ) -> AppState[Any]:
     """Secrets, then databases and caches in order, then the user's own state."""
     if link is not None:
         secrets = Secrets(fetch_over(link, timeout=settings.module.secret_timeout))
     else:
         secrets = Secrets(fetch_from(await registry.open_secret_sources(stack, settings, module_id)))
-    state: AppState[Any] = AppState(module_id=module_id, config=settings, secrets=secrets, init=init)
+    state: AppState[Any] = AppState(
+        module_id=module_id,
+        config=settings,
+        secrets=secrets,
+        init=init,
+        channels=channels,
+        receivers=definition.receivers,
+    )
     stack.push_async_callback(state.close)
     declared = await asyncio.gather(*(secrets.get(name) for name in definition.secrets))
     if definition.rotate:

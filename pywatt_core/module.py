@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar, overload
 
 from .definition import Definition, refuse_unknown
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .state import AppState
 
 Build = Callable[..., Any]
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Module:
@@ -32,6 +33,26 @@ class Module:
 
     def __repr__(self) -> str:
         return f"Module({self.definition.name!r})"
+
+    def on(self, endpoint: str) -> Callable[[F], F]:
+        """``@module.on("endpoint")``: the function answers requests and messages of other modules for ``"NAME:endpoint"``."""
+        return self.definition.receivers.on(endpoint)
+
+    def on_source(self, module: str) -> Callable[[F], F]:
+        """``@module.on_source("users")``: the function gets what that module sends to no endpoint that is received here."""
+        return self.definition.receivers.on_source(module)
+
+    def on_default(self, function: F) -> F:
+        """``@module.on_default``: the function gets every message that no other function receives."""
+        return self.definition.receivers.on_default(function)
+
+    def on_topic(self, pattern: str) -> Callable[[F], F]:
+        """``@module.on_topic("orders.*")``: the function gets what is published to the topics that the pattern fits."""
+        return self.definition.receivers.on_topic(pattern)
+
+    def on_stream(self, endpoint: str) -> Callable[[F], F]:
+        """``@module.on_stream("upload")``: the function gets the streams that other modules send to ``"NAME:upload"``."""
+        return self.definition.receivers.on_stream(endpoint)
 
     def run(self) -> NoReturn:
         """Live until the orchestrator, a signal or a failure ends it, then end the process with the exit code.

@@ -6,19 +6,25 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .errors import StorageError
 from .held import Blocking, Deferred, Held
 from .interfaces import Cache, Context, Database, Params, Row
+from .services.channels import Channels
+from .services.receivers import Receivers
 
 if TYPE_CHECKING:
     from .config import Settings
     from .protocol.messages import Init
     from .redaction import Secret
     from .registry import Registry
+    from .services.discovery import Discovery
+    from .services.messaging import Messaging
     from .services.secrets import Secrets
+    from .services.streams import Streams
+    from .services.topics import Topics
 
 T = TypeVar("T")
 
@@ -42,6 +48,8 @@ class AppState(Generic[T]):
         init: Init | None = None,
         databases: Mapping[str, Database] | None = None,
         caches: Mapping[str, Cache] | None = None,
+        channels: Channels | None = None,
+        receivers: Receivers | None = None,
     ) -> None:
         self.module_id = module_id
         self.config = config
@@ -49,6 +57,9 @@ class AppState(Generic[T]):
         self.init = init
         self.databases: dict[str, Database] = dict(databases or {})
         self.caches: dict[str, Cache] = dict(caches or {})
+        self.channels = channels or Channels()
+        """Every way to the orchestrator; none stand-alone."""
+        self.receivers = receivers or Receivers()
         self.user_state: T = None  # type: ignore[assignment]
         self._stack = AsyncExitStack()
         self._blocking = Blocking(self, asyncio.get_running_loop(), threading.get_ident(), BLOCKING_TIMEOUT)
@@ -71,6 +82,43 @@ class AppState(Generic[T]):
         own thread.
         """
         return self._blocking
+
+    # ── other modules ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def messaging(self) -> Messaging:
+        """Requests and messages to other modules, and what answers theirs."""
+        from .services.messaging import Messaging
+
+        return Messaging(self.channels, self.module_id, self.receivers, self)
+
+    @cached_property
+    def topics(self) -> Topics:
+        """Publishing and subscribing."""
+        from .services.topics import Topics
+
+        return Topics(self.messaging)
+
+    @cached_property
+    def streams(self) -> Streams:
+        """Streams of bytes to other modules, and theirs."""
+        from .services.streams import Streams
+
+        return Streams(self.messaging)
+
+    @cached_property
+    def discovery(self) -> Discovery:
+        """Who offers which service."""
+        from .services.discovery import Discovery
+
+        return Discovery(self.messaging)
+
+    async def begin(self) -> None:
+        """The module is announced and serves: subscribe to what its functions want to hear. The life cycle calls it."""
+        if self.receivers.topics:
+            await self.topics.begin()
+
+    # ── secrets and storage ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def get_secret(self, name: str) -> Secret:
         """The secret; ask for its value with ``.expose_secret()``. Raises `SecretNotFound` or `SecretError`."""

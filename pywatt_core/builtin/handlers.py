@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..interfaces import Handler
-from ..protocol.messages import Heartbeat, HeartbeatAck, Message, Rotated, RotationAck, Secret
+from ..protocol.messages import Heartbeat, HeartbeatAck, Message, Rotated, RotationAck, RoutedModuleMessage, RouteToModule, Secret
 
 
 def handlers(state: Any) -> Mapping[type[Message], Handler]:
-    """Heartbeats are acknowledged, pushed secrets stored, rotations carried out and then acknowledged (protocol 3.4, 9)."""
+    """Heartbeats are acknowledged, pushed secrets stored, rotations carried out and then acknowledged, messages of
+    other modules handed to the functions that receive them (protocol 3.4, 9, 12)."""
 
     async def heartbeat(_message: Heartbeat) -> HeartbeatAck:
         return HeartbeatAck()
@@ -23,4 +24,8 @@ def handlers(state: Any) -> Mapping[type[Message], Handler]:
         acknowledgement: RotationAck | None = await state.secrets.rotated(message.keys, message.rotation_id)
         return acknowledgement
 
-    return {Heartbeat: heartbeat, Secret: secret, Rotated: rotated}
+    async def routed(message: RoutedModuleMessage) -> RouteToModule | None:
+        reply: RouteToModule | None = await state.messaging.take(message)
+        return reply
+
+    return {Heartbeat: heartbeat, Secret: secret, Rotated: rotated, RoutedModuleMessage: routed}

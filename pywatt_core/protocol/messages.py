@@ -31,6 +31,9 @@ from .values import listen_address as listen_address
 RESPONSE_ENDPOINT = "__response__"
 """`RouteToModule.target_endpoint` of a reply to a `RoutedModuleMessage` (protocol 12.4)."""
 
+ORCHESTRATOR = "__orchestrator__"
+"""`RouteToModule.target_module_id` of a request to a PyWatt orchestrator itself; no module can have this name."""
+
 
 class Role(enum.Enum):
     """Who speaks."""

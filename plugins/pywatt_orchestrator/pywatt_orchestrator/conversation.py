@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pywatt_core.errors import ChannelClosed, PyWattError
 from pywatt_core.protocol.messages import (
-    RESPONSE_ENDPOINT,
     Announce,
     DiscoverServiceProviders,
-    DiscoverServiceProvidersResponse,
-    EncodedMessage,
     GetSecret,
     Heartbeat,
     HeartbeatAck,
@@ -20,9 +17,7 @@ from pywatt_core.protocol.messages import (
     PortRequest,
     PortResponse,
     RegisterServiceProvider,
-    RegisterServiceProviderResponse,
     RotationAck,
-    RoutedModuleResponse,
     RouteToModule,
     ServiceOperation,
     ServiceOperationResult,
@@ -39,11 +34,11 @@ if TYPE_CHECKING:
     from pywatt_core.transports.link import Link
 
     from .desk import SecretDesk
+    from .hub import Hub, Peer
     from .logs import Source
     from .project import ModulePlan
 
 NO_SERVICES = "this orchestrator hosts no services: configure the module's own, for example [databases.main] or [caches.main]"
-NO_MESSAGES = "this orchestrator does not carry messages between modules"
 MOST_AT_ONCE = 100
 """Answers under way to one process; beyond them its messages wait in its own pipe."""
 
@@ -52,10 +47,10 @@ class Conversation:
     """One process's side of everything that is not HTTP. Nothing here ever waits while a link is being read."""
 
     def __init__(
-        self, plan: ModulePlan, module_id: str, *, desk: SecretDesk, source: Source, on_announce: Callable[[Announce], None]
+        self, plan: ModulePlan, peer: Peer, *, desk: SecretDesk, hub: Hub, source: Source, on_announce: Callable[[Announce], None]
     ) -> None:
-        self.plan, self.module_id = plan, module_id
-        self._desk, self._source, self._on_announce = desk, source, on_announce
+        self.plan, self._peer = plan, peer
+        self._desk, self._hub, self._source, self._on_announce = desk, hub, source, on_announce
         self.announced = False
         self.pulse: float | None = None
         """When it last acknowledged a heartbeat on standard output, by the loop's clock."""
@@ -69,12 +64,8 @@ class Conversation:
             PortRequest: self._port_request,
             RotationAck: self._nothing,
             Identify: self._nothing,
-            RegisterServiceProvider: lambda message, link: self._reply(
-                RegisterServiceProviderResponse(success=False, error=NO_SERVICES), link
-            ),
-            DiscoverServiceProviders: lambda message, link: self._reply(
-                DiscoverServiceProvidersResponse(success=False, error=NO_SERVICES), link
-            ),
+            RegisterServiceProvider: lambda message, link: self._reply(hub.directory.register(peer, message), link),
+            DiscoverServiceProviders: lambda message, link: self._reply(hub.directory.discover(peer, message), link),
             ServiceRequest: self._service_request,
             ServiceOperation: self._service_operation,
             RouteToModule: self._route_to_module,
@@ -153,12 +144,7 @@ class Conversation:
         self._reply(answer, link)
 
     def _route_to_module(self, message: RouteToModule, link: Link) -> None:
-        if message.target_endpoint == RESPONSE_ENDPOINT:
-            self._source.note("an answer to a message that was never routed was ignored", level="debug")
-            return
-        self._source.note(f"it sends a message to {message.target_module_id!r}: {NO_MESSAGES}", level="warning")
-        payload = EncodedMessage(data=b'{"Err":"%s"}' % NO_MESSAGES.encode(), format="Json")
-        self._reply(RoutedModuleResponse(source_module_id=message.target_module_id, request_id=message.request_id, payload=payload), link)
+        self._work(self._hub.broker.route(self._peer, message, link), link)
 
     # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────────
 

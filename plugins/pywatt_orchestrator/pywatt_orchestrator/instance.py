@@ -358,6 +358,7 @@ class Instance:
         else:
             if not run.doomed.done():
                 self._well_since = time.monotonic()
+                self._around.hub.ready(run)
                 self._enter(Event.PROBED)
         finally:
             progress.cancel()

@@ -18,6 +18,7 @@ from pywatt_core.protocol.messages import (
     HttpRequest,
     HttpResponse,
     Init,
+    Message,
     Shutdown,
     TcpAddress,
     TcpChannel,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from .desk import SecretDesk
     from .guard import Guardian
+    from .hub import Hub
     from .logs import Journal
     from .project import ModulePlan
 
@@ -68,6 +70,7 @@ class Surroundings:
     journal: Journal
     guardian: Guardian
     desk: SecretDesk
+    hub: Hub
     api: str
     """``init.orchestrator_api``."""
     environ: Mapping[str, str]
@@ -89,7 +92,7 @@ class Run:
         """Where it is reached once it has announced itself; None for a module that serves no port."""
         self._on_notice = on_notice
         self._source = Source(around.journal, module_id)
-        self._talk = Conversation(plan, module_id, desk=around.desk, source=self._source, on_announce=self._announce)
+        self._talk = Conversation(plan, self, desk=around.desk, hub=around.hub, source=self._source, on_announce=self._announce)
         self._facts = Facts()
         self._link: Link | None = None
         self._door: ChannelDoor | None = None
@@ -154,6 +157,32 @@ class Run:
 
     def _session(self, wire: Wire, on_problem: Callable[[Problem], None]) -> Session:
         return Session(Role.ORCHESTRATOR, wire, facts=self._facts, module_id=self.module_id, on_problem=on_problem, new_id=new_id)
+
+    # ── being a peer of other modules ───────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def module(self) -> str:
+        return self.plan.name
+
+    @property
+    def rust(self) -> bool:
+        return self.plan.rust
+
+    def reads(self, format: str) -> bool:
+        """Whether its announce offered the format."""
+        extension = self.announced.result().pywatt if self.announced.done() else None
+        return extension is not None and format in extension.formats
+
+    async def deliver(self, message: Message) -> None:
+        """Send over its channel where there is one, else over standard input. Raises `ChannelClosed` where it is gone."""
+        link = self._door.link if self._door is not None and self._door.link is not None else self._link
+        if link is None:
+            raise ChannelClosed(f"{self.module_id} is not running", executed="no")
+        await link.send(message)
+
+    def note(self, text: str, *, level: str = "info") -> None:
+        """One line in its log."""
+        self._source.note(text, level=level)
 
     # ── being watched ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -270,6 +299,7 @@ class Run:
         """
         assert self.child is not None
         self._ending = True
+        self._around.hub.leaving(self)
         settings = self.plan.settings
         for link in (self._link, self._door.link if self._door is not None else None):
             if link is not None:
@@ -299,10 +329,12 @@ class Run:
     async def kill(self) -> int:
         """End it now, with everything it started, and close what led to it; return the exit code. May be called twice."""
         self._ending = True
+        self._around.hub.leaving(self)
         code = 0
         if self.child is not None:
             self.child.signal(signal.SIGKILL)
             code = await self.child.exited
+        self._around.hub.gone(self)
         self._talk.end()
         if self._pump is not None and self._pump_transport is not None:
             ends: list[asyncio.Future[None]] = [self._pump.ended]

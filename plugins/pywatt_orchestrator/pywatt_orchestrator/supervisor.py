@@ -60,6 +60,7 @@ class Supervisor:
                 )
                 for module_id in plan.module_ids()
             ]
+        around.hub.expects = self._expects
         self._turns = {name: asyncio.Lock() for name in self._instances}
         """One restart of a module at a time; a wish to stop it waits for nobody."""
         self._doors: dict[str, front.Instance] = {}
@@ -208,6 +209,11 @@ class Supervisor:
     def _is_ready(self, name: str) -> bool:
         """One ready instance is enough to be of use."""
         return any(instance.state is State.READY for instance in self._instances.get(name, ()))
+
+    def _expects(self, name: str) -> bool:
+        """Whether a module or instance of this name is there, or will be without a person's word."""
+        found = self._instances.get(name) or [one for many in self._instances.values() for one in many if one.module_id == name]
+        return not self.stopping and any(instance.comes_back for instance in found)
 
     def _word_about(self, name: str) -> str:
         state = self._instances[name][0].state

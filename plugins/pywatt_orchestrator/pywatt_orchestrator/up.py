@@ -14,6 +14,7 @@ from .control import ControlServer
 from .desk import SecretDesk
 from .gateway import Gateway
 from .guard import Guardian
+from .hub import Hub
 from .lines import Record
 from .logs import OURSELVES, Journal, timestamp
 from .output import Output
@@ -100,10 +101,13 @@ class _Orchestrator:
         gateway = Gateway(self._project.gateway)
         stack.push_async_callback(gateway.close)
         await gateway.start()
+        hub = Hub(self._journal)
+        stack.callback(hub.close)
         around = Surroundings(
             journal=self._journal,
             guardian=guardian,
             desk=SecretDesk(sources, way_out=WAY_OUT.format(dotenv=self._settings.folder / ".env")),
+            hub=hub,
             api=_url(gateway),
             environ=os.environ,
         )

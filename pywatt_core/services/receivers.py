@@ -1,0 +1,72 @@
+"""What a module receives: functions by endpoint, by source, by topic and by stream, gathered before the module lives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ENDPOINT = re.compile(r"(?!__)[^\s:\x00-\x1f\x7f]{1,200}")
+"""Names with two leading underscores are PyWatt's own."""
+
+
+class Receivers:
+    """One module's receiving functions. Each method is a decorator that returns the function unchanged.
+
+    Two functions for one name are a `TypeError` that names both.
+    """
+
+    def __init__(self) -> None:
+        self.endpoints: dict[str, Callable[..., Any]] = {}
+        self.sources: dict[str, Callable[..., Any]] = {}
+        self.default: Callable[..., Any] | None = None
+        self.topics: list[tuple[str, Callable[..., Any]]] = []
+        self.streams: dict[str, Callable[..., Any]] = {}
+
+    def on(self, endpoint: str) -> Callable[[F], F]:
+        """Requests and messages for `endpoint`."""
+        return self._into(self.endpoints, "endpoint", endpoint)
+
+    def on_source(self, module: str) -> Callable[[F], F]:
+        """Messages from `module` that name no endpoint which somebody receives."""
+        return self._into(self.sources, "module", module)
+
+    def on_default(self, function: F) -> F:
+        """Messages that nobody else receives."""
+        if self.default is not None:
+            raise TypeError(f"two functions receive what nobody else does: {_named(self.default)} and {_named(function)}")
+        self.default = function
+        return function
+
+    def on_topic(self, pattern: str) -> Callable[[F], F]:
+        """What is published to the topics that `pattern` fits: ``*`` is one segment, ``#`` the rest. Several functions may."""
+        if not isinstance(pattern, str) or not pattern:
+            raise TypeError(f"a topic pattern is a text such as 'orders.*', not {pattern!r}")
+
+        def register(function: F) -> F:
+            self.topics.append((pattern, function))
+            return function
+
+        return register
+
+    def on_stream(self, endpoint: str) -> Callable[[F], F]:
+        """Streams that another module sends to `endpoint`."""
+        return self._into(self.streams, "stream", endpoint)
+
+    def _into(self, table: dict[str, Callable[..., Any]], what: str, name: str) -> Callable[[F], F]:
+        if not isinstance(name, str) or ENDPOINT.fullmatch(name) is None:
+            raise TypeError(f"the name of a {what} is a text without blanks and colons, not beginning with '__', not {name!r}")
+
+        def register(function: F) -> F:
+            if name in table:
+                raise TypeError(f"two functions receive the {what} {name!r}: {_named(table[name])} and {_named(function)}")
+            table[name] = function
+            return function
+
+        return register
+
+
+def _named(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__qualname__", function))

@@ -1,0 +1,18 @@
+"""Publishing and subscribing (protocol 13.7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .messaging import Messaging
+
+
+class Topics:
+    """Publishing and subscribing (protocol 13.7)."""
+
+    def __init__(self, messaging: Messaging) -> None:
+        self._messaging = messaging
+
+    async def begin(self) -> None:
+        """The module serves from now on."""
