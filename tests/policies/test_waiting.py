@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywatt_core.policies import Backoff, Intensity, Restarts
+from pywatt_core.policies.waiting import Backoff, Intensity, Restarts
 
 chances = st.floats(min_value=0, max_value=1, exclude_max=True)
 waits = st.floats(min_value=0.001, max_value=100)
