@@ -270,7 +270,7 @@ class EncodedMessage(Discreet, frozen=True, gc=False):
     hidden = frozenset({"data"})
 
     data: Body
-    format: Literal["Json", "Binary", "Base64", "Auto"]
+    format: Literal["Json", "Binary", "Base64", "Auto", "MessagePack", "Cbor"]
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, bytes):

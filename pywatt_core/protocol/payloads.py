@@ -1,0 +1,363 @@
+"""What modules put into an `EncodedMessage` for each other: values of any type, bare or in an envelope (protocol 4.1, 4.6, 12).
+
+Written are plain values, dataclasses, msgspec Structs, TypedDicts, named tuples and pydantic models. In JSON, byte strings are Base64
+text, as msgspec has it; a peer in another language that wants an array of numbers gets one from ``list(data)``. Read is what the
+caller's type says; a mistake of the sender's is an `Unreadable` that names the field and shows no value.
+
+Reading is lazy: `read_payload` parts the envelope from its content, and the content is decoded once, into the type that it is for.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from ..errors import LocalProtocolError, RemoteProtocolError
+from .formats import codec_of
+from .lenient import Unreadable, read_value, safe_text, too_deep
+from .values import UUID_FORM, UUID_SHAPE, EncodedMessage, Metadata, ServiceType, canonical_uuid
+
+__all__ = ["Payload", "Unreadable", "plain", "read_payload", "reader", "write_bare", "write_payload"]
+
+T = TypeVar("T")
+Bytes: TypeAlias = "bytes | Raw"
+
+NOTHING: Final = Metadata()
+"""The metadata of a bare value."""
+
+
+class _Envelope(Struct, frozen=True, forbid_unknown_fields=True):
+    """Exactly the members of an envelope; the content stays as it arrived."""
+
+    id: str
+    content: Raw
+    metadata: Metadata = NOTHING
+
+
+class _OpenEnvelope(Struct, frozen=True, forbid_unknown_fields=True):
+    """The same where the format is decoded whole."""
+
+    id: str
+    content: Any
+    metadata: Metadata = NOTHING
+
+
+# ── pydantic ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# Never imported here: its types bring everything along, and a module that uses none does not pay for it.
+
+
+def _validator(kind: object) -> Any:
+    """The compiled validator that pydantic models and pydantic dataclasses carry; None for every other type."""
+    return getattr(kind, "__pydantic_validator__", None) if isinstance(kind, type) else None
+
+
+def _pydantic_text(error: Exception, shape: str = "{why} - at `$.{where}`") -> str:
+    """Which fields do not fit, and why; without the values, and without what a validator of the user's says about them."""
+    places = getattr(error, "errors", None)
+    if places is None:
+        return "refused"
+    shown = []
+    for one in places(include_url=False, include_context=False, include_input=False):
+        where = ".".join(map(str, one["loc"]))
+        why = "refused" if one["type"] in ("value_error", "assertion_error") else one["msg"]
+        shown.append(shape.format(why=why, where=where) if where else why)
+    return "; ".join(shown)
+
+
+def _dumped(value: object, mode: str) -> Any:
+    dump = getattr(value, "model_dump", None)
+    if dump is not None:
+        return dump(mode=mode)
+    if isinstance(value, ServiceType):
+        return value.wire
+    if type(value).__module__.partition(".")[0] in ("pydantic", "pydantic_core"):  # its own kinds of value: URLs, secrets
+        from pydantic_core import to_jsonable_python
+
+        return to_jsonable_python(value)
+    raise TypeError(f"a {type(value).__name__} cannot be sent")
+
+
+def _dumped_for_json(value: object) -> Any:
+    return _dumped(value, "json")
+
+
+def _dumped_for_binary(value: object) -> Any:
+    return _dumped(value, "python")
+
+
+def _built(kind: type[Any], value: Any) -> Any:
+    validator = _validator(kind)
+    if validator is None:
+        if kind is ServiceType:
+            return read_value(kind, value)
+        raise NotImplementedError(f"no way to read a {kind.__name__}: use a dataclass, a msgspec Struct, a TypedDict or a pydantic model")
+    try:
+        return validator.validate_python(value)
+    except ValueError as error:  # pydantic's ValidationError is one; msgspec completes ours with the path
+        raise ValueError(_pydantic_text(error, "{where}: {why}")) from None
+
+
+# ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_to_json = msgspec.json.Encoder(enc_hook=_dumped_for_json).encode
+_to_msgpack = msgspec.msgpack.Encoder(enc_hook=_dumped_for_binary).encode
+
+
+def plain(value: object) -> Any:
+    """`value` in the plain types that every binary format holds; byte strings stay byte strings.
+
+    Raises TypeError or ValueError for what has no such form.
+    """
+    return msgspec.to_builtins(value, builtin_types=(bytes,), str_keys=True, enc_hook=_dumped_for_binary)
+
+
+def _content(value: object, format: str) -> bytes:
+    """The bytes of a value. Raises `LocalProtocolError` where it cannot travel."""
+    try:
+        if format == "MessagePack":
+            return _to_msgpack(value)
+        if format == "Cbor":
+            return codec_of("cbor").encode(plain(value))
+        data = _to_json(value)
+        if b"null" in data and not _all_finite(value):
+            raise ValueError("NaN and infinity have no form in JSON")
+        return data
+    except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
+        reason = "text with a lone surrogate" if isinstance(error, UnicodeError) else str(error)
+        raise LocalProtocolError(f"a {type(value).__name__} cannot be sent: {reason}") from None
+
+
+def _all_finite(value: object) -> bool:
+    """False where msgspec wrote null for a number that JSON does not have."""
+    from .codec import _finite
+
+    return not isinstance(value, Raw) and _finite(plain(value))
+
+
+def _labelled(data: bytes, format: str) -> EncodedMessage:
+    if format == "Base64":
+        data = base64.b64encode(data)
+    elif format not in ("Json", "Binary", "MessagePack", "Cbor"):
+        raise LocalProtocolError(f"nothing is sent in the format {format!r}; there are Json, Binary, Base64, MessagePack and Cbor")
+    return EncodedMessage(data, format)  # type: ignore[arg-type]
+
+
+def write_payload(content: Any, metadata: Metadata = NOTHING, *, format: str = "Json", id: str) -> EncodedMessage:
+    """`content` in an envelope with this id, a UUID. `format`: ``"Json"``, ``"Base64"`` and ``"Binary"`` hold JSON text,
+    ``"MessagePack"`` and ``"Cbor"`` are for peers that offered them. A `msgspec.Raw` is taken as encoded already.
+
+    Raises `LocalProtocolError` where the value cannot travel.
+    """
+    if format == "MessagePack":
+        try:
+            return EncodedMessage(_to_msgpack(_Envelope(id, Raw(_content(content, format)), metadata)), "MessagePack")
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise LocalProtocolError(f"metadata cannot be sent: {error}") from None
+    if format == "Cbor":
+        if isinstance(content, Raw):
+            content = codec_of("cbor").decode(bytes(content))
+        return EncodedMessage(_content(_OpenEnvelope(id, content, metadata), format), "Cbor")
+    data = bytes(content) if isinstance(content, Raw) else _content(content, format)
+    properties = b"{}" if metadata is NOTHING else _content(metadata, format)
+    return _labelled(b'{"id":"' + id.encode() + b'","content":' + data + b',"metadata":' + properties + b"}", format)
+
+
+def write_bare(value: Any, format: str = "Json") -> EncodedMessage:
+    """`value` without an envelope. Raises `LocalProtocolError` where it cannot travel."""
+    return _labelled(bytes(value) if isinstance(value, Raw) else _content(value, format), format)
+
+
+# ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Payload:
+    """A payload whose envelope has been read and whose content has not.
+
+    `metadata` and `id` are the envelope's; without one (`enveloped` is False) they are empty. `format` is the one of `content`: the
+    Base64 is off, so that it is never ``"Base64"``.
+    """
+
+    __slots__ = ("_content", "enveloped", "format", "id", "metadata")
+
+    def __init__(self, content: Any, format: str, *, metadata: Metadata = NOTHING, id: str = "", enveloped: bool = False) -> None:
+        self._content = content
+        self.format, self.metadata, self.id, self.enveloped = format, metadata, id, enveloped
+
+    @property
+    def content(self) -> bytes:
+        """The content, still encoded in `format`."""
+        if self.format == "Cbor":
+            return codec_of("cbor").encode(self._content)
+        return bytes(self._content)
+
+    def decode(self, type: type[T] | Any = Any) -> T:
+        """The content as a value of `type`. Raises `Unreadable`, which names the field."""
+        value: T = reader(type, self.format)(self._content)
+        return value
+
+    def __repr__(self) -> str:
+        return f"Payload({self.format}, id={self.id!r}, enveloped={self.enveloped})"
+
+
+_part_json = msgspec.json.Decoder(_Envelope).decode
+
+
+def _refuse_extension(code: int, data: memoryview) -> Any:
+    raise ValueError("MessagePack extension types are not read")
+
+
+_part_msgpack = msgspec.msgpack.Decoder(_Envelope, ext_hook=_refuse_extension).decode
+_NO_ENVELOPE: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
+
+
+def read_payload(payload: EncodedMessage) -> Payload:
+    """Part the envelope from its content. What has not exactly the members of an envelope is a bare value.
+
+    Raises `Unreadable` for Base64 that is none, for formats that are not here and for ``"Auto"``, which is none.
+    """
+    data, format = payload.data, payload.format
+    if format == "Base64":
+        try:
+            data, format = base64.b64decode(data, validate=True), "Binary"
+        except (binascii.Error, ValueError):
+            raise Unreadable("the payload is not Base64", kind="encoding") from None
+    if format == "Json" or format == "Binary":
+        found = _part(_part_json, data)
+        if format == "Binary" and (found is not None or _is_json(data)):
+            format = "Json"
+    elif format == "MessagePack":
+        found = _part(_part_msgpack, data)
+    elif format == "Cbor":
+        return _part_cbor(data)
+    else:
+        raise Unreadable(f"nothing is read in the format {format!r}", kind="encoding")
+    if found is None:
+        return Payload(data, format)
+    return Payload(found.content, format, metadata=found.metadata, id=found.id, enveloped=True)
+
+
+def _part(part: Callable[[bytes], _Envelope], data: bytes) -> _Envelope | None:
+    try:
+        found = part(data)
+    except _NO_ENVELOPE:
+        return None
+    return found if _names_a_uuid(found.id) else None
+
+
+def _names_a_uuid(id: str) -> bool:
+    if id.encode().translate(UUID_SHAPE) == UUID_FORM:
+        return True
+    try:
+        return bool(canonical_uuid(id))
+    except ValueError:
+        return False
+
+
+def _is_json(data: bytes) -> bool:
+    """Whether bytes that are called binary are JSON text, as the reference's conversions make them."""
+    try:
+        msgspec.json.decode(data)
+        data.decode()
+    except _NO_ENVELOPE:
+        return False
+    return True
+
+
+def _part_cbor(data: bytes) -> Payload:
+    try:
+        value = codec_of("cbor").decode(data)
+    except LocalProtocolError as error:
+        raise Unreadable(str(error), kind="encoding") from None
+    except RemoteProtocolError as error:
+        raise Unreadable(str(error)) from None
+    try:
+        found = msgspec.convert(value, _OpenEnvelope)
+    except _NO_ENVELOPE:
+        return Payload(value, "Cbor")
+    if not _names_a_uuid(found.id):
+        return Payload(value, "Cbor")
+    return Payload(found.content, "Cbor", metadata=found.metadata, id=found.id, enveloped=True)
+
+
+Reader: TypeAlias = "Callable[[Any], Any]"
+
+
+def reader(type: Any = Any, format: str = "Json") -> Reader:
+    """The function that reads content of this format into `type`; made once per type and format.
+
+    It raises `Unreadable` and nothing else for what does not fit, `LocalProtocolError` for a type that can never be read. Raises
+    TypeError itself where that is known at once.
+    """
+    try:
+        return _cached_reader(type, format)
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        return _new_reader(type, format)
+
+
+def _new_reader(type: Any, format: str) -> Reader:
+    if format == "Json":
+        return _guarded(_json_reader(type), check=_check_json)
+    if format == "MessagePack":
+        return _guarded(_binary_reader(type, msgspec.msgpack.Decoder(type, dec_hook=_built, ext_hook=_refuse_extension).decode))
+    if format == "Cbor":
+        return _guarded(_binary_reader(type, lambda value: msgspec.convert(value, type, dec_hook=_built)))
+    raise Unreadable(f"nothing is read in the format {format!r}", kind="encoding")
+
+
+_cached_reader = lru_cache(maxsize=1024)(_new_reader)
+
+
+def _json_reader(type: Any) -> Reader:
+    validator = _validator(type)
+    if validator is not None:
+        return lambda data: validator.validate_json(bytes(data))
+    read: Reader = msgspec.json.Decoder(type, dec_hook=_built).decode
+    return read
+
+
+def _binary_reader(type: Any, read: Reader) -> Reader:
+    """`read`, but a pydantic type validates what was decoded."""
+    validator = _validator(type)
+    if validator is None:
+        return read
+    untyped = msgspec.msgpack.Decoder(ext_hook=_refuse_extension).decode
+
+    def validated(data: Any) -> Any:
+        return validator.validate_python(untyped(data) if isinstance(data, bytes | Raw) else data)
+
+    return validated
+
+
+def _check_json(data: Bytes) -> None:
+    """Refuse what msgspec would let through: text that is not UTF-8, and nesting that no other peer reads."""
+    text = data if isinstance(data, bytes) else bytes(data)
+    if not text.isascii():
+        text.decode()
+    if len(text) >= 256 and text.count(b"[") + text.count(b"{") > 127 and too_deep(text):
+        raise RecursionError
+
+
+def _guarded(read: Reader, check: Callable[[Bytes], None] | None = None) -> Reader:
+    def guarded(data: Any) -> Any:
+        try:
+            if check is not None:
+                check(data)
+            return read(data)
+        except NotImplementedError as error:  # nobody's data is wrong: the type is
+            raise LocalProtocolError(str(error)) from None
+        except Exception as error:  # a type's own checks may raise anything at all
+            raise Unreadable(_pydantic_text(error) if _is_pydantic(error) else safe_text(error)) from None
+
+    return guarded
+
+
+def _is_pydantic(error: Exception) -> bool:
+    return type(error).__module__.startswith("pydantic")
