@@ -76,10 +76,8 @@ def _dumped(value: object, mode: str) -> Any:
         return dump(mode=mode)
     if isinstance(value, ServiceType):
         return value.wire
-    if type(value).__module__.partition(".")[0] in ("pydantic", "pydantic_core"):  # its own kinds of value: URLs, secrets
-        from pydantic_core import to_jsonable_python
-
-        return to_jsonable_python(value)
+    if type(value).__module__.partition(".")[0] in ("pydantic", "pydantic_core"):  # its own kinds of value: URLs, and secrets as asterisks
+        return str(value)
     raise TypeError(f"a {type(value).__name__} cannot be sent")
 
 
