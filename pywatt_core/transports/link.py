@@ -142,6 +142,12 @@ class Link(asyncio.Protocol):
                 async with asyncio.timeout(CLOSE_PATIENCE):
                     await self._written.wait()
 
+    def abort(self, error: Exception) -> None:
+        """Close at once because of `error`: what was not written yet is lost, and a peer that does not read is not waited for."""
+        self._fail(error)
+        if self._writer is not None:
+            self._writer.abort()
+
     def close_writing(self) -> None:
         """Close our direction only: the peer sees the end of the stream, its answers still arrive."""
         self._flush()

@@ -353,3 +353,18 @@ async def test_closing_waits_until_the_peer_has_read_what_was_still_to_be_writte
     assert [len((await one).body) for one in asking] == [100_000, 100_000]
     await closing
     await orchestrator.close()
+
+
+async def test_aborting_does_not_wait_for_a_peer_that_does_not_read(ends):
+    await ends.open(raw=True)
+    asking = asyncio.create_task(ends.module.request(route("x" * 5_000_000), timeout=20))
+    await asyncio.sleep(0)
+    reason = TimeoutError("nothing came for too long")
+    ends.module.abort(reason)
+    with pytest.raises(ChannelClosed):
+        await asking
+    await ends.module.closed
+    assert [error for _, error in ends.lost] == [reason]
+    while await asyncio.get_running_loop().sock_recv(ends.peer, 1 << 20):
+        pass  # what the kernel had taken already is followed by the end
+    await ends.close()
