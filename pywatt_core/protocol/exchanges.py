@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from ..errors import LocalProtocolError
-from .messages import RESPONSE_ENDPOINT, HttpResponse, Message, Rotated, RouteToModule, Secret
+from .messages import RESPONSE_ENDPOINT, HttpResponse, HttpResponseStart, Message, Rotated, RouteToModule, Secret
 
 REMEMBERED: Final = 65_536
 """How many requests given up, and how many left unanswered, a session remembers; the oldest are forgotten beyond that."""
@@ -118,9 +118,9 @@ def bound(memory: dict[Any, Any]) -> None:
 class HttpExchange(Exchange):
     """Responses leave with a status that HTTP knows."""
 
-    def settle(self, message: HttpResponse) -> None:  # type: ignore[override]  # the table calls it for nothing else
+    def settle(self, message: HttpResponse | HttpResponseStart) -> None:  # type: ignore[override]  # called for nothing else
         if not 100 <= message.status_code <= 599:
-            raise LocalProtocolError("'http_response' may not be sent: its status_code is not between 100 and 599")
+            raise LocalProtocolError(f"{message.op!r} may not be sent: its status_code is not between 100 and 599")
         Exchange.settle(self, message)  # not super(), which costs as much again
 
 

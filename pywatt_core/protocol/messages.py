@@ -6,15 +6,24 @@ null otherwise, field by field as the reference does it.
 
 from __future__ import annotations
 
-import enum
-import re
 from functools import reduce
 from operator import or_
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from msgspec import field, structs
 
-from .values import U16, UUID_FORM, UUID_SHAPE, Body, Discreet, octets
+from .http_pieces import HttpRequestCancel as HttpRequestCancel
+from .http_pieces import HttpRequestCredit as HttpRequestCredit
+from .http_pieces import HttpRequestPiece as HttpRequestPiece
+from .http_pieces import HttpResponseAbort as HttpResponseAbort
+from .http_pieces import HttpResponseCredit as HttpResponseCredit
+from .http_pieces import HttpResponsePiece as HttpResponsePiece
+from .http_pieces import HttpResponseStart as HttpResponseStart
+from .http_pieces import HttpStreamRequest as HttpStreamRequest
+from .kinds import Message as Message
+from .kinds import ModuleMessage, OrchestratorMessage
+from .kinds import Role as Role
+from .values import U16, UUID_FORM, UUID_SHAPE, Body, octets
 from .values import AnnouncedEndpoint as AnnouncedEndpoint
 from .values import EncodedMessage as EncodedMessage
 from .values import Extension as Extension
@@ -33,44 +42,6 @@ RESPONSE_ENDPOINT = "__response__"
 
 ORCHESTRATOR = "__orchestrator__"
 """`RouteToModule.target_module_id` of a request to a PyWatt orchestrator itself; no module can have this name."""
-
-
-class Role(enum.Enum):
-    """Who speaks."""
-
-    MODULE = "module"
-    ORCHESTRATOR = "orchestrator"
-
-    @property
-    def other(self) -> Role:
-        return Role.ORCHESTRATOR if self is Role.MODULE else Role.MODULE
-
-
-def _tag(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
-class Message(Discreet, frozen=True, tag_field="op", tag=_tag):
-    """What travels. `op` is the wire tag, `sender` the role that may send it."""
-
-    op: ClassVar[str] = ""
-    sender: ClassVar[Role]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.op = _tag(cls.__name__)
-
-
-class ModuleMessage(Message, frozen=True):
-    """What a module sends."""
-
-    sender = Role.MODULE
-
-
-class OrchestratorMessage(Message, frozen=True):
-    """What the orchestrator sends."""
-
-    sender = Role.ORCHESTRATOR
 
 
 def _service_type(message: Message) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .lenient import Unreadable
-from .messages import HttpResponse, Message, PortResponse, ServiceOperationResult, ServiceResponse, ServiceType
+from .messages import HttpResponse, HttpResponseStart, Message, PortResponse, ServiceOperationResult, ServiceResponse, ServiceType
 
 
 def _text(members: Mapping[str, Any], name: str) -> str:
@@ -19,6 +19,11 @@ def _text(members: Mapping[str, Any], name: str) -> str:
 def _http(members: Mapping[str, Any], reason: str) -> Message:
     headers = {"content-type": "text/plain; charset=utf-8"}
     return HttpResponse(_text(members, "request_id"), 400, headers, f"unreadable request: {reason}".encode())
+
+
+def _http_stream(members: Mapping[str, Any], reason: str) -> Message:
+    headers = [("content-type", "text/plain; charset=utf-8")]
+    return HttpResponseStart(_text(members, "request_id"), 400, headers, f"unreadable request: {reason}".encode())
 
 
 def _operation(members: Mapping[str, Any], reason: str) -> Message:
@@ -42,6 +47,7 @@ def _port(members: Mapping[str, Any], reason: str) -> Message:
 
 _REFUSALS: Final[dict[str, Callable[[Mapping[str, Any], str], Message]]] = {
     "http_request": _http,
+    "http_stream_request": _http_stream,
     "service_operation": _operation,
     "service_request": _service,
     "port_request": _port,

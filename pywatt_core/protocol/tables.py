@@ -26,7 +26,12 @@ from .messages import (
     Heartbeat,
     HeartbeatAck,
     HttpRequest,
+    HttpRequestCancel,
+    HttpRequestPiece,
     HttpResponse,
+    HttpResponseCredit,
+    HttpResponseStart,
+    HttpStreamRequest,
     Init,
     Message,
     PortRequest,
@@ -70,7 +75,7 @@ def _stay(phase: str, kinds: Iterable[type[Message]]) -> dict[type[Message], str
 
 _FROM_MODULE = set(MESSAGES[Role.MODULE].values()) - {Announce}
 _FROM_ORCHESTRATOR = set(MESSAGES[Role.ORCHESTRATOR].values()) - {Init, Shutdown}
-_WORK = {HttpRequest, RoutedModuleMessage, Rotated}
+_WORK = {HttpRequest, HttpStreamRequest, RoutedModuleMessage, Rotated}
 """What an orchestrator that has said shutdown asks for no more."""
 
 _RUNNING: Phases = {
@@ -96,7 +101,7 @@ ORDER: Final[dict[Wire, dict[Role, Phases]]] = {
 REQUIRES: Final[dict[type[Message], type[Message]]] = {
     **dict.fromkeys(MESSAGES[Role.MODULE].values(), Init),
     HeartbeatAck: Heartbeat,
-    HttpRequest: Announce,
+    **dict.fromkeys((HttpRequest, HttpStreamRequest, HttpRequestPiece, HttpResponseCredit, HttpRequestCancel), Announce),
     RoutedModuleMessage: Announce,
 }
 """Message: what the other side must have sent before, on whichever link of the module."""
@@ -119,6 +124,7 @@ REPLIES: Final[dict[type[Message], Reply]] = {
     PortRequest: Reply(PortResponse, "request_id", PortExchange),
     RouteToModule: Reply(RoutedModuleResponse, "request_id", RouteExchange),
     HttpRequest: Reply(HttpResponse, "request_id", HttpExchange),
+    HttpStreamRequest: Reply(HttpResponseStart, "request_id", HttpExchange),
     Rotated: Reply(RotationAck, "rotation_id", RotationExchange),
 }
 """Request: its reply."""

@@ -27,7 +27,15 @@ from pywatt_core.protocol.messages import (
     Heartbeat,
     HeartbeatAck,
     HttpRequest,
+    HttpRequestCancel,
+    HttpRequestCredit,
+    HttpRequestPiece,
     HttpResponse,
+    HttpResponseAbort,
+    HttpResponseCredit,
+    HttpResponsePiece,
+    HttpResponseStart,
+    HttpStreamRequest,
     Identify,
     Init,
     IpcChannel,
@@ -88,6 +96,9 @@ PROVIDERS = st.lists(
     ),
     max_size=2,
 )
+PIECES = st.binary(max_size=300)
+HEADERS = st.lists(st.tuples(TEXT, TEXT), max_size=3)
+AMOUNTS = st.integers(1, 2**31)
 BODIES = st.none() | st.binary(max_size=300)
 METADATA = st.builds(
     Metadata,
@@ -129,6 +140,14 @@ EVERY: dict[type[Message], st.SearchStrategy[Message]] = {
     RoutedModuleMessage: st.builds(RoutedModuleMessage, TEXT, UUIDS, PAYLOADS),
     RoutedModuleResponse: st.builds(RoutedModuleResponse, TEXT, UUIDS, PAYLOADS),
     Heartbeat: st.builds(Heartbeat),
+    HttpStreamRequest: st.builds(HttpStreamRequest, TEXT, TEXT, TEXT, HEADERS, AMOUNTS, PIECES, st.booleans()),
+    HttpRequestPiece: st.builds(HttpRequestPiece, TEXT, PIECES, st.booleans()),
+    HttpResponseCredit: st.builds(HttpResponseCredit, TEXT, AMOUNTS),
+    HttpRequestCancel: st.builds(HttpRequestCancel, TEXT),
+    HttpResponseStart: st.builds(HttpResponseStart, TEXT, PORTS, HEADERS, PIECES, st.booleans()),
+    HttpResponsePiece: st.builds(HttpResponsePiece, TEXT, PIECES, st.booleans()),
+    HttpRequestCredit: st.builds(HttpRequestCredit, TEXT, AMOUNTS),
+    HttpResponseAbort: st.builds(HttpResponseAbort, TEXT),
 }  # fmt: skip
 MESSAGE = st.one_of(list(EVERY.values()))
 

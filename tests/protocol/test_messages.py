@@ -32,10 +32,12 @@ from pywatt_core.protocol.messages import (
 
 UUID = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
 FROM_MODULE = [
+    "http_response_start", "http_response_piece", "http_request_credit", "http_response_abort",
     "identify", "announce", "get_secret", "rotation_ack", "register_service_provider", "discover_service_providers", "service_request",
     "service_operation", "http_response", "port_request", "route_to_module", "heartbeat_ack",
 ]  # fmt: skip
 FROM_ORCHESTRATOR = [
+    "http_stream_request", "http_request_piece", "http_response_credit", "http_request_cancel",
     "init", "secret", "rotated", "shutdown", "register_service_provider_response", "discover_service_providers_response",
     "service_response", "service_operation_result", "http_request", "port_response",
     "routed_module_message", "routed_module_response", "heartbeat",

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from pywatt_core.protocol.lenient import Unreadable
-from pywatt_core.protocol.messages import HttpResponse, Message, PortResponse, ServiceOperationResult, ServiceResponse, ServiceType
+from pywatt_core.protocol.messages import (
+    HttpResponse,
+    HttpResponseStart,
+    Message,
+    PortResponse,
+    ServiceOperationResult,
+    ServiceResponse,
+    ServiceType,
+)
 from pywatt_core.protocol.refusals import refusal_of
 
 WHY = "Expected `str`"
@@ -20,6 +28,11 @@ WHY = "Expected `str`"
             "http_request",
             {"request_id": "r"},
             HttpResponse("r", 400, {"content-type": "text/plain; charset=utf-8"}, b"unreadable request: Expected `str`"),
+        ),
+        (
+            "http_stream_request",
+            {"request_id": "r", "headers": 5},
+            HttpResponseStart("r", 400, [("content-type", "text/plain; charset=utf-8")], b"unreadable request: Expected `str`"),
         ),
         ("port_request", {"request_id": "r", "specific_port": -1}, PortResponse("r", False, 0, WHY)),
         ("service_request", {"id": "r", "service_type": "cache"}, ServiceResponse("r", ServiceType.CACHE, False, WHY)),

@@ -24,7 +24,15 @@ from pywatt_core.protocol.messages import (
     Heartbeat,
     HeartbeatAck,
     HttpRequest,
+    HttpRequestCancel,
+    HttpRequestCredit,
+    HttpRequestPiece,
     HttpResponse,
+    HttpResponseAbort,
+    HttpResponseCredit,
+    HttpResponsePiece,
+    HttpResponseStart,
+    HttpStreamRequest,
     Identify,
     Init,
     Message,
@@ -143,7 +151,8 @@ class Link:
             alike = [one for one in self.unanswered[role] if type(one) is type(request) and not has_key(one) and same_queue(one, request)]
             request = alike[0]
         if not self.send(role, answer_to(request)):
-            assert role is Role.ORCHESTRATOR or isinstance(request, HttpRequest | Rotated), f"{request} cannot be answered"
+            late = isinstance(request, HttpRequest | HttpStreamRequest | Rotated)
+            assert role is Role.ORCHESTRATOR or late, f"{request} cannot be answered"
         self.unanswered[role].remove(request)
 
 
@@ -186,6 +195,8 @@ def answer_to(request: Message) -> Message:
             return RoutedModuleResponse("b", request.request_id, request.payload)
         case HttpRequest():
             return HttpResponse(request.request_id, 200, {}, None)
+        case HttpStreamRequest():
+            return HttpResponseStart(request.request_id, 200, [], b"x", more=True)
         case Rotated():
             return RotationAck(request.rotation_id, "success")
     raise AssertionError(request)
@@ -217,8 +228,11 @@ def sample(number: int) -> dict[Role, list[Message]]:
             RegisterServiceProvider(service_type=kind, name="n", address="a"), DiscoverServiceProviders(kind),
             ServiceOperation(id, CACHE, "get", number), ServiceOperation(id, CACHE, "get", number, request_id=f"r{id[0]}"),
             RouteToModule("b", "e", id, payload), RouteToModule("b", RESPONSE_ENDPOINT, id, payload), HttpResponse(id, 200, {}, b"x"),
+            HttpResponseStart(id, 200, [("a", "b")], b"x"), HttpResponsePiece(id, b"x"), HttpRequestCredit(id, 1), HttpResponseAbort(id),
         ]  # fmt: skip
         orchestrator += [
+            HttpStreamRequest(id, "GET", "/", [("a", "b")], 1), HttpRequestPiece(id, b"x"), HttpResponseCredit(id, 1),
+            HttpRequestCancel(id),
             Rotated(["A"], id), HttpRequest(id, "GET", "/"), RoutedModuleMessage("b", id, payload), RoutedModuleResponse("b", id, payload),
             PortResponse(id, True, 1), ServiceResponse(id, CACHE, True),
             ServiceOperationResult(True), ServiceOperationResult(True, connection_id=id),
@@ -232,7 +246,7 @@ NOTIFICATION = Metadata(properties={"notification": True})
 OPTIONS: list[dict[str, Any]] = [{}, {}, {}, {"wait": False}, {"metadata": NOTIFICATION}]
 ACTIONS = ["send", "send", "send", "deliver", "deliver", "answer", "answer", "forget", "format"]
 
-NUMBERS = st.integers(0, 59)  # more than there are messages of one role
+NUMBERS = st.integers(0, 79)  # more than there are messages of one role
 STEPS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 2), st.sampled_from(Role), NUMBERS, NUMBERS), min_size=20, max_size=60)
 
 
