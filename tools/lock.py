@@ -1,8 +1,8 @@
 """Make constraints.txt anew: every third-party package, exact version, hashes of all its files, no URL and no host.
 
-The requirements are read from the pyproject.toml files of the repository, with all their extras, the ``dev`` group and
-what building needs; uv resolves them for all platforms and every Python from 3.11 on. Where uv is not on PATH it is
-installed into a scratch environment. ``python -m tools.lock --upgrade`` takes the newest versions, otherwise those that
+The requirements are read from the pyproject.toml files of the repository, with all their extras, the groups ``dev`` and
+``bench``, and what building needs; uv resolves them for all platforms and every Python from 3.11 on. Where uv is not on PATH
+it is installed into a scratch environment. ``python -m tools.lock --upgrade`` takes the newest versions, otherwise those that
 constraints.txt names are kept where they fit.
 """
 
@@ -26,7 +26,7 @@ HEADER = """\
 
 
 def requirements() -> list[str]:
-    """What the distributions, their extras, the dev group and their builds ask for, this repository's own left out."""
+    """What the distributions, their extras, their groups and their builds ask for, this repository's own left out."""
     found: set[str] = set()
     for folder in distributions():
         table = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
@@ -35,7 +35,8 @@ def requirements() -> list[str]:
         for extra in project.get("optional-dependencies", {}).values():
             found.update(extra)
         found.update(table["build-system"]["requires"])
-        found.update(table.get("dependency-groups", {}).get("dev", []))
+        for group in table.get("dependency-groups", {}).values():
+            found.update(group)
     return sorted(line for line in found if not re.match(r"pywatt[-_]", line))
 
 

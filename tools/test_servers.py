@@ -58,6 +58,7 @@ class Server:
 
 
 SERVERS = {
+    "nats-server": Server(packages=("nats-server",), pattern="usr/*bin/nats-server"),
     "nginx": Server(packages=("nginx", "nginx-core", "nginx-light"), pattern="usr/sbin/nginx"),
     "wrk": Server(packages=("wrk",), pattern="usr/bin/wrk"),
 }
@@ -65,7 +66,7 @@ SERVERS = {
 
 def variable(name: str) -> str:
     """The environment variable that names the binary of the server `name`."""
-    return f"PYWATT_{name.upper()}"
+    return f"PYWATT_{name.upper().replace('-', '_')}"
 
 
 def required() -> bool:
