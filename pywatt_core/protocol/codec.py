@@ -1,4 +1,4 @@
-"""Messages to bytes and back: bare, enveloped, the stdout wrapper; JSON and, between PyWatt peers, MessagePack (protocol 3, 4, 6.2).
+"""Messages to bytes and back: bare, enveloped, the stdout wrapper; JSON, and between PyWatt peers MessagePack or CBOR (protocol 3, 4).
 
 Reading has two paths. The fast one is a single msgspec decoder for all that a role may send. Only where that refuses does
 `lenient` bring the spellings that are tolerated into shape and try again; what still does not fit raises `Unreadable`, a
@@ -13,19 +13,18 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
-from collections.abc import Callable
-from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import LocalProtocolError
-from .framing import BASE64, BINARY, JSON, MSGPACK
+from .binary import cbor_decoder, msgpack_decoder, to_cbor, to_msgpack
+from .envelope import LOOSE_MEMBERS, UNREAD, UNWRITABLE, Envelope, Read, Write, check_finite, is_finite, plain_value
+from .framing import BASE64, BINARY, CBOR, JSON, MSGPACK
 from .lenient import Loose, Unreadable, read_object, read_value, safe_text, too_deep
 from .messages import (
-    Announce,
     HttpRequest,
     HttpResponse,
     Init,
@@ -35,18 +34,17 @@ from .messages import (
     RoutedModuleMessage,
     RoutedModuleResponse,
     RouteToModule,
-    ServiceOperation,
-    ServiceOperationResult,
-    ServiceRequest,
-    ServiceType,
     union_of,
 )
 from .values import U16
 
 __all__ = [
+    "UNWRITABLE",
     "Envelope",
     "Loose",
+    "Read",
     "Unreadable",
+    "Write",
     "decode",
     "decoder",
     "encode",
@@ -55,28 +53,9 @@ __all__ = [
     "encode_metadata",
     "encode_wrapped",
     "encoder",
+    "refuse",
+    "text_of",
 ]
-
-T = TypeVar("T")
-Read: TypeAlias = "Callable[[bytes], Message | Envelope[Any] | Loose]"
-Write: TypeAlias = Callable[[Any], bytes]
-
-LOOSE_MEMBERS: Final[dict[type[Message], tuple[str, ...]]] = {
-    ServiceRequest: ("config",),
-    ServiceOperation: ("params",),
-    ServiceOperationResult: ("result", "params"),
-    Init: ("pywatt",),
-    Announce: ("pywatt",),
-}
-"""The messages that carry values of any shape, and in which members."""
-
-
-class Envelope(Struct, Generic[T], frozen=True, kw_only=True, omit_defaults=True):
-    """What channels wrap messages in (protocol 4.1)."""
-
-    id: str | None = None
-    content: T
-    metadata: Metadata = field(default_factory=Metadata)
 
 
 class _Numbers(bytes):
@@ -111,25 +90,10 @@ class _Wrapper(Struct, frozen=True):
 
 
 def _plain_for_json(value: Any) -> Any:
-    if isinstance(value, _Numbers):
-        return list(value)
-    if isinstance(value, ServiceType):
-        return value.wire
-    if isinstance(value, bytes):
-        return bytes(value)
-    raise TypeError(f"a {type(value).__name__} cannot be sent")
-
-
-def _plain_for_msgpack(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return bytes(value)
-    if isinstance(value, ServiceType):
-        return value.wire
-    raise TypeError(f"a {type(value).__name__} cannot be sent")
+    return list(value) if isinstance(value, _Numbers) else plain_value(value)
 
 
 _to_json = msgspec.json.Encoder(enc_hook=_plain_for_json).encode
-_to_msgpack = msgspec.msgpack.Encoder(enc_hook=_plain_for_msgpack).encode
 
 
 def _body_as_numbers(message: Any) -> bytes:
@@ -147,25 +111,10 @@ def _checked(write: Write) -> Write:
         data = write(message)
         if b"null" in data or b"\xcb" in data:
             for name in LOOSE_MEMBERS[type(message)]:
-                if not _finite(msgspec.to_builtins(getattr(message, name), enc_hook=_plain_for_json)):
-                    raise ValueError(f"NaN and infinity cannot be sent - at `$.{name}`")
+                check_finite(name, getattr(message, name))
         return data
 
     return write_checked
-
-
-def _finite(value: Any) -> bool:
-    pending = [value]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, float):
-            if not math.isfinite(value):
-                return False
-        elif isinstance(value, dict):
-            pending += value.values()
-        elif isinstance(value, list | tuple):
-            pending += value
-    return True
 
 
 _JSON_WRITERS: Final[dict[type[Message], Write]] = {
@@ -182,7 +131,9 @@ def encoder(kind: type[Message], code: int = JSON) -> Write:
     It raises what msgspec raises; `refuse` turns that into a `LocalProtocolError`.
     """
     if code == MSGPACK:
-        return _checked(_to_msgpack) if kind in LOOSE_MEMBERS else _to_msgpack
+        return _checked(to_msgpack) if kind in LOOSE_MEMBERS else to_msgpack
+    if code == CBOR:
+        return to_cbor
     return _JSON_WRITERS.get(kind, _to_json)
 
 
@@ -190,10 +141,6 @@ def refuse(message: Message, error: Exception) -> NoReturn:
     """Raise the `LocalProtocolError` for a message that an encoder could not write; it shows no value."""
     reason = "text with a lone surrogate" if isinstance(error, UnicodeError) else str(error)
     raise LocalProtocolError(f"{message.op!r} cannot be sent: {reason}") from None
-
-
-UNWRITABLE: Final = (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError)
-"""What encoders raise for messages that hold what cannot travel."""
 
 
 def encode(message: Message, code: int = JSON) -> bytes:
@@ -212,10 +159,14 @@ def encode_init(message: Init) -> bytes:
 def encode_enveloped(message: Message, id: str | None, metadata: Metadata, code: int = JSON) -> bytes:
     """The message within an envelope. Raises `LocalProtocolError` where it holds what cannot travel."""
     try:
+        if code == CBOR:
+            if metadata.properties is not None:
+                check_finite("metadata.properties", metadata.properties)
+            return to_cbor(Envelope(id=id, content=message, metadata=metadata))
         content = msgspec.Raw(encoder(type(message), code)(message))
-        if metadata.properties is not None and not _finite(metadata.properties):
+        if metadata.properties is not None and not is_finite(metadata.properties):
             raise ValueError("NaN and infinity cannot be sent - at `$.metadata.properties`")
-        return (_to_msgpack if code == MSGPACK else _to_json)(Envelope(id=id, content=content, metadata=metadata))
+        return (to_msgpack if code == MSGPACK else _to_json)(Envelope(id=id, content=content, metadata=metadata))
     except UNWRITABLE as error:
         refuse(message, error)
 
@@ -237,9 +188,6 @@ def encode_wrapped(message: HttpResponse, id: str, source: str) -> bytes:
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_UNREAD = (msgspec.DecodeError, ValueError, TypeError, RecursionError, Unreadable)
-"""What msgspec and our hooks raise for what they do not take; TypeError for a MessagePack key that cannot be one."""
-
 
 def decoder(sender: Role, code: int = JSON, *, enveloped: bool = False) -> Read:
     """The function that reads the messages of one role, in one format; `enveloped` says which form is tried first.
@@ -247,7 +195,9 @@ def decoder(sender: Role, code: int = JSON, *, enveloped: bool = False) -> Read:
     It returns the message itself, or an `Envelope` or `Loose` that holds it; it raises `Unreadable` and nothing else.
     """
     if code == MSGPACK:
-        return _msgpack_decoder(sender)
+        return msgpack_decoder(sender)
+    if code == CBOR:
+        return cbor_decoder(sender)
     union: Any = Envelope[union_of(sender)] if enveloped else union_of(sender)  # type: ignore[misc]
     read = msgspec.json.Decoder(union, dec_hook=read_value).decode
 
@@ -257,7 +207,7 @@ def decoder(sender: Role, code: int = JSON, *, enveloped: bool = False) -> Read:
                 return read(data)
             if (data.isascii() or data.decode()) and (data.count(b"[") + data.count(b"{") < 128 or not too_deep(data)):
                 return read(data)
-        except _UNREAD:
+        except UNREAD:
             pass
         return _read_again(data, sender)
 
@@ -316,56 +266,6 @@ def _repeats_op(data: bytes) -> bool:
 
     json.loads(data, object_pairs_hook=keep)
     return [name for name, _ in outermost].count("op") > 1
-
-
-def _refuse_extension(code: int, data: memoryview) -> NoReturn:
-    raise ValueError("MessagePack extension types are not read")
-
-
-def _msgpack_decoder(sender: Role) -> Read:
-    union: Any = union_of(sender)
-    envelope: Any = Envelope[union]
-    read = msgspec.msgpack.Decoder(union, dec_hook=read_value, ext_hook=_refuse_extension).decode
-    read_envelope = msgspec.msgpack.Decoder(envelope, dec_hook=read_value, ext_hook=_refuse_extension).decode
-    read_any = msgspec.msgpack.Decoder(ext_hook=_refuse_extension).decode
-
-    def read_msgpack(data: bytes) -> Any:
-        try:
-            message = read(data)
-            if type(message) not in LOOSE_MEMBERS:
-                return message
-        except _UNREAD:
-            message = None
-        try:
-            found = message or (read_envelope(data) if data[1:4] == b"\xa2id" or data[1:9] == b"\xa7content" else None)
-        except _UNREAD:
-            found = None
-        if found is None:
-            try:
-                value = read_any(data)
-            except _UNREAD as error:
-                raise Unreadable(safe_text(error)) from None
-            found = read_object(value, sender)
-        _check_loose(found.content if isinstance(found, Envelope | Loose) else found, data)
-        return found
-
-    return read_msgpack
-
-
-def _check_loose(message: Message, data: bytes) -> None:
-    """Refuse in MessagePack what JSON could not carry on: NaN, infinities, keys that are no text, too deep nesting."""
-    for name in LOOSE_MEMBERS.get(type(message), ()):
-        value = getattr(message, name)
-        if value is None:
-            continue
-        try:
-            text = _to_json(value)
-        except UNWRITABLE as error:
-            raise Unreadable(f"{safe_text(error)} - at `$.{name}`", op=message.op) from None
-        if too_deep(text):
-            raise Unreadable(f"nested deeper than 127 containers - at `$.{name}`", op=message.op)
-        if (b"\xcb" in data or b"\xca" in data) and not _finite(msgspec.to_builtins(value)):
-            raise Unreadable(f"Number out of range - at `$.{name}`", op=message.op)
 
 
 def text_of(code: int, data: bytes) -> bytes:

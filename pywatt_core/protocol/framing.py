@@ -19,12 +19,13 @@ JSON: Final = 1
 BINARY: Final = 2
 BASE64: Final = 3
 MSGPACK: Final = 4
-"""PyWatt's own, between peers that have both offered it."""
+CBOR: Final = 5
+"""These two are PyWatt's own, between peers that have both offered them."""
 
 TOO_LONG: Final = -1
 """In place of a line over the limit: the line has been thrown away, the stream goes on."""
 
-READABLE: Final = frozenset({JSON, BINARY, BASE64, MSGPACK})
+READABLE: Final = frozenset({JSON, BINARY, BASE64, MSGPACK, CBOR})
 
 MIB: Final = 1024 * 1024
 LINE_LIMIT: Final = 64 * MIB

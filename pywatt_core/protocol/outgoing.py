@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .codec import UNWRITABLE, Write, encode_enveloped, encode_init, encode_metadata, encode_wrapped, encoder, refuse
-from .framing import JSON, MSGPACK
+from .framing import JSON
 from .messages import HttpResponse, Init, Message, Metadata, Role
 from .tables import Wire
 
@@ -24,7 +24,7 @@ class Outgoing:
     @property
     def envelops(self) -> bool:
         """True where metadata travels."""
-        return self._wire is Wire.CHANNEL and (self._role is Role.MODULE or self.format == MSGPACK)
+        return self._wire is Wire.CHANNEL and (self._role is Role.MODULE or self.format != JSON)
 
     def writer(self, kind: type[Message]) -> Write:
         """The function for messages of this type; it raises what `codec.encoder` says."""
@@ -58,7 +58,7 @@ class Outgoing:
                 refuse(message, error)
         if metadata.source is None and self._source.source is not None:
             metadata = metadata_from(metadata, self._source.source)
-        return encode_enveloped(message, None if self.format == MSGPACK else self._new_id(), metadata, self.format)
+        return encode_enveloped(message, self._new_id() if self.format == JSON else None, metadata, self.format)
 
 
 def metadata_from(metadata: Metadata, source: str) -> Metadata:

@@ -19,6 +19,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ..errors import LocalProtocolError, RemoteProtocolError
+from .binary import refuse_extension
+from .envelope import is_finite
 from .formats import codec_of
 from .lenient import Unreadable, read_value, safe_text, too_deep
 from .values import UUID_FORM, UUID_SHAPE, EncodedMessage, Metadata, ServiceType, canonical_uuid
@@ -133,9 +135,7 @@ def _content(value: object, format: str) -> bytes:
 
 def _all_finite(value: object) -> bool:
     """False where msgspec wrote null for a number that JSON does not have."""
-    from .codec import _finite
-
-    return not isinstance(value, Raw) and _finite(plain(value))
+    return not isinstance(value, Raw) and is_finite(plain(value))
 
 
 def _labelled(data: bytes, format: str) -> EncodedMessage:
@@ -206,11 +206,7 @@ class Payload:
 _part_json = msgspec.json.Decoder(_Envelope).decode
 
 
-def _refuse_extension(code: int, data: memoryview) -> Any:
-    raise ValueError("MessagePack extension types are not read")
-
-
-_part_msgpack = msgspec.msgpack.Decoder(_Envelope, ext_hook=_refuse_extension).decode
+_part_msgpack = msgspec.msgpack.Decoder(_Envelope, ext_hook=refuse_extension).decode
 _NO_ENVELOPE: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 
 
@@ -304,7 +300,7 @@ def _new_reader(type: Any, format: str) -> Reader:
     if format == "Json":
         return _guarded(_json_reader(type), check=_check_json)
     if format == "MessagePack":
-        return _guarded(_binary_reader(type, msgspec.msgpack.Decoder(type, dec_hook=_built, ext_hook=_refuse_extension).decode))
+        return _guarded(_binary_reader(type, msgspec.msgpack.Decoder(type, dec_hook=_built, ext_hook=refuse_extension).decode))
     if format == "Cbor":
         return _guarded(_binary_reader(type, lambda value: msgspec.convert(value, type, dec_hook=_built)))
     raise Unreadable(f"nothing is read in the format {format!r}", kind="encoding")
@@ -326,7 +322,7 @@ def _binary_reader(type: Any, read: Reader) -> Reader:
     validator = _validator(type)
     if validator is None:
         return read
-    untyped = msgspec.msgpack.Decoder(ext_hook=_refuse_extension).decode
+    untyped = msgspec.msgpack.Decoder(ext_hook=refuse_extension).decode
 
     def validated(data: Any) -> Any:
         return validator.validate_python(untyped(data) if isinstance(data, bytes | Raw) else data)

@@ -13,7 +13,8 @@ from ..errors import LocalProtocolError, RemoteProtocolError
 from .codec import UNWRITABLE, Envelope, Loose, Read, Unreadable, Write, decoder, refuse, text_of
 from .exchanges import LATE, SecretExchange, Stray
 from .facts import Facts, Problem, Received, id_sequence, own_seed
-from .framing import BASE64, BINARY, INIT_LIMIT, JSON, LINE_LIMIT, MSGPACK, TCP_LIMIT, TOO_LONG, Framing, LengthFraming, LineFraming
+from .formats import CODES, codec_of
+from .framing import BASE64, BINARY, CBOR, INIT_LIMIT, JSON, LINE_LIMIT, MSGPACK, TCP_LIMIT, TOO_LONG, Framing, LengthFraming, LineFraming
 from .initline import check_init, check_types, decode_init
 from .messages import MESSAGES, Announce, Init, Message, Metadata, Role
 from .outgoing import Outgoing, is_notification
@@ -24,6 +25,9 @@ __all__ = ["ORDER", "REPLIES", "REQUIRES", "Facts", "Problem", "Received", "Role
 
 TEXT_LIMIT: Final = 8192
 """Characters of a stray line that are kept."""
+
+OWN_FORMATS: Final = {MSGPACK: "msgpack", CBOR: "cbor"}
+"""Frame formats that a side reads only where it offered them."""
 
 _new = tuple.__new__
 """Makes a NamedTuple in half the time."""
@@ -174,8 +178,8 @@ class Session:
         if code == TOO_LONG:
             limit = INIT_LIMIT if self._awaits_init else self._framing.limit
             raise Unreadable(f"a line over the limit of {limit} bytes was thrown away", kind="too long")
-        if code == MSGPACK and "msgpack" in self.facts.offered[self.role]:
-            self._readers[MSGPACK] = reader = self._new_reader(MSGPACK)
+        if OWN_FORMATS.get(code, "") in self.facts.offered[self.role]:
+            self._readers[code] = reader = self._new_reader(code)
             return reader(payload)
         if code not in (BINARY, BASE64):
             raise Unreadable(f"a frame of format {code}, which was not agreed on, was skipped", kind="encoding")
@@ -296,18 +300,20 @@ class Session:
         return sent
 
     def use_format(self, name: str) -> None:
-        """Send in this format from now on: ``"msgpack"``, which the peer must have offered, or ``"json"``.
+        """Send in this format from now on: ``"msgpack"`` or ``"cbor"``, which the peer must have offered, or ``"json"``.
 
-        Raises `LocalProtocolError` on stdio, which stays JSON lines, and where the peer has not offered the format.
+        Raises `LocalProtocolError` on stdio, which stays JSON lines, where the peer has not offered the format, and where the plugin
+        that brings it is not here.
         """
-        codes = {"json": JSON, "msgpack": MSGPACK}
-        if name not in codes:
-            raise LocalProtocolError(f"there is no frame format {name!r}; there are {', '.join(codes)}")
+        if name not in CODES:
+            raise LocalProtocolError(f"there is no frame format {name!r}; there are {', '.join(CODES)}")
         if name != "json" and self.wire is Wire.STDIO:
             raise LocalProtocolError(f"stdio is JSON lines always; {name!r} is for channels")
         if name != "json" and name not in self.facts.offered[self.role.other]:
             raise LocalProtocolError(f"the {self.role.other.value} has not offered the frame format {name!r}")
-        self._format = self._outgoing.format = codes[name]
+        if name == "cbor":
+            codec_of(name)
+        self._format = self._outgoing.format = CODES[name]
         self._may_send.clear()
 
     def forget(self, key: Hashable) -> None:

@@ -410,7 +410,9 @@ def test_messagepack_is_neither_sent_nor_read_where_it_was_not_offered() -> None
 def test_stdio_stays_json() -> None:
     with pytest.raises(LocalProtocolError, match="stdio is JSON lines always"):
         Session(Role.MODULE).use_format("msgpack")
-    with pytest.raises(LocalProtocolError, match="no frame format 'cbor'"):
+    with pytest.raises(LocalProtocolError, match="no frame format 'bson'; there are json, msgpack, cbor"):
+        Session(Role.MODULE, Wire.CHANNEL).use_format("bson")
+    with pytest.raises(LocalProtocolError, match="has not offered the frame format 'cbor'"):
         Session(Role.MODULE, Wire.CHANNEL).use_format("cbor")
 
 

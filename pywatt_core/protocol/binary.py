@@ -1,0 +1,101 @@
+"""MessagePack and CBOR for channels between PyWatt peers: byte strings stay byte strings, everything else is as in JSON."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, NoReturn
+
+import msgspec
+
+from ..errors import RemoteProtocolError
+from .envelope import LOOSE_MEMBERS, UNREAD, UNWRITABLE, Envelope, Read, check_finite, is_finite, plain_value
+from .formats import codec_of
+from .lenient import Loose, Unreadable, read_object, read_value, safe_text, too_deep
+from .messages import Message, Role, union_of
+
+_to_json = msgspec.json.Encoder(enc_hook=plain_value).encode
+to_msgpack = msgspec.msgpack.Encoder(enc_hook=plain_value).encode
+
+
+def to_cbor(message: Any) -> bytes:
+    """A message, bare or in its envelope. Raises what msgspec's encoders raise; slower than they are, the message is made plain first."""
+    content = message.content if isinstance(message, Envelope) else message
+    for name in LOOSE_MEMBERS.get(type(content), ()):
+        check_finite(name, getattr(content, name))
+    value = msgspec.to_builtins(message, builtin_types=(bytes,), str_keys=True, enc_hook=plain_value)
+    return codec_of("cbor").encode(value)
+
+
+def refuse_extension(code: int, data: memoryview) -> NoReturn:
+    """msgspec's hook for MessagePack's extension types."""
+    raise ValueError("MessagePack extension types are not read")
+
+
+def msgpack_decoder(sender: Role) -> Read:
+    """What `codec.decoder` promises, for MessagePack."""
+    union: Any = union_of(sender)
+    envelope: Any = Envelope[union]
+    read = msgspec.msgpack.Decoder(union, dec_hook=read_value, ext_hook=refuse_extension).decode
+    read_envelope = msgspec.msgpack.Decoder(envelope, dec_hook=read_value, ext_hook=refuse_extension).decode
+    read_any = msgspec.msgpack.Decoder(ext_hook=refuse_extension).decode
+
+    def read_msgpack(data: bytes) -> Any:
+        try:
+            message = read(data)
+            if type(message) not in LOOSE_MEMBERS:
+                return message
+        except UNREAD:
+            message = None
+        try:
+            found = message or (read_envelope(data) if data[1:4] == b"\xa2id" or data[1:9] == b"\xa7content" else None)
+        except UNREAD:
+            found = None
+        if found is None:
+            try:
+                value = read_any(data)
+            except UNREAD as error:
+                raise Unreadable(safe_text(error)) from None
+            found = read_object(value, sender)
+        _check_loose(found.content if isinstance(found, Envelope | Loose) else found, data)
+        return found
+
+    return read_msgpack
+
+
+def cbor_decoder(sender: Role) -> Read:
+    """What `codec.decoder` promises, for CBOR. Raises `LocalProtocolError` where the plugin is not here."""
+    union: Any = union_of(sender)
+    envelope: Any = Envelope[union]
+    parse = codec_of("cbor").decode
+
+    def read_cbor(data: bytes) -> Any:
+        try:
+            value = parse(data)
+        except RemoteProtocolError as error:
+            raise Unreadable(str(error)) from None
+        found: Any = None
+        if isinstance(value, dict):
+            with contextlib.suppress(*UNREAD):
+                found = msgspec.convert(value, union if "op" in value else envelope, dec_hook=read_value)
+        if found is None:
+            found = read_object(value, sender)
+        _check_loose(found.content if isinstance(found, Envelope | Loose) else found)
+        return found
+
+    return read_cbor
+
+
+def _check_loose(message: Message, data: bytes = b"\xcb") -> None:
+    """Refuse in binary formats what JSON could not carry on: NaN, infinities, keys that are no text, too deep nesting."""
+    for name in LOOSE_MEMBERS.get(type(message), ()):
+        value = getattr(message, name)
+        if value is None:
+            continue
+        try:
+            text = _to_json(value)
+        except UNWRITABLE as error:
+            raise Unreadable(f"{safe_text(error)} - at `$.{name}`", op=message.op) from None
+        if too_deep(text):
+            raise Unreadable(f"nested deeper than 127 containers - at `$.{name}`", op=message.op)
+        if (b"\xcb" in data or b"\xca" in data) and not is_finite(msgspec.to_builtins(value)):
+            raise Unreadable(f"Number out of range - at `$.{name}`", op=message.op)
