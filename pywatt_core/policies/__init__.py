@@ -8,8 +8,27 @@ from ..lazy import lazily
 
 if TYPE_CHECKING:
     from .breaker import BreakerState, CircuitBreaker
+    from .reconnecting import ExponentialBackoff, FixedInterval, NoReconnect, Reconnecting, ReconnectPolicy
     from .waiting import Backoff, Intensity, Restarts
 
-__all__ = ["Backoff", "BreakerState", "CircuitBreaker", "Intensity", "Restarts"]
+__all__ = [
+    "Backoff",
+    "BreakerState",
+    "CircuitBreaker",
+    "ExponentialBackoff",
+    "FixedInterval",
+    "Intensity",
+    "NoReconnect",
+    "ReconnectPolicy",
+    "Reconnecting",
+    "Restarts",
+]
 
-__getattr__ = lazily(__name__, {"breaker": "BreakerState CircuitBreaker", "waiting": "Backoff Intensity Restarts"})
+__getattr__ = lazily(
+    __name__,
+    {
+        "breaker": "BreakerState CircuitBreaker",
+        "reconnecting": "ExponentialBackoff FixedInterval NoReconnect ReconnectPolicy Reconnecting",
+        "waiting": "Backoff Intensity Restarts",
+    },
+)
