@@ -65,11 +65,18 @@ class RequestTimeout(PyWattError):
 
 
 class RemoteError(PyWattError):
-    """The peer answered, and its answer is an error."""
+    """The peer answered, and its answer is an error.
 
-    def __init__(self, message: str, *, code: str = "error") -> None:
+    `code` is for programs: ``"module_not_found"``, ``"endpoint_not_found"``, ``"bad_request"``, ``"application_error"``, ``"unavailable"``,
+    ``"disconnected"``, ``"overloaded"``, ``"cancelled"``, ``"unsupported_format"``, or one of the peer's own. `cause` is what
+    led to it at the peer, a `RemoteError` too, or None. `executed` says what is known of the request: ``"yes"``, ``"no"`` or ``"unknown"``.
+    """
+
+    def __init__(self, message: str, *, code: str = "error", cause: RemoteError | None = None, executed: str = "unknown") -> None:
         super().__init__(message)
         self.code = code
+        self.cause = cause
+        self.executed = executed
 
 
 class BootstrapError(PyWattError):

@@ -1,0 +1,202 @@
+"""The functions that answer other modules: found, called with a deadline, ended when nobody waits for them any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from msgspec import Raw
+
+from .. import telemetry
+from ..errors import RemoteError, RequestTimeout
+from ..protocol import failures
+from ..protocol.failures import Failure, failure_of, failure_reply, success_reply
+from ..protocol.messages import RESPONSE_ENDPOINT, EncodedMessage
+from ..redaction import redact
+from .arrivals import Misfit
+from .receiving import Receiver
+from .turns import Full, Turns
+
+if TYPE_CHECKING:
+    from .arrivals import Arrival
+    from .receivers import Receivers
+
+log = logging.getLogger(__name__)
+
+CANCEL: Final = "__cancel__"
+"""The endpoint of the notification that nobody waits any more for the request that ``properties.request_id`` names."""
+
+AT_ONCE: Final = 1000
+"""Calls of one module's functions that run at once; more wait their turn."""
+
+WAITING: Final = 1000
+"""Calls that wait for their turn; what comes on top is refused at once (``overloaded``)."""
+
+REASON_LIMIT: Final = 1000
+"""Characters of an exception's text that travel."""
+
+Reserved: TypeAlias = "Callable[[Arrival], Awaitable[bytes | EncodedMessage | None]]"
+
+deadline: ContextVar[float | None] = ContextVar("pywatt_deadline", default=None)
+"""When the request that is being answered here stops to be waited for, by the event loop's clock."""
+
+
+class _Call:
+    """One arrival that is being worked on."""
+
+    __slots__ = ("is_called_off", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task, self.is_called_off = task, False
+
+
+class Answering:
+    """Answers what arrives, one task a message."""
+
+    def __init__(self, module_id: str, receivers: Receivers, state: Any, *, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
+        self.module_id, self.receivers = module_id, receivers
+        self._state = state
+        self.turns = Turns(at_once, waiting)
+        self._reserved: dict[str, Reserved] = {}
+        self._bound: dict[Callable[..., Any], Receiver] = {}
+        self._calls: dict[tuple[str, str], _Call] = {}
+
+    def reserve(self, endpoint: str, function: Reserved) -> None:
+        """`function` gets what arrives for `endpoint`. Raises `TypeError` for a name that is taken, or without two leading underscores."""
+        if not endpoint.startswith("__") or endpoint in (RESPONSE_ENDPOINT, CANCEL) or endpoint in self._reserved:
+            raise TypeError(f"{endpoint!r} cannot be reserved: it is taken, or does not begin with two underscores")
+        self._reserved[endpoint] = function
+
+    def check(self) -> None:
+        """Read the signatures of all functions that receive. Raises `TypeError` for one that cannot be called."""
+        known = self.receivers
+        for function in (*known.endpoints.values(), *known.sources.values(), *(() if known.default is None else (known.default,))):
+            self._bind(function)
+
+    async def answer(self, arrival: Arrival) -> EncodedMessage | None:
+        """The payload of the reply; None where nobody waits for one."""
+        if arrival.endpoint == CANCEL:
+            self._call_off(arrival.source, arrival.properties.get("request_id"))
+            return None
+        key = (arrival.source, arrival.request_id)
+        task = asyncio.current_task()
+        assert task is not None
+        call = self._calls[key] = _Call(task)
+        try:
+            value = await self._work(arrival)
+            if arrival.is_notification:
+                return None
+            return value if isinstance(value, EncodedMessage) else self._success(arrival, value)
+        except asyncio.CancelledError:
+            if not call.is_called_off:
+                raise
+            task.uncancel()
+            log.debug("a request was called off", extra={"source": arrival.source, "endpoint": arrival.endpoint})
+            return None
+        except (Exception, SystemExit) as error:
+            failure = self._failure(arrival, error)
+            return None if arrival.is_notification else self.failed(arrival, failure)
+        finally:
+            if self._calls.get(key) is call:
+                del self._calls[key]
+
+    def failed(self, arrival: Arrival, failure: Failure) -> EncodedMessage:
+        """The payload that tells the requester of a failure."""
+        return failure_reply(failure, arrival.properties, id=arrival.request_id, source=self.module_id, destination=arrival.source)
+
+    def _success(self, arrival: Arrival, value: Any) -> EncodedMessage:
+        # What the requester wrote in, it reads; bincode has no schema here, and Base64 is a Rust peer's.
+        format = arrival.format if arrival.format in ("MessagePack", "Cbor") else "Json"
+        return success_reply(
+            value, arrival.properties, id=arrival.request_id, source=self.module_id, destination=arrival.source, format=format
+        )
+
+    def _call_off(self, source: str, request_id: object) -> None:
+        call = self._calls.get((source, request_id)) if isinstance(request_id, str) else None
+        if call is not None and not call.is_called_off:
+            call.is_called_off = True
+            call.task.cancel()
+
+    # ── working ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _work(self, arrival: Arrival) -> Any:
+        """Call whoever receives it, within its deadline. Raises `RequestTimeout`, and what the function raises."""
+        ends = arrival.deadline
+        before = deadline.set(ends)
+        try:
+            async with asyncio.timeout_at(ends) as limit:
+                with _named(arrival):
+                    return await self._received(arrival)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise RequestTimeout(f"{self.module_id}:{arrival.endpoint} was not done when the requester's time was over") from None
+        finally:
+            deadline.reset(before)
+
+    async def _received(self, arrival: Arrival) -> Any:
+        reserved = self._reserved.get(arrival.endpoint)
+        if reserved is not None:
+            found = await reserved(arrival)
+            return found if isinstance(found, EncodedMessage) else Raw(found or b"null")
+        function = self._receiver(arrival)
+        if function is None:
+            raise RemoteError(self._nobody(arrival), code=failures.NO_ENDPOINT, executed="no")
+        receiver = self._bound.get(function) or self._bind(function)
+        try:
+            async with self.turns:
+                return await receiver(arrival, self._state)
+        except Full:
+            turns = self.turns
+            text = f"{self.module_id} is overloaded: {turns.at_once} requests run and {turns.waiting} wait"
+            raise RemoteError(text, code=failures.OVERLOADED, executed="no") from None
+
+    def _receiver(self, arrival: Arrival) -> Callable[..., Any] | None:
+        receivers = self.receivers
+        found = receivers.endpoints.get(arrival.endpoint)
+        if found is not None or arrival.endpoint.startswith("__"):
+            return found
+        source = arrival.source
+        return receivers.sources.get(source) or receivers.sources.get(source.partition(".")[0]) or receivers.default
+
+    def _nobody(self, arrival: Arrival) -> str:
+        if not arrival.endpoint:
+            return f"{self.module_id} has no function for messages of {arrival.source} that name no endpoint"
+        import difflib
+
+        near = difflib.get_close_matches(arrival.endpoint, self.receivers.endpoints, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{self.module_id} has no endpoint {arrival.endpoint!r}{hint}"
+
+    def _bind(self, function: Callable[..., Any]) -> Receiver:
+        receiver = self._bound[function] = Receiver(function, type(self._state) if self._state is not None else None)
+        return receiver
+
+    # ── failing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _failure(self, arrival: Arrival, error: BaseException) -> Failure:
+        """What the requester is told; the log is told more, where it was not the requester's fault."""
+        about = {"source": arrival.source, "endpoint": arrival.endpoint, "message_id": arrival.request_id}
+        if isinstance(error, Misfit):
+            failure = Failure(failures.BAD_REQUEST, f"{self.module_id}:{arrival.endpoint} cannot read the payload: {error}", executed="no")
+        elif isinstance(error, RemoteError):
+            failure = failure_of(error)
+        elif isinstance(error, RequestTimeout) and arrival.deadline is not None and arrival.deadline <= asyncio.get_running_loop().time():
+            failure = Failure(failures.TIMEOUT, str(error))
+        else:
+            log.error("answering a message failed", exc_info=error, extra=about)
+            cause = Failure(type(error).__name__, redact(str(error))[:REASON_LIMIT])
+            return Failure(failures.APPLICATION, f"{self.module_id}:{arrival.endpoint} failed", cause, "yes")
+        log.warning("a message was not answered with a result", extra={**about, "code": failure.code, "reason": failure.message})
+        return failure
+
+
+def _named(arrival: Arrival) -> telemetry.context:
+    """The ids of the requester's request, so that both modules' logs tell of the same one."""
+    request_id, traceparent = arrival.properties.get("request_id"), arrival.properties.get("traceparent")
+    known = request_id if isinstance(request_id, str) and telemetry.valid_request_id(request_id) else arrival.request_id
+    trace = telemetry.parse_traceparent(traceparent) if isinstance(traceparent, str) else None
+    return telemetry.context(request_id=known, trace_id=trace.trace_id if trace else None, span_id=trace.span_id if trace else None)

@@ -1,0 +1,108 @@
+"""How a user's function is called with what arrived: its parameters are read once, from names and annotations."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, Final
+
+from .arrivals import Arrival
+
+PAYLOAD: Final = "payload"
+STATE: Final = "state"
+MESSAGE: Final = "message"
+
+BY_KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
+VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class Receiver:
+    """A function, and which of its parameters are what.
+
+    The payload goes to the first parameter that is neither the state (annotated `AppState`, or called ``state``) nor the message
+    itself (annotated `Arrival`, or called ``message``), as a value of its annotation; a function without one gets none. A
+    coroutine function runs on the loop, any other in a worker thread. Raises `TypeError` for a function that cannot be called so.
+    """
+
+    def __init__(self, function: Callable[..., Any], state_type: type[Any] | None = None) -> None:
+        self.function = function
+        self.type: Any = Any
+        self._roles: list[tuple[str, str]] = []
+        hints = _hints(function)
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind in VARIADIC:
+                continue
+            role = _role(name, hints.get(name, parameter.empty), state_type)
+            if role in (known for _, known in self._roles):
+                if parameter.default is not parameter.empty:
+                    continue
+                raise TypeError(
+                    f"{_place(function)} takes a payload, the state and the message at most, each once: {name!r} is one too many"
+                )
+            if role == PAYLOAD:
+                self.type = hints.get(name, Any)
+                if isinstance(self.type, str):
+                    raise TypeError(
+                        f"the type {self.type!r} of {name!r} in {_place(function)} is not known: import it where types are only checked, and it is not there"
+                    )
+            self._roles.append((name if parameter.kind is BY_KEYWORD else "", role))
+        self._is_coroutine = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+    async def __call__(self, arrival: Arrival, state: Any = None) -> Any:
+        """Raises what the function raises, and `RemoteProtocolError` that names the field where the payload does not fit."""
+        arguments: list[Any] = []
+        named: dict[str, Any] = {}
+        for keyword, role in self._roles:
+            value = arrival.decode(self.type) if role == PAYLOAD else state if role == STATE else arrival
+            if keyword:
+                named[keyword] = value
+            else:
+                arguments.append(value)
+        if self._is_coroutine:
+            return await self.function(*arguments, **named)
+        outcome = await asyncio.to_thread(self.function, *arguments, **named)
+        return await outcome if inspect.isawaitable(outcome) else outcome
+
+    def __repr__(self) -> str:
+        return f"Receiver({_place(self.function)})"
+
+
+def _role(name: str, hint: Any, state_type: type[Any] | None) -> str:
+    if isinstance(hint, str):  # it cannot be resolved, which is nobody's concern where its name tells enough
+        spelt = hint.partition("[")[0].rpartition(".")[2].strip()
+        return STATE if spelt == "AppState" else MESSAGE if spelt == "Arrival" else PAYLOAD
+    if hint in (inspect.Parameter.empty, Any):
+        return name if name in (STATE, MESSAGE) else PAYLOAD
+    kind = typing.get_origin(hint) or hint
+    if not isinstance(kind, type) or kind is object:
+        return PAYLOAD
+    if issubclass(Arrival, kind):
+        return MESSAGE
+    return STATE if state_type is not None and issubclass(state_type, kind) else PAYLOAD
+
+
+def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """The annotations, resolved as far as they can be; what cannot stays text."""
+    plain = inspect.unwrap(function)
+    plain = getattr(plain, "func", plain)  # functools.partial
+    if not hasattr(plain, "__annotations__"):
+        plain = getattr(plain, "__call__", plain)  # noqa: B004 - an object whose class says how it is called
+    try:
+        return typing.get_type_hints(plain, include_extras=True)
+    except (NameError, AttributeError, TypeError, SyntaxError):
+        return {name: _resolved(annotation, plain) for name, annotation in getattr(plain, "__annotations__", {}).items()}
+
+
+def _resolved(annotation: Any, function: Any) -> Any:
+    shim = SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return typing.get_type_hints(shim, globalns=getattr(function, "__globals__", {}), include_extras=True)["it"]
+    except (NameError, AttributeError, TypeError, SyntaxError):
+        return annotation
+
+
+def _place(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}()"

@@ -1,0 +1,53 @@
+"""Work that runs at once, and work that waits for its turn: both have a limit, so that memory has one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+
+class Full(Exception):
+    """As much waits already as may."""
+
+
+class Turns:
+    """``async with turns:`` is entered by `at_once` tasks at a time; `waiting` more wait, the first first. Beyond these: `Full`."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self.at_once, self.waiting = at_once, waiting
+        self.running = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def queued(self) -> int:
+        """How many wait."""
+        return len(self._queue)
+
+    async def __aenter__(self) -> None:
+        if self.running < self.at_once:
+            self.running += 1
+            return
+        if len(self._queue) >= self.waiting:
+            raise Full
+        turn = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # It was its turn at the same moment.
+            else:
+                self._queue.remove(turn)
+            raise
+
+    async def __aexit__(self, *_reason: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        """The place goes to the first who waits."""
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.running -= 1
