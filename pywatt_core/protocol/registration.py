@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 from msgspec.structs import replace
 
 from ..errors import LocalProtocolError
-from .codec import UNWRITABLE, Envelope
+from .envelope import UNWRITABLE, Envelope, is_finite
 from .lenient import Unreadable, safe_text, too_deep, unit_name
 from .values import U16, Discreet, Metadata, canonical_uuid
 
@@ -227,6 +227,8 @@ def write_answer(answer: Answer, asked: Asked | None = None, *, id: str = "") ->
 def _written(value: Any, what: str, limit: int) -> bytes:
     try:
         data = _to_json(value)
+        if b"null" in data and not is_finite(msgspec.to_builtins(value)):
+            raise ValueError("NaN and infinity cannot be sent")
     except UNWRITABLE as error:
         reason = "text with a lone surrogate" if isinstance(error, UnicodeError) else str(error)
         raise LocalProtocolError(f"{what} cannot be sent: {reason}") from None

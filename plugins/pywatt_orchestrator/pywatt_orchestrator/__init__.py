@@ -27,9 +27,10 @@ def pywatt_register_commands() -> Iterable[Command]:
 
 @hookimpl
 def pywatt_register_sections() -> Iterable[TopSection]:
-    """``[gateway]`` and ``[modules.NAME]``, the latter with tables of its own that are laid over the top-level ones."""
+    """``[gateway]``, ``[registration]`` and ``[modules.NAME]``, the latter with tables of its own that are laid over the top-level ones."""
     return [
         TopSection("gateway", "pywatt_orchestrator.gateway.options:GatewayOptions"),
+        TopSection("registration", "pywatt_orchestrator.registration:RegistrationOptions"),
         TopSection(
             "modules",
             "pywatt_orchestrator.settings:ModuleSettings",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .project import Project
 
-OURS = ("secrets", "gateway", "orchestrator", "plugins", "module")
+OURS = ("secrets", "gateway", "registration", "orchestrator", "plugins", "module")
 """Sections that concern us whoever runs the modules."""
 
 

@@ -7,8 +7,11 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
+
+from pywatt_core.config import check_section
 
 from .control import ControlServer
 from .desk import SecretDesk
@@ -19,6 +22,7 @@ from .lines import Record
 from .logs import OURSELVES, Journal, timestamp
 from .output import Output
 from .reaper import reap_orphans
+from .registration import RegistrationOptions, RegistrationServer
 from .rendering import as_json, as_text
 from .run import Surroundings
 from .runtime import RuntimeFolder, claim
@@ -111,12 +115,25 @@ class _Orchestrator:
             api=_url(gateway),
             environ=os.environ,
         )
+        await self._open_registration(stack)
         self._supervisor = Supervisor(self._project, self._folder, around, update=gateway.update, read_again=self._reading.again)
         control = ControlServer(str(self._folder.control), self._supervisor, self._journal, stop_everything=self._asked.set)
         stack.push_async_callback(control.close)
         await control.start()
         self._journal.say(f"front door on {_url(gateway)}, {_counted(len(self._project.modules), 'module')}")
         return gateway
+
+    async def _open_registration(self, stack: AsyncExitStack) -> None:
+        """The listener for modules that somebody else starts, where ``[registration]`` names an address."""
+        table = self._settings.extra.get("registration")
+        options, _ = check_section(table, RegistrationOptions, "registration") if isinstance(table, Mapping) else (None, [])
+        if options is None or options.listen is None:
+            return
+        ours = {*self._project.modules, *self._project.module_ids()}
+        server = RegistrationServer(options, self._journal, taken=ours.__contains__)
+        stack.push_async_callback(server.close)
+        await server.start()
+        self._journal.say(f"registrations on {server.address}")
 
     async def _until_the_end(self, supervisor: Supervisor) -> int:
         """Wait for a signal, for `pywatt stop`, or until nothing is left that could serve; return the exit code."""
