@@ -118,6 +118,15 @@ class Link(asyncio.Protocol):
             self._give_up(waiting)
             raise
 
+    @property
+    def keeps_up(self) -> bool:
+        """False while the peer does not read what it is sent, so that `send` would wait."""
+        return self._writable.is_set()
+
+    async def caught_up(self) -> None:
+        """Wait until the peer keeps up, or is gone."""
+        await self._writable.wait()
+
     def pause_reading(self) -> None:
         """Stop reading: the peer's writes fill the pipe and then wait."""
         if self._reader is not None and not self._reader.is_closing():

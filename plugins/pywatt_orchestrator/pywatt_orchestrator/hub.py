@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pywatt_core.protocol.messages import Message
+    from pywatt_core.transports.link import Link
 
     from .logs import Journal
 
@@ -35,6 +36,10 @@ class Peer(Protocol):
     def hangs(self) -> bool: ...
     def reads(self, format: str) -> bool:
         """Whether its announce offered a payload or frame format (``"msgpack"``)."""
+        ...
+
+    def way(self) -> Link:
+        """The best of its links now. Raises `ChannelClosed` where it is gone."""
         ...
 
     async def deliver(self, message: Message) -> None:

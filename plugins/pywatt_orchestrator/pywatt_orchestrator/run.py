@@ -173,12 +173,16 @@ class Run:
         extension = self.announced.result().pywatt if self.announced.done() else None
         return extension is not None and format in extension.formats
 
-    async def deliver(self, message: Message) -> None:
-        """Send over its channel where there is one, else over standard input. Raises `ChannelClosed` where it is gone."""
+    def way(self) -> Link:
+        """Its channel where there is one, else its standard input. Raises `ChannelClosed` where it is gone."""
         link = self._door.link if self._door is not None and self._door.link is not None else self._link
         if link is None:
             raise ChannelClosed(f"{self.module_id} is not running", executed="no")
-        await link.send(message)
+        return link
+
+    async def deliver(self, message: Message) -> None:
+        """Send over the best of its links. Raises `ChannelClosed` where it is gone."""
+        await self.way().send(message)
 
     def note(self, text: str, *, level: str = "info") -> None:
         """One line in its log."""
