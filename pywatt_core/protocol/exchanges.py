@@ -108,6 +108,13 @@ class Exchange:
         if count > 1:
             self._owed[id] = count - 1
 
+    def waive(self, message: Message) -> None:
+        """A request of the peer's wants no answer: none is owed."""
+        id = self._id(message)
+        count = self._owed.pop(id, 0)
+        if count > 1:
+            self._owed[id] = count - 1
+
 
 def bound(memory: dict[Any, Any]) -> None:
     """Forget the oldest beyond what is remembered."""

@@ -321,6 +321,11 @@ class Session:
         if isinstance(key, tuple) and key and key[0] in self._answering:
             self._answering[key[0]].forget(key)
 
+    def waive(self, message: Message) -> None:
+        """A request that has arrived wants no answer: none is owed."""
+        if exchange := self._asking.get(type(message)):
+            exchange.waive(message)
+
     def abandon(self) -> list[Hashable]:
         """The keys of all requests that still wait; nothing waits any more."""
         return [key for exchange in self._answering.values() for key in exchange.abandon()]
