@@ -137,6 +137,11 @@ class Link(asyncio.Protocol):
         if self._reader is not None and not self._reader.is_closing():
             self._reader.resume_reading()
 
+    @property
+    def paused(self) -> bool:
+        """True while this end does not read."""
+        return self._reader is not None and not self._reader.is_reading()
+
     async def close(self) -> None:
         """Write what is still waiting to be written, then close both directions."""
         self._flush()

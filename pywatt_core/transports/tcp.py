@@ -6,14 +6,34 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..errors import ServerError
 from .link import Link
 
+if TYPE_CHECKING:
+    import ssl
 
-async def open_tcp(host: str, port: int, make_link: Callable[[], Link]) -> Link:
-    """Connect; `host` may be a name. Raises `OSError` where nobody listens."""
-    transport, link = await asyncio.get_running_loop().create_connection(make_link, host, port)
+
+HANDSHAKE_TIMEOUT = 10.0
+"""Seconds for a TLS handshake."""
+
+
+async def open_tcp(
+    host: str, port: int, make_link: Callable[[], Link], *, tls: ssl.SSLContext | None = None, server_name: str | None = None
+) -> Link:
+    """Connect; `host` may be a name, and is the one that the certificate has to be for unless `server_name` is.
+
+    Raises `OSError` where nobody listens; with `tls` also `ssl.SSLError`, and nothing is sent in the clear.
+    """
+    transport, link = await asyncio.get_running_loop().create_connection(
+        make_link,
+        host,
+        port,
+        ssl=tls,
+        server_hostname=(server_name or host.partition("%")[0]) if tls is not None else None,
+        ssl_handshake_timeout=HANDSHAKE_TIMEOUT if tls is not None else None,
+    )
     tune(transport.get_extra_info("socket"))
     return link
 
