@@ -7,28 +7,62 @@ from typing import TYPE_CHECKING
 from ..lazy import lazily
 
 if TYPE_CHECKING:
+    from .batching import Batch
     from .breaker import BreakerState, CircuitBreaker
-    from .reconnecting import ExponentialBackoff, FixedInterval, NoReconnect, Reconnecting, ReconnectPolicy
+    from .channels import ChannelCapabilities, ChannelPreferences, ChannelType, TargetLocation, recommend
+    from .health import Health
+    from .matrix import (
+        ChannelPreference,
+        Characteristics,
+        Condition,
+        MessagePriority,
+        MessageType,
+        RoutingMatrix,
+        characteristics,
+    )
+    from .rates import RateWindow
+    from .retry import Retry
+    from .router import ChannelRouter, Route, RoutingDecision
     from .waiting import Backoff, Intensity, Restarts
 
 __all__ = [
     "Backoff",
+    "Batch",
     "BreakerState",
+    "ChannelCapabilities",
+    "ChannelPreference",
+    "ChannelPreferences",
+    "ChannelRouter",
+    "ChannelType",
+    "Characteristics",
     "CircuitBreaker",
-    "ExponentialBackoff",
-    "FixedInterval",
+    "Condition",
+    "Health",
     "Intensity",
-    "NoReconnect",
-    "ReconnectPolicy",
-    "Reconnecting",
+    "MessagePriority",
+    "MessageType",
+    "RateWindow",
     "Restarts",
+    "Retry",
+    "Route",
+    "RoutingDecision",
+    "RoutingMatrix",
+    "TargetLocation",
+    "characteristics",
+    "recommend",
 ]
 
 __getattr__ = lazily(
     __name__,
     {
+        "batching": "Batch",
         "breaker": "BreakerState CircuitBreaker",
-        "reconnecting": "ExponentialBackoff FixedInterval NoReconnect ReconnectPolicy Reconnecting",
+        "channels": "ChannelCapabilities ChannelPreferences ChannelType TargetLocation recommend",
+        "health": "Health",
+        "matrix": "Characteristics ChannelPreference Condition MessagePriority MessageType RoutingMatrix characteristics",
+        "rates": "RateWindow",
+        "retry": "Retry",
+        "router": "ChannelRouter Route RoutingDecision",
         "waiting": "Backoff Intensity Restarts",
     },
 )

@@ -1,0 +1,84 @@
+"""How well a channel does, from what was tried over it (protocol 13.1). Pure: the clock is an argument."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+
+P95_SAMPLES = 100
+"""The last answers that `Health.p95` looks at."""
+SAMPLES = 1000
+"""Answers that are kept."""
+INITIAL_P95 = 0.010
+"""Seconds that an answer is taken to need where none has been seen."""
+AFTER_FAILURE = 60.0
+"""Seconds during which a failure keeps a channel's availability down."""
+AVAILABILITY_AFTER_FAILURE = 0.8
+QUIET = 300.0
+"""Seconds without any result after which what was before is forgotten."""
+
+
+def rank(ordered: list[float], share: float) -> float:
+    """The value at index ``floor(n * share)`` of a sorted list; 0 where the list is empty."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+class Health:
+    """Successes, failures and the time that answers took. All times are in seconds."""
+
+    __slots__ = ("_failure", "_last", "_p95", "failures", "samples", "successes")
+
+    def __init__(self) -> None:
+        self.successes = 0
+        self.failures = 0
+        self.samples: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
+        """When an answer came, and what it took."""
+        self._last = float("-inf")
+        self._failure = float("-inf")
+        self._p95: tuple[tuple[float, float], float] | None = None
+
+    def succeeded(self, now: float, took: float | None = None) -> None:
+        """Something worked; `took` is given where somebody waited for an answer."""
+        if now - self._last > QUIET:
+            self.successes = self.failures = 0
+        self._last = now
+        self.successes += 1
+        if took is not None:
+            self.samples.append((now, took))
+
+    def failed(self, now: float) -> None:
+        """Something did not work, and the channel is to blame."""
+        if now - self._last > QUIET:
+            self.successes = self.failures = 0
+        self._last = self._failure = now
+        self.failures += 1
+
+    @property
+    def known(self) -> bool:
+        """Whether anything has been tried at all."""
+        return self._last != float("-inf")
+
+    @property
+    def p95(self) -> float:
+        """What 95 of the last 100 answers did not exceed."""
+        samples = self.samples
+        if not samples:
+            return INITIAL_P95
+        newest = samples[-1]
+        if self._p95 is None or self._p95[0] is not newest:
+            took = sorted(took for _, took in islice(reversed(samples), P95_SAMPLES))
+            self._p95 = newest, rank(took, 0.95)
+        return self._p95[1]
+
+    @property
+    def error_rate(self) -> float:
+        """The share of failures, from 0 to 1."""
+        return self.failures / max(1, self.failures + self.successes)
+
+    def availability(self, now: float) -> float:
+        """From 0 to 1: 0.8 for a minute after a failure, else the share of successes."""
+        return AVAILABILITY_AFTER_FAILURE if now - self._failure < AFTER_FAILURE else 1 - self.error_rate
+
+    def latencies(self, now: float, window: float = 300.0) -> list[float]:
+        """What the answers of the last `window` seconds took, sorted."""
+        return sorted(took for when, took in self.samples if when > now - window)
