@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
+    from .http.streams import Stream
     from .protocol.messages import AnnouncedEndpoint, HttpRequest, HttpResponse, Init, Message, Metadata
     from .protocol.session import Facts, Problem
 
@@ -355,6 +356,15 @@ class Server(Protocol):
 
     async def close(self) -> None:
         """Leave the lifespan; no thread, task or socket of the server survives. May be called without `start`, and twice."""
+        ...
+
+
+@runtime_checkable
+class StreamingServer(Server, Protocol):
+    """A server whose bodies may travel over a link in pieces; one without `stream` gets and gives them whole."""
+
+    async def stream(self, stream: Stream) -> None:
+        """Answer one HTTP request that came over a link, piece by piece; return when the response is complete or given up."""
         ...
 
 

@@ -20,6 +20,7 @@ from .definition import Definition, outcome
 from .errors import BootstrapError, ChannelClosed, ConfigError, PluginError, ServerError
 from .interfaces import ServerOptions
 from .listening import Listening, listen
+from .protocol.http_pieces import HTTP_STREAM
 from .protocol.messages import Announce, AnnouncedEndpoint, Extension, Init
 from .protocol.session import Role, Session
 from .redaction import register
@@ -333,7 +334,9 @@ def announcement(definition: Definition, server: Server, address: str, init: Ini
         by_path.setdefault(path, AnnouncedEndpoint(path=path, methods=["GET"]))
     offer = None
     if init.pywatt is not None:
-        features = ("heartbeat",) if definition.bind_http else ("heartbeat", "http_ipc_only")
+        features: tuple[str, ...] = ("heartbeat",) if definition.bind_http else ("heartbeat", "http_ipc_only")
+        if HTTP_STREAM in init.pywatt.features and hasattr(server, "stream"):
+            features += (HTTP_STREAM,)
         offer = Extension(features=features)
     return Announce(listen=address, endpoints=list(by_path.values()), pywatt=offer)
 

@@ -14,9 +14,21 @@ from . import telemetry
 from .definition import Definition
 from .errors import BootstrapError, ChannelClosed, PyWattError
 from .interfaces import Handler, PlainReply, Server
-from .protocol.messages import HttpRequest, HttpResponse, Init, Shutdown
+from .protocol.messages import (
+    HttpRequest,
+    HttpRequestCancel,
+    HttpRequestPiece,
+    HttpResponse,
+    HttpResponseCredit,
+    HttpResponseStart,
+    HttpStreamRequest,
+    Init,
+    Shutdown,
+)
 
 if TYPE_CHECKING:
+    from .http.streams import Stream, Streams
+    from .interfaces import StreamingServer
     from .protocol.messages import Message
     from .protocol.session import Problem
     from .transports.link import Link
@@ -29,11 +41,18 @@ CONCURRENT_REQUESTS = 100
 WAITING_REQUESTS = 1000
 """HTTP requests over links that wait for their turn; what comes on top is refused at once with 503."""
 
+OPEN_STREAMS = 1000
+"""Responses over links that are sent piece by piece at once, event streams above all; what comes on top is refused with 503."""
+
 EARLY_MESSAGES = 10_000
 """Messages that are kept until the module has started."""
 
 DRAIN_AT_EOF = 0.5
 """Seconds that running work gets when the orchestrator vanished without a word."""
+
+
+REQUESTS = frozenset({HttpRequest, HttpStreamRequest})
+PIECES = frozenset({HttpRequestPiece, HttpRequestCancel, HttpResponseCredit})
 
 
 class Inbox:
@@ -47,7 +66,8 @@ class Inbox:
         self._server: Server | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._answering = 0
-        self._turn: deque[tuple[HttpRequest, Link]] = deque()
+        self._turn: deque[tuple[HttpRequest | Stream, Link]] = deque()
+        self._streams: Streams | None = None
         self._draining = False
         self._told_to_stop = False
 
@@ -61,8 +81,11 @@ class Inbox:
     def take(self, message: Message, link: Link) -> None:
         """A link's `on_message`."""
         kind = type(message)
-        if kind is HttpRequest and self._server is not None:
-            self._admit(cast("HttpRequest", message), link)
+        if kind in REQUESTS and self._server is not None:
+            self._admit(cast("HttpRequest | HttpStreamRequest", message), link)
+        elif kind in PIECES and self._server is not None:
+            if self._streams is not None:
+                self._streams.take(message)
         elif kind is Shutdown:
             self._told_to_stop = True
             self._on_stop("the orchestrator asked for it", None)
@@ -113,32 +136,66 @@ class Inbox:
             await asyncio.wait(late, timeout=1.0)
         return not late
 
-    def _admit(self, request: HttpRequest, link: Link) -> None:
+    def _admit(self, message: HttpRequest | HttpStreamRequest, link: Link) -> None:
         if self._draining:
-            self._refuse(request, link, b"stopping")
-        elif self._answering < CONCURRENT_REQUESTS:
+            self._refuse(message, link, b"stopping")
+            return
+        if self._answering >= CONCURRENT_REQUESTS and len(self._turn) >= WAITING_REQUESTS:
+            self._refuse(message, link, b"busy")
+            return
+        request = message if isinstance(message, HttpRequest) else self._open_stream(message, link)
+        if request is None:
+            return
+        if self._answering < CONCURRENT_REQUESTS:
             self._answering += 1
             self._start(self._answer(request, link))
-        elif len(self._turn) < WAITING_REQUESTS:
-            self._turn.append((request, link))
         else:
-            self._refuse(request, link, b"busy")
+            self._turn.append((request, link))
 
-    def _refuse(self, request: HttpRequest, link: Link, reason: bytes) -> None:
-        refusal = HttpResponse(request_id=request.request_id, status_code=503, headers={"retry-after": "1"}, body=reason)
+    def _open_stream(self, message: HttpStreamRequest, link: Link) -> Stream | None:
+        """A stream for this request, open at once, so that a cancellation right behind it is not missed; None where it is refused."""
+        if self._streams is None:
+            from .http.streams import Streams
+
+            self._streams = Streams()
+        if not hasattr(self._server, "stream"):  # it was never offered
+            log.error("a request in pieces was refused: this module's server does not offer them")
+            self._refuse(message, link, b"not offered")
+        elif len(self._streams) >= OPEN_STREAMS:
+            self._refuse(message, link, b"busy")
+        else:
+            return self._streams.open(message, link)
+        return None
+
+    def _refuse(self, request: HttpRequest | HttpStreamRequest | Stream, link: Link, reason: bytes) -> None:
+        refusal: Message
+        if not isinstance(request, HttpRequest | HttpStreamRequest):
+            assert self._streams is not None
+            request.answer(503, reason.decode(), [("retry-after", "1")])
+            self._streams.close(request)
+            return
+        if isinstance(request, HttpRequest):
+            refusal = HttpResponse(request_id=request.request_id, status_code=503, headers={"retry-after": "1"}, body=reason)
+        else:
+            refusal = HttpResponseStart(request_id=request.request_id, status_code=503, headers=[("retry-after", "1")], body=reason)
         with suppress(ChannelClosed):
             link.post(refusal)
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        return task
 
-    async def _answer(self, request: HttpRequest, link: Link) -> None:
-        """Answer one request, then those that waited for their turn."""
+    async def _answer(self, request: HttpRequest | Stream, link: Link) -> None:
+        """Answer one request, then those that waited for their turn; a stream counts until its response has begun."""
         try:
             while True:
-                await self._reply(await self._response(request), link)
+                if isinstance(request, HttpRequest):
+                    await self._reply(await self._response(request), link)
+                else:
+                    work = self._start(self._carry(request))
+                    await asyncio.wait([work, request.begun], return_when=asyncio.FIRST_COMPLETED)
                 if not self._turn:
                     return
                 request, link = self._turn.popleft()
@@ -152,6 +209,17 @@ class Inbox:
         except (Exception, SystemExit):
             log.exception("answering a request over the link failed", extra={"http_request_id": request.request_id})
             return HttpResponse(request_id=request.request_id, status_code=500, headers={}, body=b"")
+
+    async def _carry(self, stream: Stream) -> None:
+        assert self._streams is not None
+        try:
+            if not stream.gone.done():
+                await cast("StreamingServer", self._server).stream(stream)
+        except (Exception, SystemExit):
+            log.exception("answering a request over the link failed", extra={"http_request_id": stream.request.request_id})
+            stream.answer(500, "")
+        finally:
+            self._streams.close(stream)
 
     async def _act(self, handler: Handler, message: Message, link: Link) -> None:
         try:

@@ -1,7 +1,8 @@
 """HTTP requests that come over a link, into the real application; and what every server puts before an application.
 
 Reading order: `mapping` (a message becomes the parts of a request, parts become a message), `asgi` and `wsgi` (one call
-into an application), `calls` (those under way over links), `arrival` (what the headers say of where a request came from),
+into an application), `streams` with `stream_asgi` and `stream_wsgi` (one whose bodies travel in pieces), `calls` (those under
+way over links), `arrival` (what the headers say of where a request came from),
 `asgi_front` and `wsgi_front` (the application as a server runs it: prefix, extra routes, forwarded headers, request ids,
 metrics). Nothing here knows a framework.
 """
@@ -17,7 +18,10 @@ from .mapping import MAX_BODY, BadRequest, plain
 if TYPE_CHECKING:
     from .asgi import Lifespan, call_asgi
     from .asgi_front import AsgiFront
-    from .calls import Calls, unavailable
+    from .calls import Calls, refuse, unavailable
+    from .stream_asgi import stream_asgi
+    from .stream_wsgi import stream_wsgi
+    from .streams import Disconnected, Stream
     from .wsgi import call_wsgi
     from .wsgi_front import WsgiFront
 
@@ -27,8 +31,10 @@ __all__ = [
     "AsgiFront",
     "BadRequest",
     "Calls",
+    "Disconnected",
     "ExtraRoutes",
     "Lifespan",
+    "Stream",
     "WsgiFront",
     "below",
     "call_asgi",
@@ -36,6 +42,9 @@ __all__ = [
     "clean_prefix",
     "literal_path",
     "plain",
+    "refuse",
+    "stream_asgi",
+    "stream_wsgi",
     "unavailable",
     "under",
 ]
@@ -46,7 +55,10 @@ __getattr__ = lazily(
     {
         "asgi": "Lifespan call_asgi",
         "asgi_front": "AsgiFront",
-        "calls": "Calls unavailable",
+        "calls": "Calls refuse unavailable",
+        "stream_asgi": "stream_asgi",
+        "stream_wsgi": "stream_wsgi",
+        "streams": "Disconnected Stream",
         "wsgi": "call_wsgi",
         "wsgi_front": "WsgiFront",
     },

@@ -53,22 +53,47 @@ async def call_asgi(
             if background is None and not exchange.failed:
                 await asyncio.wait([task])
     except TimeoutError:
-        await _give_up(task)
+        await give_up(task)
         if not exchange.answered:
             logger.error("request %s: no complete response within %g s", request.request_id, deadline)
             return plain(request, 504)
     except asyncio.CancelledError:
-        await _give_up(task)
+        await give_up(task)
         raise
     if exchange.failed:
-        await _give_up(task)
+        await give_up(task)
     elif not task.done() and background is not None:
         background.add(task)
         task.add_done_callback(background.discard)
     return exchange.response()
 
 
-async def _give_up(task: asyncio.Task[None]) -> None:
+REQUEST_ID = "pywatt.request_id"
+"""Where the id that a request has on its link is found in its scope."""
+
+
+def scope_of(parts: Parts, request_id: str) -> Scope:
+    """The scope of a request that came over a link."""
+    return {
+        "type": "http",
+        "asgi": dict(ASGI),
+        "http_version": "1.1",
+        "method": parts.method,
+        "scheme": "http",
+        "path": parts.path,
+        "raw_path": parts.raw_path,
+        "query_string": parts.query,
+        "root_path": "",
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in parts.headers],
+        "client": None,
+        "server": ("localhost", 80),
+        "state": {},
+        REQUEST_ID: request_id,
+    }
+
+
+async def give_up(task: asyncio.Task[None]) -> None:
+    """Cancel, and wait a moment for the clean-up."""
     task.cancel()
     await asyncio.wait([task], timeout=PATIENCE)
 
@@ -92,7 +117,7 @@ class _Exchange:
 
     async def run(self, app: AsgiApp) -> None:
         try:
-            await app(self._scope(), self._receive, self._send)
+            await app(scope_of(self._parts, self._request.request_id), self._receive, self._send)
         except (Exception, SystemExit, KeyboardInterrupt):  # the last two would end the event loop
             logger.exception("request %s: exception in the application", self._request.request_id)
         except asyncio.CancelledError:
@@ -112,24 +137,6 @@ class _Exchange:
     def _settle(self) -> None:
         if not self.complete.done():
             self.complete.set_result(None)
-
-    def _scope(self) -> Scope:
-        parts = self._parts
-        return {
-            "type": "http",
-            "asgi": dict(ASGI),
-            "http_version": "1.1",
-            "method": parts.method,
-            "scheme": "http",
-            "path": parts.path,
-            "raw_path": parts.raw_path,
-            "query_string": parts.query,
-            "root_path": "",
-            "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in parts.headers],
-            "client": None,
-            "server": ("localhost", 80),
-            "state": {},
-        }
 
     async def _receive(self) -> Event:
         if not self._body_given:
@@ -196,13 +203,13 @@ class Lifespan:
         try:
             answer = await self._next()
         except asyncio.CancelledError:
-            await _give_up(self._task)
+            await give_up(self._task)
             raise
         if answer["type"] == "lifespan.startup.failed":
             self._leave.set()  # it never started: there is nothing to shut down, and its failure is told here
             done, _ = await asyncio.wait([self._task], timeout=PATIENCE)
             if not done:
-                await _give_up(self._task)
+                await give_up(self._task)
             cause = self._cause()
             reason = (
                 f"{type(cause).__name__}: {cause}" if cause else str(answer.get("message") or "no reason given").strip().splitlines()[-1]
@@ -220,7 +227,7 @@ class Lifespan:
         done, _ = await asyncio.wait([self._task], timeout=deadline)
         if not done:
             logger.error("the application's lifespan did not end within %g s and is cancelled", deadline)
-            await _give_up(self._task)
+            await give_up(self._task)
         elif cause := self._cause():
             logger.error("the application's lifespan failed at shut-down", exc_info=cause)
 

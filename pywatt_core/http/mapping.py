@@ -13,6 +13,8 @@ from ..protocol.messages import HttpRequest, HttpResponse
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..protocol.messages import HttpStreamRequest
+
 logger = logging.getLogger("pywatt.http")
 
 MAX_BODY = 16 * 1024 * 1024
@@ -20,6 +22,7 @@ MAX_BODY = 16 * 1024 * 1024
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+LENGTH = re.compile(r"[0-9]{1,18}")
 FORBIDDEN_IN_URI = re.compile(r"[\x00-\x20\x7f]")
 
 CONNECTION_HEADERS = frozenset({"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"})
@@ -38,8 +41,9 @@ class Parts(NamedTuple):
     """The path as it came, percent-escapes and all."""
     query: bytes
     headers: list[tuple[str, str]]
-    """Lower-case names, latin-1 values; `content-length` is that of `body`."""
+    """Lower-case names, latin-1 values; `content-length` is that of the body where that is known."""
     body: bytes
+    """All of it, or its first piece."""
 
     @property
     def path(self) -> str:
@@ -52,14 +56,16 @@ class Parts(NamedTuple):
         return unquote_to_bytes(self.raw_path).decode("latin-1")
 
 
-def take_apart(request: HttpRequest) -> Parts:
+def take_apart(request: HttpRequest | HttpStreamRequest) -> Parts:
     """The parts of `request`. Raises `BadRequest` for a method, uri or header that HTTP does not allow."""
     if not TOKEN.fullmatch(request.method):
         raise BadRequest("invalid method")
     target = _origin_form(request.uri, request.method)
     path, _, query = target.partition("?")
     body = request.body or b""
-    return Parts(request.method, path.encode(), query.encode(), _request_headers(request, len(body)), body)
+    given, more = (request.headers.items(), False) if isinstance(request, HttpRequest) else (request.headers, request.more)
+    headers = _request_headers(request, given, None if more else len(body))
+    return Parts(request.method, path.encode(), query.encode(), headers, body)
 
 
 def _origin_form(uri: str, method: str) -> str:
@@ -82,21 +88,24 @@ def _origin_form(uri: str, method: str) -> str:
     return target if target.startswith("/") else "/" + target
 
 
-def _request_headers(request: HttpRequest, length: int) -> list[tuple[str, str]]:
+def _request_headers(
+    request: HttpRequest | HttpStreamRequest, given: Iterable[tuple[str, str]], length: int | None
+) -> list[tuple[str, str]]:
+    """`length` is None where the body has not arrived whole; what the sender says of its length is then passed on."""
     headers: list[tuple[str, str]] = []
-    for name, value in request.headers.items():
+    for name, value in given:
         lowered = name.lower()
         if not TOKEN.fullmatch(name):
             raise BadRequest("invalid header name")
         if FORBIDDEN_IN_VALUE.search(value):
             raise BadRequest(f"invalid value of header {lowered}")
-        if lowered in CONNECTION_HEADERS or lowered == "content-length":
+        if lowered in CONNECTION_HEADERS or (lowered == "content-length" and (length is not None or not LENGTH.fullmatch(value))):
             continue
         if not _is_latin(value):
             logger.warning("request %s: header %s is dropped, its value is not latin-1", request.request_id, lowered)
             continue
         headers.append((lowered, value.strip(" \t")))
-    if length or request.method in ("POST", "PUT", "PATCH"):
+    if length or (length is not None and request.method in ("POST", "PUT", "PATCH")):
         headers.append(("content-length", str(length)))
     return headers
 
@@ -125,9 +134,28 @@ def put_together(request: HttpRequest, status: int, headers: Iterable[tuple[str,
             joined[lowered] = value
         else:
             joined[lowered] += ", " + value
-    if request.method == "HEAD" or status in (204, 304) or status < 200:
+    if bodiless(request.method, status):
         body = b""
     return HttpResponse(request_id=request.request_id, status_code=status, headers=joined, body=body)
+
+
+def bodiless(method: str, status: int) -> bool:
+    """Whether such a response has no body, whatever the application sends."""
+    return method == "HEAD" or status in (204, 304) or status < 200
+
+
+def passable(request: HttpStreamRequest, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What of a response's headers travels beside a body in pieces: names lower-case, several of one name apart."""
+    kept: list[tuple[str, str]] = []
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered in CONNECTION_HEADERS:
+            continue
+        if not _is_latin(value):
+            logger.warning("request %s: response header %s is dropped, its value is not latin-1", request.request_id, lowered)
+            continue
+        kept.append((lowered, value))
+    return kept
 
 
 def plain(request: HttpRequest, status: int, text: str = "", *, headers: Iterable[tuple[str, str]] = ()) -> HttpResponse:

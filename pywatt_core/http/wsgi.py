@@ -87,7 +87,7 @@ class _Exchange:
         return put_together(self._request, self._status, self._headers, b"".join(self._chunks))
 
     def _gather(self, app: WsgiApp) -> None:
-        pieces = app(self._environ(), self._start_response)
+        pieces = app(environ_of(self._parts, io.BytesIO(self._parts.body)), self._start_response)
         try:
             for piece in pieces:
                 self._write(piece)
@@ -113,31 +113,36 @@ class _Exchange:
         self._headers = list(headers)
         return self._write
 
-    def _environ(self) -> Environ:
-        parts = self._parts
-        environ: Environ = {
-            "REQUEST_METHOD": parts.method,
-            "SCRIPT_NAME": "",
-            "PATH_INFO": parts.wsgi_path,
-            "QUERY_STRING": parts.query.decode("latin-1"),
-            "REQUEST_URI": (parts.raw_path + (b"?" + parts.query if parts.query else b"")).decode("latin-1"),
-            "SERVER_NAME": "localhost",
-            "SERVER_PORT": "80",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "REMOTE_ADDR": "",
-            "CONTENT_LENGTH": str(len(parts.body)),
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(parts.body),
-            "wsgi.input_terminated": True,
-            "wsgi.errors": sys.stderr,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-        }
-        for name, value in parts.headers:
-            if name == "content-length" or "_" in name:  # an underscore could pose as another header's dash
-                continue
-            key = "CONTENT_TYPE" if name == "content-type" else "HTTP_" + name.upper().replace("-", "_")
-            environ[key] = f"{environ[key]}, {value}" if key in environ else value
-        return environ
+
+def environ_of(parts: Parts, body: Any, *, whole: bool = True) -> Environ:
+    """The environ of a request that came over a link; `body` is a binary file, `whole` where its length is known."""
+    environ: Environ = {
+        "REQUEST_METHOD": parts.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": parts.wsgi_path,
+        "QUERY_STRING": parts.query.decode("latin-1"),
+        "REQUEST_URI": (parts.raw_path + (b"?" + parts.query if parts.query else b"")).decode("latin-1"),
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": body,
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    for name, value in parts.headers:
+        if name == "content-length":
+            environ["CONTENT_LENGTH"] = value
+            continue
+        if "_" in name:  # an underscore could pose as another header's dash
+            continue
+        key = "CONTENT_TYPE" if name == "content-type" else "HTTP_" + name.upper().replace("-", "_")
+        environ[key] = f"{environ[key]}, {value}" if key in environ else value
+    if whole:
+        environ.setdefault("CONTENT_LENGTH", "0")
+    return environ

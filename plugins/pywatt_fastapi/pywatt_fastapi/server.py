@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pywatt_core.errors import ServerError
-from pywatt_core.http import AsgiFront, Calls, Lifespan, below, call_asgi, clean_prefix, unavailable
+from pywatt_core.http import AsgiFront, Calls, Lifespan, below, call_asgi, clean_prefix, refuse, stream_asgi, unavailable
 
 from .applications import Application, take_root_path
 from .routes import announced, has_literal
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from pywatt_core.http import Stream
     from pywatt_core.interfaces import PlainReply, ServerOptions
     from pywatt_core.protocol.messages import AnnouncedEndpoint, HttpRequest, HttpResponse
 
@@ -81,6 +82,12 @@ class StarletteServer:
             return unavailable(request)
         work = call_asgi(self._front, request, deadline=HANDLE_DEADLINE, background=self._handling)
         return await self._calls.answer(request, work)
+
+    async def stream(self, stream: Stream) -> None:
+        if self._draining or self._closed or not self._started:
+            refuse(stream)
+        else:
+            await self._calls.carry(stream, stream_asgi(self._front, stream, background=self._handling))
 
     async def drain(self, deadline: float) -> bool:
         if self._draining:

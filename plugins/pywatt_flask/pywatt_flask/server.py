@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from waitress.task import ThreadedTaskDispatcher  # type: ignore[import-untyped]
 
 from pywatt_core.errors import ServerError
-from pywatt_core.http import Calls, WsgiFront, below, call_wsgi, clean_prefix, unavailable
+from pywatt_core.http import Calls, WsgiFront, below, call_wsgi, clean_prefix, refuse, stream_wsgi, unavailable
 
 from .routes import announced, has_literal
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from pywatt_core.http import Stream
     from pywatt_core.interfaces import PlainReply, ServerOptions
     from pywatt_core.protocol.messages import AnnouncedEndpoint, HttpRequest, HttpResponse
 
@@ -128,6 +129,12 @@ class FlaskServer:
         if self._draining or self._closed or self._workers is None:
             return unavailable(request)
         return await self._calls.answer(request, call_wsgi(self._front, request, self._workers, deadline=HANDLE_DEADLINE))
+
+    async def stream(self, stream: Stream) -> None:
+        if self._draining or self._closed or self._workers is None:
+            refuse(stream)
+        else:
+            await self._calls.carry(stream, stream_wsgi(self._front, stream, self._workers))
 
     async def drain(self, deadline: float) -> bool:
         if self._draining:
