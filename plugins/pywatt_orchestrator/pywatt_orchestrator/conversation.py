@@ -15,7 +15,6 @@ from pywatt_core.protocol.messages import (
     Identify,
     Message,
     PortRequest,
-    PortResponse,
     RegisterServiceProvider,
     RotationAck,
     RouteToModule,
@@ -24,8 +23,6 @@ from pywatt_core.protocol.messages import (
     ServiceRequest,
     ServiceResponse,
 )
-
-from .places import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -61,7 +58,7 @@ class Conversation:
             Announce: self._announce,
             GetSecret: self._get_secret,
             HeartbeatAck: self._heartbeat_ack,
-            PortRequest: self._port_request,
+            PortRequest: lambda message, link: self._reply(hub.ports.answer(peer, message), link),
             RotationAck: self._nothing,
             Identify: self._nothing,
             RegisterServiceProvider: lambda message, link: self._reply(hub.directory.register(peer, message), link),
@@ -117,14 +114,6 @@ class Conversation:
         await self._send(answer, link)
         if self.plan.rust:
             await self._send(Heartbeat(), link)  # It may swallow the line after its answer (protocol 9.3).
-
-    def _port_request(self, message: PortRequest, link: Link) -> None:
-        port = free_port(message.specific_port)
-        if port is None:
-            text = f"port {message.specific_port} is in use or not allowed"
-            self._reply(PortResponse(request_id=message.request_id, success=False, port=0, error_message=text), link)
-        else:
-            self._reply(PortResponse(request_id=message.request_id, success=True, port=port), link)
 
     def _service_request(self, message: ServiceRequest, link: Link) -> None:
         self._source.note(f"it asks for a service: {NO_SERVICES}", level="warning")

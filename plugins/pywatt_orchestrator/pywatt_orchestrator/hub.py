@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .broker import Broker
 from .directory import Directory
+from .ports import Ports
 from .topics import Topics
 
 if TYPE_CHECKING:
@@ -63,23 +64,32 @@ class Hub:
         self.directory = Directory(self)
         self.topics = Topics(self)
         self.broker = Broker(self)
+        self.ports = Ports()
+        self.directory.begin()
 
     def ready(self, peer: Peer) -> None:
         """It is announced and answers."""
         self.peers[peer] = None
         self.broker.ready(peer)
+        self.directory.changed(peer)
+
+    def health_changed(self, peer: Peer) -> None:
+        """It hangs, or hangs no more."""
+        self.directory.changed(peer)
 
     def leaving(self, peer: Peer) -> None:
         """It was told to end, or has to be replaced: no new messages, its replies still count."""
         if self.peers.pop(peer, self) is None:
-            self.directory.leaving(peer)
             self.topics.leaving(peer)
+        self.directory.leaving(peer)  # It may have offered something before it was ready.
 
     def gone(self, peer: Peer) -> None:
         """Its process has ended."""
         self.leaving(peer)
         self.broker.gone(peer)
+        self.ports.gone(peer)
 
     def close(self) -> None:
         """The orchestrator ends."""
         self.broker.close()
+        self.directory.close()

@@ -373,6 +373,8 @@ class Instance:
 
     def _hang_noticed(self, hangs: bool) -> None:
         self._say("it does not acknowledge heartbeats" if hangs else "it acknowledges heartbeats again", "warning" if hangs else "info")
+        if self.run is not None:
+            self._around.hub.health_changed(self.run)
         self._report()
 
 
