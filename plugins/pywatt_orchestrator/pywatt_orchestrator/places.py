@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import sys
 from pathlib import Path
@@ -126,17 +125,6 @@ def reserve_port(port: int = 0) -> tuple[socket.socket, int]:
     if not sys.platform.startswith("linux"):  # Elsewhere a bound socket keeps out the module as well.
         reserved.close()
     return reserved, taken
-
-
-def free_port(wanted: int | None) -> int | None:
-    """A loopback port that nobody uses now: the one that is `wanted`, or any. None where the wanted one is taken."""
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
-        try:
-            probe.bind((LOOPBACK, wanted or 0))
-        except OSError:
-            return None
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def announced_address(announced: str, place: Place) -> TcpAddress | UnixAddress:

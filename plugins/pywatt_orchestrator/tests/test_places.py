@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pywatt_core.protocol.messages import TcpAddress, UnixAddress
-from pywatt_orchestrator.places import TcpPlace, UnixPlace, announced_address, free_port
+from pywatt_orchestrator.places import TcpPlace, UnixPlace, announced_address
 
 
 @pytest.fixture
@@ -66,13 +66,6 @@ def test_a_reserved_port_is_given_to_nobody_but_the_module() -> None:
     place.open()
     assert place.listen == listen
     place.close()
-
-
-def test_a_port_is_free_or_it_is_not() -> None:
-    port = free_port(None)
-    assert port is not None
-    with socket.create_server(("127.0.0.1", port)):
-        assert free_port(port) is None
 
 
 @pytest.mark.parametrize(
