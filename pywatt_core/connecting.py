@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .config import Section
+from .errors import ChannelClosed, PyWattError
 from .interfaces import ChannelContext, ChannelState
 from .services.channels import Channels
 
 if TYPE_CHECKING:
     from .config import Settings
+    from .interfaces import Channel
     from .protocol.messages import Init, Message
     from .protocol.session import Problem
     from .registry import Registry
     from .transports.link import Link
 
 log = logging.getLogger(__name__)
+
+FIRST_CONNECT = 30.0
+"""Seconds in all that the required channels have to connect; the module does not announce itself before."""
+OPENING = 40.0
+"""Seconds that a provider has to open one. Those that connect behind our back return at once."""
 
 OFFERS = {"tcp": "tcp_channel", "unix": "ipc_channel"}
 """Our name of a channel, and the member of the init line that offers it."""
@@ -50,19 +59,32 @@ async def open_channels(
     on_problem: Callable[[Problem], None],
     on_lost: Callable[[str], None],
 ) -> Channels:
-    """Open every channel onto `stack`. An optional one connects behind our back; a required one is connected when this returns.
+    """Open every channel onto `stack`. All connect at once, and only the required ones are waited for, `FIRST_CONNECT` seconds in all.
 
-    Raises what the provider of a required channel raises. `on_lost` is told when a required channel has given up.
+    Raises `ChannelClosed` where a required one does not connect, or what its provider raises; an optional one that cannot be opened is
+    a warning. `on_lost` is told when a required channel that was connected has given up.
     """
     channels = Channels(link)
+    awaited: dict[str, asyncio.Future[None]] = {}
+    opened: dict[str, Channel] = {}
+    loop = asyncio.get_running_loop()
+
+    def changed(name: str, state: ChannelState) -> None:
+        log.debug("channel %s: %s", name, state.value)
+        first = awaited.get(name)
+        if first is None:
+            return
+        if state is ChannelState.CONNECTED and not first.done():
+            first.set_result(None)
+        elif state is ChannelState.FAILED and not first.done():
+            first.set_exception(ChannelClosed(f"the required channel {name} has failed", executed="no"))
+        elif state is ChannelState.FAILED:
+            on_lost(name)
+
     for section in sections_of(settings, init):
-        name = section.name
-
-        def changed(state: ChannelState, name: str = name) -> None:
-            log.log(logging.WARNING if state is ChannelState.FAILED else logging.DEBUG, "channel %s: %s", name, state.value)
-            if state is ChannelState.FAILED and is_required(name, init):
-                on_lost(name)
-
+        name, required = section.name, is_required(section.name, init)
+        if required:
+            awaited[name] = loop.create_future()
         context = ChannelContext(
             module_id=init.module_id,
             section=section.path,
@@ -71,8 +93,35 @@ async def open_channels(
             facts=link.session.facts,
             on_message=on_message,
             on_problem=on_problem,
-            on_state=changed,
+            on_state=partial(changed, name),
         )
-        channel = await stack.enter_async_context(registry.open("channels", section, context))
-        channels.add(channel)
+        try:
+            channel = await stack.enter_async_context(registry.open("channels", section, context, timeout=OPENING))
+        except (PyWattError, OSError) as error:
+            if required:
+                raise
+            log.warning("the channel %s is left out: %s", name, error)
+        else:
+            opened[name] = channel
+            channels.add(channel)
+    await _required(opened, awaited)
     return channels
+
+
+async def _required(opened: Mapping[str, Channel], awaited: Mapping[str, asyncio.Future[None]]) -> None:
+    """Wait until every required channel is connected. Raises `ChannelClosed` that names the first that is not, and why."""
+    if not awaited:
+        return
+    try:
+        await asyncio.wait(awaited.values(), timeout=FIRST_CONNECT, return_when=asyncio.FIRST_EXCEPTION)
+        failed = [name for name, first in awaited.items() if first.done() and first.exception() is not None]
+        late = [name for name, first in awaited.items() if not first.done()]
+        if failed or late:
+            name = (failed or late)[0]
+            reason = getattr(opened[name], "error", "")
+            how = "failed" if failed else f"was not connected within {FIRST_CONNECT:g} s"
+            raise ChannelClosed(f"the required channel {name} {how}{f': {reason}' if reason else ''}", executed="no")
+    finally:
+        for first in awaited.values():
+            if not first.done():
+                first.cancel()

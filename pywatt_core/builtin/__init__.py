@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..hookspecs import hookimpl
-from ..interfaces import Provider, SecretSource, Serializer
+from ..interfaces import Channel, Provider, SecretSource, Serializer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ..interfaces import Cache, Context, Handler
     from ..protocol.messages import Message
+    from .channel_options import TcpOptions, UnixOptions
     from .memory_options import MemoryOptions
 
 # Each hook imports what it offers itself: a module asks only for the kinds that its configuration names.
@@ -49,6 +50,27 @@ def pywatt_register_serializers() -> Iterable[Provider[Serializer]]:
     from .serializers import JsonOptions, open_json
 
     return [Provider("json", JsonOptions, open_json)]
+
+
+def open_tcp(options: TcpOptions, context: Context) -> AbstractAsyncContextManager[Channel]:
+    """The channels live in a file of their own, imported when one is opened."""
+    from .channels import open_tcp_channel
+
+    return open_tcp_channel(options, context)
+
+
+def open_unix(options: UnixOptions, context: Context) -> AbstractAsyncContextManager[Channel]:
+    """Likewise."""
+    from .channels import open_unix_channel
+
+    return open_unix_channel(options, context)
+
+
+@hookimpl
+def pywatt_register_channels() -> Iterable[Provider[Channel]]:
+    from .channel_options import TcpOptions, UnixOptions
+
+    return [Provider("tcp", TcpOptions, open_tcp), Provider("unix", UnixOptions, open_unix)]
 
 
 @hookimpl

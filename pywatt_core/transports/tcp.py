@@ -26,14 +26,19 @@ async def open_tcp(
 
     Raises `OSError` where nobody listens; with `tls` also `ssl.SSLError`, and nothing is sent in the clear.
     """
-    transport, link = await asyncio.get_running_loop().create_connection(
-        make_link,
-        host,
-        port,
-        ssl=tls,
-        server_hostname=(server_name or host.partition("%")[0]) if tls is not None else None,
-        ssl_handshake_timeout=HANDSHAKE_TIMEOUT if tls is not None else None,
-    )
+    loop = asyncio.get_running_loop()
+    if tls is None:
+        transport, link = await loop.create_connection(make_link, host, port)
+    else:
+        name = server_name or host.partition("%")[0]
+        try:
+            transport, link = await loop.create_connection(
+                make_link, host, port, ssl=tls, server_hostname=name, ssl_handshake_timeout=HANDSHAKE_TIMEOUT
+            )
+        except (ConnectionAbortedError, ConnectionResetError, BrokenPipeError) as error:
+            late = "taking longer" in str(error)
+            text = f"was not finished within {HANDSHAKE_TIMEOUT:g} s" if late else "was cut off by the other end"
+            raise ConnectionAbortedError(f"the TLS handshake {text}; it does not seem to speak TLS") from error
     tune(transport.get_extra_info("socket"))
     return link
 

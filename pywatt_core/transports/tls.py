@@ -141,8 +141,6 @@ def explain(error: BaseException, peer: str) -> str:
         reason = error.reason or ""
         text = _REASONS.get(reason) or f"TLS failed ({reason.replace('_', ' ').lower() or type(error).__name__})"
         return f"{peer}: {text}"
-    if isinstance(error, ConnectionError) and error.errno is None and "handshake" in str(error):
-        return f"{peer}: the TLS handshake was not finished in time; {PLAIN}"
     return f"{peer}: {getattr(error, 'strerror', None) or str(error) or type(error).__name__}"
 
 
