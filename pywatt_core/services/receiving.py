@@ -45,9 +45,7 @@ class Receiver:
             if role == PAYLOAD:
                 self.type = hints.get(name, Any)
                 if isinstance(self.type, str):
-                    raise TypeError(
-                        f"the type {self.type!r} of {name!r} in {_place(function)} is not known: import it where types are only checked, and it is not there"
-                    )
+                    raise TypeError(f"{_place(function)}: the type {self.type!r} of {name!r} is not known where the function is defined")
             self._roles.append((name if parameter.kind is BY_KEYWORD else "", role))
         self._is_coroutine = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 NO_SERVICES = "this orchestrator hosts no services: configure the module's own, for example [databases.main] or [caches.main]"
 MOST_AT_ONCE = 100
-"""Answers under way to one process; beyond them its messages wait in its own pipe."""
+"""Answers to one process that are under way, and messages of its that somebody does not keep up with; beyond them it waits itself."""
+MOST_BYTES = 16 * 2**20
+"""Bytes of such messages; beyond them it waits likewise."""
 
 
 class Conversation:
@@ -49,10 +51,13 @@ class Conversation:
         self.plan, self._peer = plan, peer
         self._desk, self._hub, self._source, self._on_announce = desk, hub, source, on_announce
         self.announced = False
-        self.pulse: float | None = None
-        """When it last acknowledged a heartbeat on standard output, by the loop's clock."""
+        self._pulse: float | None = None
         self._asked: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], int] = {}
+        self._bytes = 0
+        self._held: set[Link] = set()
+        """Links that are not read until there is less under way."""
+        self._ended = False
         self._loop = asyncio.get_running_loop()
         self._rows: dict[type[Message], Callable[[Any, Link], None]] = {
             Announce: self._announce,
@@ -87,8 +92,14 @@ class Conversation:
         else:
             self._source.note(f"a message was dropped ({problem.kind}): {problem.detail}", level="warning")
 
+    @property
+    def pulse(self) -> float | None:
+        """When it last acknowledged a heartbeat on standard output, by the loop's clock; now, where it is us who do not read."""
+        return self._loop.time() if self._held else self._pulse
+
     def end(self) -> None:
         """The process is gone."""
+        self._ended = True
         for task in self._tasks:
             task.cancel()
 
@@ -99,7 +110,7 @@ class Conversation:
         self._on_announce(message)
 
     def _heartbeat_ack(self, _message: HeartbeatAck, link: Link) -> None:
-        self.pulse = self._loop.time()
+        self._pulse = self._loop.time()
 
     def _nothing(self, _message: Message, _link: Link) -> None:
         """Understood, and nothing follows from it."""
@@ -133,25 +144,33 @@ class Conversation:
         self._reply(answer, link)
 
     def _route_to_module(self, message: RouteToModule, link: Link) -> None:
-        self._work(self._hub.broker.route(self._peer, message, link), link)
+        if self._ended:
+            return
+        work = self._hub.broker.route(self._peer, message, link)
+        if work is not None:
+            self._work(work, link, len(message.payload.data))
 
     # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _reply(self, message: Message, link: Link) -> None:
         self._work(self._send(message, link), link)
 
-    def _work(self, work: Coroutine[Any, Any, None], link: Link) -> None:
+    def _work(self, work: Coroutine[Any, Any, None], link: Link, size: int = 0) -> None:
         """Answer without keeping the link's reader; who asks faster than it takes the answers has to wait itself."""
         task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(lambda done: self._done(done, link))
-        if len(self._tasks) >= MOST_AT_ONCE:
+        self._tasks[task] = size
+        self._bytes += size
+        task.add_done_callback(self._done)
+        if len(self._tasks) >= MOST_AT_ONCE or self._bytes > MOST_BYTES:
+            self._held.add(link)
             link.pause_reading()
 
-    def _done(self, task: asyncio.Task[None], link: Link) -> None:
-        self._tasks.discard(task)
-        if len(self._tasks) == MOST_AT_ONCE - 1:
-            link.resume_reading()
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._bytes -= self._tasks.pop(task)
+        if self._held and len(self._tasks) < MOST_AT_ONCE and self._bytes <= MOST_BYTES:
+            held, self._held = self._held, set()
+            for link in held:
+                link.resume_reading()
 
     async def _send(self, message: Message, link: Link) -> None:
         try:

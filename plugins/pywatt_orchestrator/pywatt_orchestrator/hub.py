@@ -59,11 +59,13 @@ class Hub:
         self.journal = journal
         self.expects: Callable[[str], bool] = lambda _name: False
         """Whether a module or instance of this name exists and is, or will be, there without a person's word. The supervisor sets it."""
+        self.knows: Callable[[str], bool] = lambda _name: False
+        """Whether there is a module or instance of this name at all, running or not. The supervisor sets it."""
         self.peers: dict[Peer, None] = {}
         """Those that may be sent new messages, the longest there first."""
+        self.broker = Broker(self)
         self.directory = Directory(self)
         self.topics = Topics(self)
-        self.broker = Broker(self)
         self.ports = Ports()
         self.directory.begin()
 
@@ -88,6 +90,10 @@ class Hub:
         self.leaving(peer)
         self.broker.gone(peer)
         self.ports.gone(peer)
+
+    def changed(self) -> None:
+        """A module may have become ready, or given up: whoever waits for it may want to know."""
+        self.broker.look_again()
 
     def close(self) -> None:
         """The orchestrator ends."""

@@ -60,7 +60,7 @@ class Supervisor:
                 )
                 for module_id in plan.module_ids()
             ]
-        around.hub.expects = self._expects
+        around.hub.expects, around.hub.knows = self._expects, self._knows
         self._turns = {name: asyncio.Lock() for name in self._instances}
         """One restart of a module at a time; a wish to stop it waits for nobody."""
         self._doors: dict[str, front.Instance] = {}
@@ -215,6 +215,10 @@ class Supervisor:
         found = self._instances.get(name) or [one for many in self._instances.values() for one in many if one.module_id == name]
         return not self.stopping and any(instance.comes_back for instance in found)
 
+    def _knows(self, name: str) -> bool:
+        """Whether there is a module or instance of this name at all."""
+        return name in self._instances or any(one.module_id == name for many in self._instances.values() for one in many)
+
     def _word_about(self, name: str) -> str:
         state = self._instances[name][0].state
         return f"{name}, which is {state.value}" if state in (State.FAILED, State.STOPPED, State.BACKOFF) else name
@@ -235,6 +239,7 @@ class Supervisor:
     def _after_change(self) -> None:
         self._publishing = False
         self._publish()
+        self._around.hub.changed()
         task = self._loop.create_task(self._wake())
         self._waking.add(task)
         task.add_done_callback(self._waking.discard)
