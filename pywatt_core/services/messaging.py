@@ -99,12 +99,14 @@ class Messaging:
         said = {"endpoint": endpoint, "notification": True, **_trace(), **(properties or {})}
         await self.channels.send(self._message(module, endpoint, new_id(), value, said, format), metadata=NOTIFICATION)
 
-    async def ask_orchestrator(self, endpoint: str, value: Any = None, *, timeout: float | None = None, response_type: Any = Any) -> Any:
+    async def ask_orchestrator(
+        self, endpoint: str, value: Any = None, *, timeout: float | None = None, response_type: Any = Any, format: str | None = None
+    ) -> Any:
         """Ask a PyWatt orchestrator itself. Raises what `request` raises; another orchestrator is not even asked."""
         if not self._speaks_pywatt:
             text = f"the orchestrator is not PyWatt's: it cannot be asked for {endpoint!r}"
             raise RemoteError(text, code=failures.UNSUPPORTED, executed="no")
-        return await self.request(f"{ORCHESTRATOR}:{endpoint}", value, response_type, timeout=timeout)
+        return await self.request(f"{ORCHESTRATOR}:{endpoint}", value, response_type, timeout=timeout, format=format)
 
     @property
     def _speaks_pywatt(self) -> bool:
