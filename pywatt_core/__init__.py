@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     )
     from .protocol.messages import AnnouncedEndpoint
     from .redaction import Secret
+    from .services.arrivals import Arrival
     from .services.ports import get_pre_allocated_port, negotiate_port, set_pre_allocated_port
     from .services.secrets import SecretMode, Secrets
     from .state import AppState
@@ -75,6 +76,7 @@ _HOMES = {
     "module": "Module ServeOptions pywatt_module serve_module serve_module_full serve_module_with_lifecycle serve_with_options",
     "protocol.messages": "AnnouncedEndpoint",
     "redaction": "Secret",
+    "services.arrivals": "Arrival",
     "services.ports": "get_pre_allocated_port negotiate_port set_pre_allocated_port",
     "services.secrets": "SecretMode Secrets",
     "state": "AppState",
@@ -84,6 +86,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AnnouncedEndpoint",
     "AppState",
+    "Arrival",
     "AuthError",
     "BootstrapError",
     "BootstrapResult",

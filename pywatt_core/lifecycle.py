@@ -145,6 +145,8 @@ async def live(life: Life, stack: AsyncExitStack) -> None:
 
     life.step = Step.APPLICATION
     application = await outcome(definition.build(state))
+    if definition.receivers.answering:
+        state.messaging.begin()
 
     life.step = Step.SERVER
     server, place = make_server(stack, life, registry, state, application, init)

@@ -113,6 +113,20 @@ class AppState(Generic[T]):
 
         return Discovery(self.messaging)
 
+    async def send_request(
+        self, target: str, payload: Any = None, response_type: Any = Any, timeout: float | None = None, unwrap_result: bool = False
+    ) -> Any:
+        """Ask ``"module:endpoint"`` and return its result as `response_type`. `timeout` is in seconds, None means 30.
+
+        `unwrap_result` takes a Rust module's ``{"Ok": value}`` apart. Raises what `Messaging.request` raises: `RemoteError` with a
+        code, `RequestTimeout`, `ChannelClosed`.
+        """
+        return await self.messaging.request(target, payload, response_type, timeout=timeout, unwrap_result=unwrap_result)
+
+    async def send_message(self, target: str, payload: Any = None) -> None:
+        """Tell ``"module:endpoint"`` something; nobody says whether it arrived. Raises `ChannelClosed` or `LocalProtocolError`."""
+        await self.messaging.send(target, payload)
+
     async def begin(self) -> None:
         """The module is announced and serves: subscribe to what its functions want to hear. The life cycle calls it."""
         if self.receivers.topics:

@@ -72,8 +72,7 @@ class Answering:
 
     def check(self) -> None:
         """Read the signatures of all functions that receive. Raises `TypeError` for one that cannot be called."""
-        known = self.receivers
-        for function in (*known.endpoints.values(), *known.sources.values(), *(() if known.default is None else (known.default,))):
+        for function in self.receivers.answering:
             self._bind(function)
 
     async def answer(self, arrival: Arrival) -> EncodedMessage | None:

@@ -25,6 +25,11 @@ class Receivers:
         self.topics: list[tuple[str, Callable[..., Any]]] = []
         self.streams: dict[str, Callable[..., Any]] = {}
 
+    @property
+    def answering(self) -> list[Callable[..., Any]]:
+        """All functions that requests and messages go to."""
+        return [*self.endpoints.values(), *self.sources.values(), *(() if self.default is None else (self.default,))]
+
     def on(self, endpoint: str) -> Callable[[F], F]:
         """Requests and messages for `endpoint`."""
         return self._into(self.endpoints, "endpoint", endpoint)
