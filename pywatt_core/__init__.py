@@ -56,12 +56,14 @@ if TYPE_CHECKING:
         serve_module_with_lifecycle,
         serve_with_options,
     )
+    from .protocol.encoded import EncodedMessage, EncodingFormat, Message, MessageMetadata
     from .protocol.messages import AnnouncedEndpoint
     from .redaction import Secret
     from .services.arrivals import Arrival
     from .services.ports import get_pre_allocated_port, negotiate_port, set_pre_allocated_port
     from .services.secrets import SecretMode, Secrets
     from .state import AppState
+    from .transports.encoded_stream import EncodedStream
 
 _HOMES = {
     "bootstrap": "BootstrapResult Handshake announce_from_router bootstrap_module process_ipc_messages read_init send_announce",
@@ -74,12 +76,14 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "interfaces": "Cache Command Context Database Provider Row Server ServerOptions",
     "module": "Module ServeOptions pywatt_module serve_module serve_module_full serve_module_with_lifecycle serve_with_options",
+    "protocol.encoded": "EncodedMessage EncodingFormat Message MessageMetadata",
     "protocol.messages": "AnnouncedEndpoint",
     "redaction": "Secret",
     "services.arrivals": "Arrival",
     "services.ports": "get_pre_allocated_port negotiate_port set_pre_allocated_port",
     "services.secrets": "SecretMode Secrets",
     "state": "AppState",
+    "transports.encoded_stream": "EncodedStream",
 }
 
 __version__ = "0.1.0"
@@ -98,11 +102,16 @@ __all__ = [
     "Conflict",
     "Context",
     "Database",
+    "EncodedMessage",
+    "EncodedStream",
+    "EncodingFormat",
     "ExpiredToken",
     "Forbidden",
     "Handshake",
     "InvalidToken",
     "LocalProtocolError",
+    "Message",
+    "MessageMetadata",
     "Module",
     "NotFound",
     "PluginError",

@@ -301,6 +301,10 @@ def _new_reader(type: Any, format: str) -> Reader:
         return _guarded(_json_reader(type), check=_check_json)
     if format == "MessagePack":
         return _guarded(_binary_reader(type, msgspec.msgpack.Decoder(type, dec_hook=_built, ext_hook=refuse_extension).decode))
+    if format == "Binary":
+        from .encoded import read_bincode
+
+        return _guarded(lambda data: read_bincode(bytes(data), type).content)
     if format == "Cbor":
         return _guarded(_binary_reader(type, lambda value: msgspec.convert(value, type, dec_hook=_built)))
     raise Unreadable(f"nothing is read in the format {format!r}", kind="encoding")

@@ -13,6 +13,8 @@ I64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 if TYPE_CHECKING:
+    from .encoded import Message as EnvelopeMessage
+
     Body = bytes
 else:
     Body = Any  # msgspec would read the number arrays of JSON as nothing, and Base64 text as bytes; `octets` does it right
@@ -275,6 +277,76 @@ class EncodedMessage(Discreet, frozen=True, gc=False):
     def __post_init__(self) -> None:
         if not isinstance(self.data, bytes):
             structs.force_setattr(self, "data", octets(self.data, "data"))
+
+    # What follows lives in `encoded`, which nobody imports who only passes payloads on.
+
+    @staticmethod
+    def from_message(message: EnvelopeMessage[Any]) -> EncodedMessage:
+        """The message in JSON. Raises `LocalProtocolError` where its content cannot travel."""
+        return message.encode()
+
+    @staticmethod
+    def from_message_binary(message: EnvelopeMessage[Any], type: Any = None, *, layout: str = "") -> EncodedMessage:
+        """The message in bincode, its content as a `type`: its own where that is not given, so that an int is an ``i64``.
+
+        The reference loses metadata on the way, so that a message with metadata is a ValueError unless a `layout` is chosen:
+        ``"decoder"`` is what the reference reads, ``"encoder"`` what it writes. Raises TypeError for a type without a form in bincode.
+        """
+        from .encoded import write_bincode
+
+        return EncodedMessage(write_bincode(message, type, layout=layout), "Binary")
+
+    @staticmethod
+    def from_message_base64(message: EnvelopeMessage[Any], type: Any = None, *, layout: str = "") -> EncodedMessage:
+        """The same as Base64 text."""
+        return EncodedMessage.from_message_binary(message, type, layout=layout).to_format("Base64")
+
+    @staticmethod
+    def encode_with_format(message: EnvelopeMessage[Any], format: str) -> EncodedMessage:
+        """Always JSON, whatever `format` says: what the reference does, and what all its peers read."""
+        from .encoded import EncodingFormat
+
+        EncodingFormat(format)
+        return message.encode()
+
+    def decode(self, type: Any = Any) -> Any:
+        """The content as a `type`, whether it is in an envelope or bare. Data called binary is read as JSON, then as bincode.
+
+        Raises `RemoteProtocolError` that names the member.
+        """
+        from .encoded import decode
+
+        return decode(self, type)
+
+    def decode_full(self, type: Any = Any) -> EnvelopeMessage[Any]:
+        """The envelope with its content as a `type`. Raises `RemoteProtocolError`, also where there is no envelope."""
+        from .encoded import decode_full
+
+        return decode_full(self, type)
+
+    def to_format(self, target: str) -> EncodedMessage:
+        """The same data in another form: JSON text as binary or Base64 and back. Nothing is decoded into values.
+
+        Raises `LocalProtocolError` for ``"Auto"`` and for the formats that are PyWatt's own, `RemoteProtocolError` for data that is no
+        Base64 or, on its way to JSON, no JSON.
+        """
+        from .encoded import convert
+
+        return convert(self, target)
+
+    def to_string(self) -> str:
+        """The text of JSON and Base64. Raises `LocalProtocolError` for what is no text."""
+        from .encoded import text
+
+        return text(self)
+
+    def peek_kind(self) -> str:
+        """A guess at what this is: its ``kind``, its ``op``, the op in its envelope or its metadata's id; else ``"Unknown"``,
+        ``"Invalid JSON"`` or ``"Invalid Base64"``. Raises `LocalProtocolError` for ``"Auto"``.
+        """
+        from .encoded import peek
+
+        return peek(self)
 
 
 class ProviderInfo(Struct, frozen=True, kw_only=True):
