@@ -1,11 +1,7 @@
 """The main job, as a user sees it: `pywatt up` on the guestbook, through the front door, from start to Ctrl-C."""
 
 import asyncio
-import contextlib
-import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,84 +11,10 @@ import pytest
 
 from pywatt_core.testing import fetch
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "guestbook"
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("PYWATT", "LISTEN_"))}
-DEADLINE = 40
-
-
-class Guestbook:
-    """`pywatt up` in a copy of the example."""
-
-    def __init__(self, folder, runtime):
-        self.folder = folder
-        self.environ = {**CLEAN, "XDG_RUNTIME_DIR": str(runtime)}
-        self.output = ""
-        self.door = ""
-
-    def pywatt(self, *arguments):
-        command = [sys.executable, "-m", "pywatt_core.cli.main", *arguments]
-        return subprocess.run(command, cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=DEADLINE, check=False)
-
-    async def start(self):
-        command = [sys.executable, "-m", "pywatt_core.cli.main", "up", "--port", "0"]
-        self.process = await asyncio.create_subprocess_exec(
-            *command, cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        self.changed = asyncio.Event()
-        self.reading = asyncio.create_task(self._read())
-        await self.until(lambda: "guestbook" in self.ready() and "greeter" in self.ready())
-        self.door = re.search(r"front door on http://(\S+?)[,\s]", self.output)[1]
-
-    def ready(self):
-        return re.findall(r"(\w+)\s+ready in", self.output)
-
-    async def _read(self):
-        while data := await self.process.stdout.read(65536):
-            self.output += data.decode()
-            self.changed.set()
-        self.changed.set()
-
-    async def until(self, condition):
-        try:
-            async with asyncio.timeout(DEADLINE):
-                while not condition():
-                    assert not self.reading.done(), f"pywatt up ended:\n{self.output}"
-                    self.changed.clear()
-                    await self.changed.wait()
-        except TimeoutError:
-            raise AssertionError(f"what was waited for did not come:\n{self.output}") from None
-
-    async def get(self, path, **arguments):
-        return await fetch(self.door, "GET", path, deadline=DEADLINE, **arguments)
-
-    def processes(self):
-        statuses = json.loads(self.pywatt("ps", "--json").stdout)
-        return {status["instance"]: status["pid"] for status in statuses}
-
-    async def interrupt(self):
-        self.process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(DEADLINE):
-            return await self.process.wait()
-
 
 @pytest.fixture
-def guestbook(tmp_path, tmp_path_factory):
-    folder = tmp_path / "guestbook"
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns(".pywatt", "__pycache__"))
-    return Guestbook(folder, tmp_path_factory.mktemp("r"))
-
-
-@contextlib.asynccontextmanager
-async def running(guestbook):
-    await guestbook.start()
-    try:
-        yield guestbook
-    finally:
-        if guestbook.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                guestbook.process.send_signal(signal.SIGINT)
-            await guestbook.process.wait()
-        await guestbook.reading
+def guestbook(example_of):
+    return example_of("guestbook")
 
 
 def alive(pid):
@@ -104,7 +26,7 @@ def alive(pid):
 
 
 async def test_two_applications_answer_behind_one_front_door_and_leave_nothing_behind(guestbook):
-    async with running(guestbook) as up:
+    async with guestbook.running() as up:
         assert (await up.get("/guestbook/entries")).json() == []
         written = await fetch(up.door, "POST", "/guestbook/entries", json_body={"name": "Ada", "message": "Hello"})
         assert written.status == 201
@@ -136,7 +58,7 @@ async def test_two_applications_answer_behind_one_front_door_and_leave_nothing_b
 
 @pytest.mark.parametrize("victim", ["guestbook", "greeter"])
 async def test_a_module_that_is_killed_is_replaced_while_the_other_serves_on(guestbook, victim):
-    async with running(guestbook) as up:
+    async with guestbook.running() as up:
         await fetch(up.door, "POST", "/guestbook/entries", json_body={"name": "Ada", "message": "Hello"})
         before = up.processes()
         os.kill(before[victim], signal.SIGKILL)
@@ -153,7 +75,7 @@ async def test_a_module_that_is_killed_is_replaced_while_the_other_serves_on(gue
 
 
 async def test_the_tools_beside_it_work(guestbook):
-    async with running(guestbook) as up:
+    async with guestbook.running() as up:
         table = up.pywatt("ps")
         assert table.returncode == 0, table.stderr
         assert "guestbook" in table.stdout
@@ -167,7 +89,7 @@ async def test_the_tools_beside_it_work(guestbook):
         assert "serving" in logs.stdout
         stopped = await asyncio.to_thread(up.pywatt, "stop")
         assert stopped.returncode == 0, stopped.stderr
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(guestbook.deadline):
             assert await up.process.wait() == 0
 
 
@@ -177,12 +99,16 @@ async def test_each_module_runs_alone_too(guestbook):
             sys.executable,
             f"{name}.py",
             cwd=guestbook.folder,
-            env={**CLEAN, "PYWATT__MODULE__LISTEN": str(guestbook.folder / "alone.sock"), "PYWATT__DATABASES__MAIN__USE": "sqlite"},
+            env={
+                **guestbook.clean,
+                "PYWATT__MODULE__LISTEN": str(guestbook.folder / "alone.sock"),
+                "PYWATT__DATABASES__MAIN__USE": "sqlite",
+            },
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(guestbook.deadline):
                 while line := await process.stderr.readline():
                     if b"serving" in line:
                         break
