@@ -6,14 +6,17 @@ The vectors say what the reference emits, accepts and refuses; their member ``ou
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import pytest
 
 from pywatt_core.errors import RemoteProtocolError
-from pywatt_core.protocol import codec
+from pywatt_core.protocol import bincode, codec
+from pywatt_core.protocol.encoded import BincodeMetadata, Message, read_bincode, write_bincode
 from pywatt_core.protocol.framing import LengthFraming
 from pywatt_core.protocol.messages import (
     Announce,
@@ -22,6 +25,7 @@ from pywatt_core.protocol.messages import (
     HttpRequest,
     HttpResponse,
     Init,
+    Metadata,
     PortResponse,
     RouteToModule,
     Secret,
@@ -40,8 +44,6 @@ UUID = "11111111-2222-4333-8444-555555555555"
 LATER_KINDS = {
     "sql": "the model manager's SQL",
     "http_body": "the response helpers of the HTTP-over-IPC router",
-    "bincode": "bincode",
-    "bincode_decode": "bincode",
 }
 """Kinds of vectors whose feature is not part of the wire core."""
 
@@ -76,10 +78,12 @@ FRAMES = _named("frame")
 INVALID = _named("invalid")
 ACCEPTED = _named("accept")
 INVALID_FRAMES = _named("invalid_frame")
+BINCODE = _named("bincode")
+BINCODE_READ = _named("bincode_decode")
 
 
 def test_every_vector_is_tested_or_listed_with_a_reason() -> None:
-    tested = {p.id for p in [*MESSAGES, *ENVELOPES, *PAYLOADS, *FRAMES, *INVALID, *ACCEPTED, *INVALID_FRAMES]}
+    tested = {p.id for p in [*MESSAGES, *ENVELOPES, *PAYLOADS, *FRAMES, *INVALID, *ACCEPTED, *INVALID_FRAMES, *BINCODE, *BINCODE_READ]}
     tested.add("service_operation_result_correlatable")
     for vector in VECTORS:
         later = vector["kind"] in LATER_KINDS or (vector["kind"] == "message" and vector["direction"] in LATER_DIRECTIONS)
@@ -207,6 +211,133 @@ def test_a_bad_frame_costs_itself_or_the_connection_never_more(vector: dict[str,
         assert [one.message.op for one in received] == ["heartbeat"], "the stream goes on"
 
 
+# ── bincode ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Test:
+    name: str
+    value: bincode.I32
+
+
+@dataclass
+class Empty:
+    pass
+
+
+@dataclass
+class A:
+    pass
+
+
+@dataclass
+class B:
+    inner: bincode.U32
+
+
+@dataclass
+class C:
+    s: str
+
+
+RUST: dict[str, Any] = {
+    **{name: getattr(bincode, name.upper()) for name in ("u8", "u16", "u32", "u64", "u128", "i8", "i32", "i64", "f32", "f64")},
+    "bool": bool,
+    "char": bincode.Char,
+    "String": str,
+    "()": None,
+    "Option<String>": str | None,
+    "Option<u8>": bincode.U8 | None,
+    "Vec<u8>": bytes,
+    "Vec<u32>": list[bincode.U32],
+    "[u8;4]": Annotated[bytes, bincode.Length(4)],
+    "[u32;2]": Annotated[list[bincode.U32], bincode.Length(2)],
+    "(u8,String)": tuple[bincode.U8, str],
+    "enum E{A,B(u32),C{s:String}}": A | B | C,
+    "struct{name:String,value:i32}": Test,
+    "struct{}": Empty,
+    "MessageMetadata": BincodeMetadata,
+    "Option<MessageMetadata>": BincodeMetadata | None,
+}
+"""The vectors' Rust types in Python."""
+
+
+def python_value(rust: str, value: Any) -> Any:
+    """A vector's value, as a caller of ours has it."""
+    kind = RUST[rust]
+    if rust.endswith("MessageMetadata") or rust.endswith("MessageMetadata>"):
+        return BincodeMetadata.of(msgspec.convert(value, Metadata))
+    if kind is bytes or rust == "[u8;4]":
+        return bytes(value)
+    if rust.startswith("enum"):
+        return {"A": A(), "B": B(300), "C": C("q")}[value if isinstance(value, str) else next(iter(value))]
+    return int(value) if rust[0] in "ui" else msgspec.convert(value, kind)
+
+
+def message_type(rust: str) -> tuple[str, str] | None:
+    """The content's type and the layout of a vector whose type is a message's."""
+    found = re.fullmatch(r"Message<(.*)>( \(decoder-side layout\))?", rust)
+    return None if found is None else (found[1], "decoder" if found[2] else "encoder")
+
+
+@pytest.mark.parametrize("vector", BINCODE)
+def test_bincode_is_written_as_the_reference_does_and_read_back(vector: dict[str, Any]) -> None:
+    wire, value = bytes.fromhex(vector["hex"]), vector["value"]
+    if message := message_type(vector["type"]):
+        rust, layout = message
+        content = Message(python_value(rust, value["content"]), msgspec.convert(value["metadata"], Metadata))
+        assert write_bincode(content, RUST[rust], layout=layout) == wire
+        back = EncodedMessage(wire, "Binary").decode_full(RUST[rust])
+        assert (back.content, back.metadata) == (content.content, content.metadata), "whichever layout it is in"
+        return
+    value = python_value(vector["type"], value)
+    assert bincode.encode(value, RUST[vector["type"]]) == wire
+    assert bincode.decode_from(wire, RUST[vector["type"]]) == (value, len(wire))
+
+
+REFUSED_BINCODE = {
+    "bincode_decode_json_text_as_string": "ends 117 bytes early",
+    "bincode_decode_bool_2": "0x02 is no bool",
+    "bincode_decode_string_truncated": "ends 4 bytes early",
+    "bincode_decode_u32_tag_too_wide": "a number of 64 bits where one of 32 belongs",
+    "bincode_decode_string_bad_utf8": "not UTF-8",
+    "bincode_decode_option_tag_2": "0x02 says neither",
+    "bincode_decode_varint_reserved_ff": "0xff begins no number",
+}
+READ_BINCODE: dict[str, Any] = {
+    "bincode_decode_message_no_metadata": ("hi", Metadata()),
+    "bincode_decode_message_timestamp_lost": ("hi", Metadata(timestamp=1)),
+    "bincode_decode_message_with_id": ("hi", Metadata(id="msg1")),
+    "bincode_decode_message_with_id_as_string": "hi",
+    "bincode_decode_message_full": ("hi", Metadata("msg1", 1718900000, "mod-a", properties={"k": 1})),
+    "bincode_decode_message_decoder_side": ("hi", Metadata("msg1", 1718900000, "mod-a", properties={"k": 1})),
+    "bincode_decode_message_empty_id": ("hi", Metadata(id="")),
+    "bincode_decode_u32_noncanonical": 5,
+    "bincode_decode_trailing_bytes": 5,
+}
+"""What we make of it: the reference loses metadata that its own encoder wrote, or refuses it; ours reads both layouts."""
+
+
+@pytest.mark.parametrize("vector", BINCODE_READ)
+def test_bincode_that_the_reference_reads_is_read_and_garbage_is_refused(vector: dict[str, Any]) -> None:
+    wire, name = bytes.fromhex(vector["hex"]), vector["name"]
+    if name in REFUSED_BINCODE:
+        with pytest.raises(codec.Unreadable, match=REFUSED_BINCODE[name]):
+            bincode.decode(wire, RUST[vector["type"]])
+    elif message := message_type(vector["type"]):
+        found = read_bincode(wire, RUST[message[0]])
+        assert (found.content, found.metadata) == READ_BINCODE[name]
+    else:
+        assert bincode.decode(wire, RUST[vector["type"]]) == READ_BINCODE[name]
+
+
+def test_the_frame_that_holds_bincode_is_read_once_its_type_is_known() -> None:
+    (wire,) = [bytes.fromhex(p.values[0]["hex"]) for p in FRAMES if p.id == "frame_bincode_message_hi"]
+    ((code, payload),) = LengthFraming().feed(wire)
+    assert code == 2
+    assert EncodedMessage(payload, "Binary").decode(str) == "hi"
+
+
 # ── what is accepted, and what is refused ───────────────────────────────────────────────────────────────────────────
 
 
@@ -229,6 +360,7 @@ def read_target(vector: dict[str, Any]) -> Any:
         case "m2o" | "msg_m2o":
             return codec.decode(data, Role.MODULE).content
         case "msg_str":
+            EncodedMessage(data, "Json").decode_full(str)
             return msgspec.json.decode(data, type=codec.Envelope[str])
         case "enc":
             return msgspec.json.decode(data, type=EncodedMessage)
