@@ -68,6 +68,7 @@ class Hub:
         self.topics = Topics(self)
         self.ports = Ports()
         self.directory.begin()
+        self.topics.begin()
 
     def ready(self, peer: Peer) -> None:
         """It is announced and answers."""
@@ -81,9 +82,9 @@ class Hub:
 
     def leaving(self, peer: Peer) -> None:
         """It was told to end, or has to be replaced: no new messages, its replies still count."""
-        if self.peers.pop(peer, self) is None:
-            self.topics.leaving(peer)
-        self.directory.leaving(peer)  # It may have offered something before it was ready.
+        self.peers.pop(peer, None)
+        self.topics.leaving(peer)  # It may have subscribed before it was ready.
+        self.directory.leaving(peer)  # It may have offered something before, too.
 
     def gone(self, peer: Peer) -> None:
         """Its process has ended."""
