@@ -77,8 +77,8 @@ class Stream:
         while not self._pieces and self._coming:
             self._grant(0)
             await self._change()
-        if self.gone.done():
-            raise Disconnected("the client is gone")
+        if self.gone.done() or self.finished.done():
+            raise Disconnected("nobody waits for the response any more")
         piece = self._pieces.popleft() if self._pieces else b""
         if self._coming:
             self._grant(0 if self._unpaid else len(piece))
@@ -121,7 +121,7 @@ class Stream:
             await self._send_piece(piece, more=more or bool(rest))
             if not rest:
                 return
-        raise Disconnected("the client is gone")
+        raise Disconnected("nobody waits for the response any more")
 
     async def _send_piece(self, piece: bytes, *, more: bool) -> None:
         if self._head is not None:
@@ -177,9 +177,10 @@ class Stream:
         self.finish()
 
     def finish(self) -> None:
-        """Nothing of the response follows."""
+        """Nothing of the response follows, and nothing of the request is read any more."""
         if not self.finished.done():
             self.finished.set_result(None)
+        self._changed.set()
 
     # ── what arrives ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -208,7 +209,7 @@ class Stream:
 
     async def _change(self) -> None:
         """Wait until something has arrived. Raises `Disconnected` where that takes too long, or nobody is there any more."""
-        if not self.gone.done():
+        if not self.gone.done() and not self.finished.done():
             self._changed.clear()
             try:
                 async with asyncio.timeout(STALL):
@@ -216,8 +217,8 @@ class Stream:
             except TimeoutError:
                 logger.warning("request %s: the other end of the link neither reads nor sends; given up", self.request.request_id)
                 self.lose()
-        if self.gone.done():
-            raise Disconnected("the client is gone")
+        if self.gone.done() or self.finished.done():
+            raise Disconnected("nobody waits for the response any more")
 
     def _post(self, message: Message) -> None:
         try:

@@ -25,7 +25,7 @@ from pywatt_core.protocol.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
     from pywatt_core.protocol.session import Problem
     from pywatt_core.transports.link import Link
@@ -72,6 +72,10 @@ class Conversation:
             ServiceOperation: self._service_operation,
             RouteToModule: self._route_to_module,
         }
+
+    def leave_to(self, function: Callable[[Any, Link], None], kinds: Iterable[type[Message]]) -> None:
+        """Messages of these kinds are somebody else's business."""
+        self._rows.update(dict.fromkeys(kinds, function))
 
     def take(self, message: Message, link: Link) -> None:
         """A link's `on_message`."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pywatt_core.protocol.messages import Announce, HttpRequest, HttpResponse
 
+    from .carrying import Asker, Carried
     from .project import ModulePlan
 
 _log = logging.getLogger(__name__)
@@ -177,6 +178,14 @@ class Instance:
 
             raise ChannelClosed(f"{self.module_id} is not running", executed="no")
         return await self.run.http_request(request)
+
+    def http_stream(self, asker: Asker) -> Carried:
+        """Begin a request in pieces to a module without a port. Raises `ChannelClosed` where it is gone."""
+        if self.run is None:
+            from pywatt_core.errors import ChannelClosed
+
+            raise ChannelClosed(f"{self.module_id} is not running", executed="no")
+        return self.run.http_stream(asker)
 
     def status(self, now: float | None = None) -> Status:
         """How it is, for a person."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pywatt_core.errors import ChannelClosed, PyWattError
+from pywatt_core.protocol.http_pieces import HTTP_STREAM
 from pywatt_core.protocol.messages import (
     Announce,
     Extension,
@@ -29,6 +30,7 @@ from pywatt_core.transports.link import Link, new_id
 from pywatt_core.transports.stdio import open_pipes
 
 from . import probe
+from .carrying import KINDS, Carrying
 from .channel import ChannelDoor, own_uid
 from .conversation import Conversation
 from .logs import Pump, Source
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     from pywatt_core.protocol.session import Problem
 
+    from .carrying import Asker, Carried
     from .desk import SecretDesk
     from .guard import Guardian
     from .hub import Hub
@@ -93,6 +96,8 @@ class Run:
         self._on_notice = on_notice
         self._source = Source(around.journal, module_id)
         self._talk = Conversation(plan, self, desk=around.desk, hub=around.hub, source=self._source, on_announce=self._announce)
+        self._carrying = Carrying()
+        self._talk.leave_to(self._carrying.take, KINDS)
         self._facts = Facts()
         self._link: Link | None = None
         self._door: ChannelDoor | None = None
@@ -148,7 +153,7 @@ class Run:
             env=dict(self.plan.settings.env),
             listen=self._place.listen,
             tcp_channel=channel,
-            pywatt=Extension(config=dict(self.plan.config)),
+            pywatt=Extension(config=dict(self.plan.config), features=(HTTP_STREAM,)),
         )
 
     def _channel(self) -> Link:
@@ -243,6 +248,10 @@ class Run:
         answer = await self._link.request(request, timeout=LINK_REQUEST)
         assert isinstance(answer, HttpResponse)
         return answer
+
+    def http_stream(self, asker: Asker) -> Carried:
+        """Begin a request whose bodies travel in pieces, over the best of its links. Raises `ChannelClosed` where it is gone."""
+        return self._carrying.open(self.way(), asker)
 
     def beat(self, now: float, *, late: bool) -> None:
         """Called each second. `late`: we ourselves were held up, so that nobody else can be blamed."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pywatt_core.config import suggestion
 from pywatt_core.errors import ConfigError
+from pywatt_core.protocol.http_pieces import HTTP_STREAM
 
 from . import gateway as front
 from .instance import Instance, Status, place_for
@@ -278,15 +279,19 @@ class Supervisor:
         announced = run is not None and run.announced.done() and not run.doomed.done()
         address = run.address if run is not None and announced else instance.place.address
         # Until a new process has announced itself, it is taken to serve like the one before it.
-        before = instance.announce is not None and offers(instance.announce, NO_PORT)
-        over_link = run.ipc_only if run is not None and announced else before
+        announce = run.announced.result() if run is not None and announced else instance.announce
+        over_link = announce is not None and offers(announce, NO_PORT)
+        carry = instance.http_request if over_link else None
+        stream = instance.http_stream if over_link and announce is not None and offers(announce, HTTP_STREAM) else None
         door = self._doors.get(instance.module_id)
-        if door is None or door.address != (None if over_link else address) or (door.http_request is not None) is not over_link:
+        reached = (None if over_link else address, carry, stream)
+        if door is None or (door.address, door.http_request, door.http_stream) != reached:
             door = front.Instance(
                 instance.module_id,
                 None if over_link else address,
                 trusted=instance.place.trusted,
-                http_request=instance.http_request if over_link else None,
+                http_request=carry,
+                http_stream=stream,
             )
             self._doors[instance.module_id] = door
         ready = instance.state is State.READY and not instance.hangs

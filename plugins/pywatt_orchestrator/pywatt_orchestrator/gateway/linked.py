@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pywatt_core.errors import ChannelClosed, RequestTimeout
 from pywatt_core.protocol.messages import HttpRequest
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 RECONNECT_PAUSE = 0.05
 """Seconds between two attempts to reach a module whose process has just gone."""
 
+R = TypeVar("R")
+
 logger = logging.getLogger("pywatt.gateway")
 
 OF_THE_CONNECTION = frozenset({"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"})
@@ -31,18 +33,90 @@ SET_BY_US = OF_THE_CONNECTION | {"content-length", "server", "x-request-id"}
 """Headers of a response that the gateway sets itself."""
 
 
-class LinkExchange:
-    """Collects the request, hands it over, and sends the response, which comes whole as well."""
+class OverLink(Generic[R]):
+    """What requests over a link have in common: an instance that is ready, patience, and an answer whatever happens.
 
-    instance: Instance | None = None
-    _size = 0
-    _task: asyncio.Task[None] | None = None
+    `R` is what an instance answers with.
+    """
 
     def __init__(self, client: ClientConnection, match: Match) -> None:
+        self.instance: Instance | None = None
         self._client = client
         self._module = match.module
         self._match = match
+        self._task: asyncio.Task[None] | None = None
+
+    async def _answer(self) -> None:
+        """Ask, and always answer the client."""
+        name, options = self._module.name, self._client.options
+        try:
+            self._respond(await self._ask_patiently())
+        except NotReady as error:
+            self._client.problem(503, str(error), module=name)
+        except (TimeoutError, RequestTimeout):
+            self._client.problem(504, f"module {name} did not answer within {options.response_timeout:g} s", module=name)
+        except Exception as error:
+            logger.warning("module %s did not answer a request: %s: %s", name, type(error).__name__, error)
+            self._client.problem(502, f"module {name} did not answer", module=name)
+
+    async def _ask_patiently(self) -> R:
+        """Ask again while nobody has got the request, and once more where somebody may have and that is harmless."""
+        loop, retried = asyncio.get_running_loop(), False
+        give_up = loop.time() + self._client.options.ready_timeout
+        while True:
+            try:
+                return await self._ask(await self._ready())
+            except ChannelClosed as error:
+                if not self._can_repeat():
+                    raise
+                if error.executed != "no":
+                    if retried or self._client.request.method not in IDEMPOTENT:
+                        raise
+                    retried = True
+                elif loop.time() > give_up:
+                    raise NotReady(f"module {self._module.name} has no instance ready") from error
+            await asyncio.sleep(RECONNECT_PAUSE)
+
+    async def _ready(self) -> Instance:
+        client, name = self._client, self._module.name
+        try:
+            async with asyncio.timeout(client.options.ready_timeout):
+                instance = await client.gateway.ready_instance(name)
+        except TimeoutError:
+            raise NotReady(f"module {name} has no instance ready") from None
+        if instance is None:
+            raise NotReady(f"module {name} is not running")
+        return instance
+
+    def _can_repeat(self) -> bool:
+        """Whether the request is still there to be sent again."""
+        return True
+
+    async def _ask(self, instance: Instance) -> R:
+        raise NotImplementedError
+
+    def _respond(self, response: R) -> None:
+        raise NotImplementedError
+
+    def _headers(self) -> list[tuple[str, str]]:
+        """The request's headers, lower-case, with those that the gateway adds."""
+        client, request = self._client, self._client.request
+        lines = request.lines.kept + client.lines_for_module(self._match.prefix)
+        pairs = (line.partition(":") for line in lines.decode("latin-1").split("\r\n")[1:])
+        headers = [(name.lower(), value.strip(" \t")) for name, _, value in pairs]
+        return [(name, value) for name, value in headers if name not in OF_THE_CONNECTION]
+
+    def _uri(self) -> str:
+        return (self._match.inner + self._client.request.query).decode("latin-1")
+
+
+class LinkExchange(OverLink["HttpResponse"]):
+    """Collects the request, hands it over, and sends the response, which comes whole as well."""
+
+    def __init__(self, client: ClientConnection, match: Match) -> None:
+        super().__init__(client, match)
         self._parts: list[bytes] = []
+        self._size = 0
 
     def start(self) -> None:
         """Ask for the body, or go on at once where there is none."""
@@ -71,72 +145,30 @@ class LinkExchange:
         self._client.expect_nothing()
         self._task = asyncio.create_task(self._answer())
 
-    async def _answer(self) -> None:
-        """Ask, and always answer the client."""
-        name, options = self._module.name, self._client.options
-        try:
-            self._respond(await self._ask_patiently())
-        except NotReady as error:
-            self._client.problem(503, str(error), module=name)
-        except (TimeoutError, RequestTimeout):
-            self._client.problem(504, f"module {name} did not answer within {options.response_timeout:g} s", module=name)
-        except Exception as error:
-            logger.warning("module %s did not answer a request: %s: %s", name, type(error).__name__, error)
-            self._client.problem(502, f"module {name} did not answer", module=name)
-
-    async def _ask_patiently(self) -> HttpResponse:
-        """Ask again while nobody has got the request, and once more where somebody may have and that is harmless."""
-        loop, retried = asyncio.get_running_loop(), False
-        give_up = loop.time() + self._client.options.ready_timeout
-        while True:
-            try:
-                return await self._ask()
-            except ChannelClosed as error:
-                if error.executed != "no":
-                    if retried or self._client.request.method not in IDEMPOTENT:
-                        raise
-                    retried = True
-                elif loop.time() > give_up:
-                    raise NotReady(f"module {self._module.name} has no instance ready") from error
-            await asyncio.sleep(RECONNECT_PAUSE)
-
-    async def _ask(self) -> HttpResponse:
-        client, name = self._client, self._module.name
-        try:
-            async with asyncio.timeout(client.options.ready_timeout):
-                instance = await client.gateway.ready_instance(name)
-        except TimeoutError:
-            raise NotReady(f"module {name} has no instance ready") from None
-        if instance is None:
-            raise NotReady(f"module {name} is not running")
+    async def _ask(self, instance: Instance) -> HttpResponse:
         carry = instance.http_request
         if carry is None:
-            raise NotReady(f"module {name} has begun to serve a port; ask again")
+            raise NotReady(f"module {self._module.name} has begun to serve a port; ask again")
         self.instance = instance
         instance.in_flight += 1
         try:
-            async with asyncio.timeout(client.options.response_timeout):
+            async with asyncio.timeout(self._client.options.response_timeout):
                 return await carry(self._message())
         finally:
             instance.in_flight -= 1
 
     def _message(self) -> HttpRequest:
         """One value a header: the wire cannot carry more, so that several become a list."""
-        client, request = self._client, self._client.request
-        lines = request.lines.kept + client.lines_for_module(self._match.prefix)
+        request = self._client.request
         headers: dict[str, str] = {}
-        for line in lines.decode("latin-1").split("\r\n")[1:]:
-            name, _, value = line.partition(":")
-            name, value = name.lower(), value.strip(" \t")
+        for name, value in self._headers():
             headers[name] = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}" if name in headers else value
-        for name in OF_THE_CONNECTION & headers.keys():
-            del headers[name]
         if request.lines.chunked:
             headers["content-length"] = str(self._size)
         return HttpRequest(
             request_id=new_id(),  # The client's own, in X-Request-ID, need not be unique.
             method=request.method.decode(),
-            uri=(self._match.inner + request.query).decode("latin-1"),
+            uri=self._uri(),
             headers=headers,
             body=b"".join(self._parts) if self._parts else None,
         )

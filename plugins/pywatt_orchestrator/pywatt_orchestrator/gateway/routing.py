@@ -64,12 +64,14 @@ class Match:
     """The header line that tells a trusted module its mount, after its CRLF, or nothing."""
     linked: bool
     """Whether the module serves no port, and gets its requests over the link."""
+    streamed: bool
+    """Whether their bodies then travel in pieces."""
 
 
 class _Mount:
     """One module with its paths compiled."""
 
-    __slots__ = ("below", "inside", "linked", "module", "path", "prefix", "tree")
+    __slots__ = ("below", "inside", "linked", "module", "path", "prefix", "streamed", "tree")
 
     def __init__(self, module: ModuleRoutes) -> None:
         self.module = module
@@ -79,6 +81,7 @@ class _Mount:
         trusted = bool(self.path) and any(instance.trusted for instance in module.instances)
         self.prefix = b"\r\nX-Forwarded-Prefix: " + self.path if trusted else b""
         self.linked = any(instance.http_request is not None for instance in module.instances)
+        self.streamed = any(instance.http_stream is not None for instance in module.instances)
         self.inside = module.inside()
         self.tree = PathTree()
         for endpoint in module.endpoints or ():
@@ -90,7 +93,7 @@ class _Mount:
     def match(self, inner: bytes, decoded: bytes) -> Match:
         """What is open at a path inside the mount, which is given percent-encoded and percent-decoded."""
         methods = None if not inner or decoded in self.inside else ANY_METHOD if self.module.mount_all else self.tree.find(decoded)
-        return Match(self.module, inner, methods, self.prefix, self.linked)
+        return Match(self.module, inner, methods, self.prefix, self.linked, self.streamed)
 
 
 class RouteTable:

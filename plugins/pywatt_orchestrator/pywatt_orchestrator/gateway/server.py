@@ -20,6 +20,7 @@ from .replies import allow, index
 from .request import RequestParser
 from .response import response_heads
 from .routing import RouteTable
+from .streamed import StreamedExchange
 from .templates import ANY_METHOD
 from .upstream import Pool, least_busy
 from .waiting import Waiting
@@ -163,7 +164,10 @@ class Gateway:
         """Find who answers the client's request, and let them."""
         match = request.route or self._route(client, request)
         if match is not None:
-            client.converse(LinkExchange(client, match) if match.linked else Exchange(client, match, request))
+            if not match.linked:
+                client.converse(Exchange(client, match, request))
+            else:
+                client.converse(StreamedExchange(client, match) if match.streamed else LinkExchange(client, match))
 
     def _route(self, client: ClientConnection, request: RequestHead) -> Match | None:
         """Look the request up in the table, and note in it what was found; None where nothing is open to it, which is answered."""

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from pywatt_core.protocol.messages import HttpRequest, HttpResponse
     from pywatt_core.protocol.values import TcpAddress
 
+    from ..carrying import Asker, Carried
+
 
 class Instance:
     """One running process of a module.
 
     The supervisor makes it and sets `ready`; the gateway counts `in_flight` and prefers the instance with the least.
-    `http_request` is for a module that serves no port (`address` is None): its requests travel over the link.
+    `http_request` is for a module that serves no port (`address` is None): its requests travel over the link; `http_stream`
+    as well where their bodies may travel in pieces.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Instance:
         *,
         trusted: bool = False,
         http_request: Callable[[HttpRequest], Awaitable[HttpResponse]] | None = None,
+        http_stream: Callable[[Asker], Carried] | None = None,
         ready: bool = False,
     ) -> None:
         if (address is None) == (http_request is None):
@@ -41,6 +45,7 @@ class Instance:
         self.trusted = trusted
         """A PyWatt module behind the orchestrator's own socket: it is told its mount in ``X-Forwarded-Prefix``."""
         self.http_request = http_request
+        self.http_stream = http_stream
         self.in_flight = 0
         """Requests that it has not answered to the end."""
         self.pool: Pool | None = None
