@@ -166,6 +166,7 @@ async def live(life: Life, stack: AsyncExitStack) -> None:
 
     life.step = Step.DRAIN
     log.info("stopping", extra={"reason": stop.reason})
+    await state.end()
     life.cut_short = not await drain(life, server, settings)
     if life.lost_channel:
         life.step = Step.STATE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -17,11 +17,13 @@ from .services.receivers import Receivers
 
 if TYPE_CHECKING:
     from .config import Settings
-    from .protocol.messages import Init
+    from .protocol.messages import Init, ServiceType
     from .redaction import Secret
     from .registry import Registry
-    from .services.discovery import Discovery
+    from .services.discovery import Discovery, RegisteredProvider
     from .services.messaging import Messaging
+    from .services.providers import ServiceProvider
+    from .services.registration import Capabilities, HealthSource, ModuleInfo, Registration
     from .services.secrets import Secrets
     from .services.streams import Streams
     from .services.topics import Topics
@@ -62,6 +64,7 @@ class AppState(Generic[T]):
         self.receivers = receivers or Receivers()
         self.user_state: T = None  # type: ignore[assignment]
         self._stack = AsyncExitStack()
+        self._registrations: list[Registration] = []
         self._blocking = Blocking(self, asyncio.get_running_loop(), threading.get_ident(), BLOCKING_TIMEOUT)
 
     @property
@@ -126,6 +129,68 @@ class AppState(Generic[T]):
     async def send_message(self, target: str, payload: Any = None) -> None:
         """Tell ``"module:endpoint"`` something; nobody says whether it arrived. Raises `ChannelClosed` or `LocalProtocolError`."""
         await self.messaging.send(target, payload)
+
+    # ── services ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def register_service_provider(
+        self,
+        provider: ServiceProvider | ServiceType | str,
+        name: str = "",
+        address: str = "",
+        *,
+        version: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        capabilities: Iterable[str] = (),
+    ) -> RegisteredProvider:
+        """Offer a service to other modules until this one ends. Raises what `Discovery.register` raises."""
+        details: dict[str, Any] = {"version": version, "metadata": metadata, "capabilities": capabilities}
+        return await self.discovery.register(provider, name, address, **details)
+
+    async def discover_service_providers(
+        self,
+        service_type: ServiceType | str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        capabilities: Iterable[str] = (),
+        healthy_only: bool = False,
+    ) -> list[ServiceProvider]:
+        """Who offers a service, with all of `metadata` and `capabilities`. Raises what `Discovery.discover` raises."""
+        return await self.discovery.discover(service_type, metadata=metadata, capabilities=capabilities, healthy_only=healthy_only)
+
+    async def discover_service_provider(self, service_type: ServiceType | str, **wanted: Any) -> ServiceProvider | None:
+        """The first of `discover_service_providers`, healthy ones before others; None where there is none."""
+        return await self.discovery.discover_one(service_type, **wanted)
+
+    async def register_module(
+        self,
+        address: str,
+        info: ModuleInfo,
+        *,
+        capabilities: Capabilities | None = None,
+        health: HealthSource | None = None,
+        interval: float = 30.0,
+    ) -> Registration:
+        """Register at the orchestrator at ``host:port`` that did not start this module; heartbeats until this module ends, then farewell.
+
+        Raises what `pywatt_core.services.registration.register_module` raises.
+        """
+        from .services.registration import register_module
+
+        registration = await register_module(address, info)
+        self._stack.push_async_callback(registration.close)
+        self._registrations.append(registration)
+        if capabilities is not None:
+            await registration.advertise_capabilities(capabilities)
+        registration.start_heartbeats(interval, health=health)
+        return registration
+
+    async def end(self) -> None:
+        """The module takes no new work: what it offers to others is taken back. The life cycle calls it before the drain."""
+        for registration in self._registrations:
+            await registration.close()
+        self._registrations.clear()
+        if "discovery" in self.__dict__:
+            await self.discovery.end()
 
     async def begin(self) -> None:
         """The module is announced and serves: subscribe to what its functions want to hear. The life cycle calls it."""
