@@ -46,13 +46,19 @@ class Module:
         """``@module.on_default``: the function gets every message that no other function receives."""
         return self.definition.receivers.on_default(function)
 
-    def on_topic(self, pattern: str) -> Callable[[F], F]:
-        """``@module.on_topic("orders.*")``: the function gets what is published to the topics that the pattern fits."""
-        return self.definition.receivers.on_topic(pattern)
+    def on_topic(self, pattern: str, *, queue: int = 1000, overflow: str = "drop") -> Callable[[F], F]:
+        """``@module.on_topic("orders.*")``: the function gets what is published to the topics that the pattern fits.
 
-    def on_stream(self, endpoint: str) -> Callable[[F], F]:
-        """``@module.on_stream("upload")``: the function gets the streams that other modules send to ``"NAME:upload"``."""
-        return self.definition.receivers.on_stream(endpoint)
+        `queue` messages wait for it at most; more drive out the oldest, or make the publisher wait with ``overflow="wait"``.
+        """
+        return self.definition.receivers.on_topic(pattern, queue=queue, overflow=overflow)
+
+    def on_stream(self, endpoint: str, *, max_size: int | None = 1 << 30) -> Callable[[F], F]:
+        """``@module.on_stream("upload")``: the function gets the streams that other modules send to ``"NAME:upload"``.
+
+        `max_size` is in bytes, 1 GiB by default; None takes streams of any size.
+        """
+        return self.definition.receivers.on_stream(endpoint, max_size=max_size)
 
     def run(self) -> NoReturn:
         """Live until the orchestrator, a signal or a failure ends it, then end the process with the exit code.

@@ -47,7 +47,7 @@ class Messaging:
 
     def __init__(self, channels: Channels, module_id: str, receivers: Receivers, state: Any = None) -> None:
         self.channels, self.module_id, self.receivers = channels, module_id, receivers
-        self._state = state
+        self.state = state
         self._answering = Answering(module_id, receivers, state)
         self._calling_off: set[asyncio.Task[None]] = set()
 
@@ -103,15 +103,15 @@ class Messaging:
         self, endpoint: str, value: Any = None, *, timeout: float | None = None, response_type: Any = Any, format: str | None = None
     ) -> Any:
         """Ask a PyWatt orchestrator itself. Raises what `request` raises; another orchestrator is not even asked."""
-        if not self._speaks_pywatt:
+        if not self.speaks_pywatt:
             text = f"the orchestrator is not PyWatt's: it cannot be asked for {endpoint!r}"
             raise RemoteError(text, code=failures.UNSUPPORTED, executed="no")
         return await self.request(f"{ORCHESTRATOR}:{endpoint}", value, response_type, timeout=timeout, format=format)
 
     @property
-    def _speaks_pywatt(self) -> bool:
+    def speaks_pywatt(self) -> bool:
         """False where an orchestrator of somebody else started this module."""
-        init = getattr(self._state, "init", None)
+        init = getattr(self.state, "init", None)
         return init is None or init.pywatt is not None
 
     def _seconds(self, timeout: float, target: str) -> float:
@@ -128,7 +128,7 @@ class Messaging:
 
     def _call_off(self, module: str, request_id: str) -> None:
         """Nobody waits for that request any more: whoever works on it may stop."""
-        if not self._speaks_pywatt or len(self._calling_off) >= CALLED_OFF_AT_ONCE:
+        if not self.speaks_pywatt or len(self._calling_off) >= CALLED_OFF_AT_ONCE:
             return
         said = {"endpoint": CANCEL, "notification": True, "request_id": request_id}
         message = self._message(module, CANCEL, new_id(), None, said, None)

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 ENDPOINT = re.compile(r"(?!__)[^\s:\x00-\x1f\x7f]{1,200}")
 """Names with two leading underscores are PyWatt's own."""
+
+
+class OnTopic(NamedTuple):
+    """A function for what is published; the other members are those of `Subscription`."""
+
+    pattern: str
+    function: Callable[..., Any]
+    queue: int
+    overflow: str
+
+
+class OnStream(NamedTuple):
+    """A function for streams; `max_size` in bytes, None for any."""
+
+    function: Callable[..., Any]
+    max_size: int | None
 
 
 class Receivers:
@@ -22,8 +38,8 @@ class Receivers:
         self.endpoints: dict[str, Callable[..., Any]] = {}
         self.sources: dict[str, Callable[..., Any]] = {}
         self.default: Callable[..., Any] | None = None
-        self.topics: list[tuple[str, Callable[..., Any]]] = []
-        self.streams: dict[str, Callable[..., Any]] = {}
+        self.topics: list[OnTopic] = []
+        self.streams: dict[str, OnStream] = {}
 
     @property
     def answering(self) -> list[Callable[..., Any]]:
@@ -45,20 +61,37 @@ class Receivers:
         self.default = function
         return function
 
-    def on_topic(self, pattern: str) -> Callable[[F], F]:
-        """What is published to the topics that `pattern` fits: ``*`` is one segment, ``#`` the rest. Several functions may."""
-        if not isinstance(pattern, str) or not pattern:
-            raise TypeError(f"a topic pattern is a text such as 'orders.*', not {pattern!r}")
+    def on_topic(self, pattern: str, *, queue: int = 1000, overflow: str = "drop") -> Callable[[F], F]:
+        """What is published to the topics that `pattern` fits: ``*`` is one segment, ``#`` the rest. Several functions may.
+
+        `queue` messages wait for the function at most; `overflow` says whether more drive out the oldest (``"drop"``) or make
+        whoever publishes wait (``"wait"``).
+        """
+        from ..protocol.topics import TopicPattern
+
+        try:
+            TopicPattern(pattern)
+        except ValueError as error:
+            raise TypeError(str(error)) from None
+        if isinstance(queue, bool) or not isinstance(queue, int) or queue < 1 or overflow not in ("drop", "wait"):
+            raise TypeError(f"queue= is a number above 0 and overflow= is 'drop' or 'wait', not {queue!r} and {overflow!r}")
 
         def register(function: F) -> F:
-            self.topics.append((pattern, function))
+            self.topics.append(OnTopic(pattern, function, queue, overflow))
             return function
 
         return register
 
-    def on_stream(self, endpoint: str) -> Callable[[F], F]:
-        """Streams that another module sends to `endpoint`."""
-        return self._into(self.streams, "stream", endpoint)
+    def on_stream(self, endpoint: str, *, max_size: int | None = 1 << 30) -> Callable[[F], F]:
+        """Streams that another module sends to `endpoint`; one of more than `max_size` bytes is refused, None takes any."""
+        place: dict[str, Callable[..., Any]] = {name: known.function for name, known in self.streams.items()}
+        check = self._into(place, "stream", endpoint)
+
+        def register(function: F) -> F:
+            self.streams[endpoint] = OnStream(check(function), max_size)
+            return function
+
+        return register
 
     def _into(self, table: dict[str, Callable[..., Any]], what: str, name: str) -> Callable[[F], F]:
         if not isinstance(name, str) or ENDPOINT.fullmatch(name) is None:

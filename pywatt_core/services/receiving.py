@@ -23,11 +23,11 @@ class Receiver:
     """A function, and which of its parameters are what.
 
     The payload goes to the first parameter that is neither the state (annotated `AppState`, or called ``state``) nor the message
-    itself (annotated `Arrival`, or called ``message``), as a value of its annotation; a function without one gets none. A
+    itself (annotated with `message_type`, or called ``message``), as a value of its annotation; a function without one gets none. A
     coroutine function runs on the loop, any other in a worker thread. Raises `TypeError` for a function that cannot be called so.
     """
 
-    def __init__(self, function: Callable[..., Any], state_type: type[Any] | None = None) -> None:
+    def __init__(self, function: Callable[..., Any], state_type: type[Any] | None = None, message_type: type[Any] = Arrival) -> None:
         self.function = function
         self.type: Any = Any
         self._roles: list[tuple[str, str]] = []
@@ -35,7 +35,7 @@ class Receiver:
         for name, parameter in inspect.signature(function).parameters.items():
             if parameter.kind in VARIADIC:
                 continue
-            role = _role(name, hints.get(name, parameter.empty), state_type)
+            role = _role(name, hints.get(name, parameter.empty), state_type, message_type)
             if role in (known for _, known in self._roles):
                 if parameter.default is not parameter.empty:
                     continue
@@ -68,16 +68,16 @@ class Receiver:
         return f"Receiver({_place(self.function)})"
 
 
-def _role(name: str, hint: Any, state_type: type[Any] | None) -> str:
+def _role(name: str, hint: Any, state_type: type[Any] | None, message_type: type[Any]) -> str:
     if isinstance(hint, str):  # it cannot be resolved, which is nobody's concern where its name tells enough
         spelt = hint.partition("[")[0].rpartition(".")[2].strip()
-        return STATE if spelt == "AppState" else MESSAGE if spelt == "Arrival" else PAYLOAD
+        return STATE if spelt == "AppState" else MESSAGE if spelt == message_type.__name__ else PAYLOAD
     if hint in (inspect.Parameter.empty, Any):
         return name if name in (STATE, MESSAGE) else PAYLOAD
     kind = typing.get_origin(hint) or hint
     if not isinstance(kind, type) or kind is object:
         return PAYLOAD
-    if issubclass(Arrival, kind):
+    if issubclass(message_type, kind):
         return MESSAGE
     return STATE if state_type is not None and issubclass(state_type, kind) else PAYLOAD
 
