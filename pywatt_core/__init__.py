@@ -57,11 +57,21 @@ if TYPE_CHECKING:
         serve_with_options,
     )
     from .protocol.encoded import EncodedMessage, EncodingFormat, Message, MessageMetadata
-    from .protocol.messages import AnnouncedEndpoint
+    from .protocol.messages import AnnouncedEndpoint, ServiceType
     from .redaction import Secret
     from .services.arrivals import Arrival
-    from .services.ports import get_pre_allocated_port, negotiate_port, set_pre_allocated_port
+    from .services.ports import (
+        NegotiatedPort,
+        PortNegotiation,
+        PortOptions,
+        get_pre_allocated_port,
+        negotiate_port,
+        set_pre_allocated_port,
+    )
+    from .services.providers import ServiceProvider, ServiceProviderBuilder
+    from .services.registration import Capabilities, HealthStatus, ModuleInfo, RegisteredModule, Registration, register_module
     from .services.secrets import SecretMode, Secrets
+    from .services.watching import ProviderChange, ProviderEvent
     from .state import AppState
     from .transports.encoded_stream import EncodedStream
 
@@ -77,11 +87,14 @@ _HOMES = {
     "interfaces": "Cache Command Context Database Provider Row Server ServerOptions",
     "module": "Module ServeOptions pywatt_module serve_module serve_module_full serve_module_with_lifecycle serve_with_options",
     "protocol.encoded": "EncodedMessage EncodingFormat Message MessageMetadata",
-    "protocol.messages": "AnnouncedEndpoint",
+    "protocol.messages": "AnnouncedEndpoint ServiceType",
     "redaction": "Secret",
     "services.arrivals": "Arrival",
-    "services.ports": "get_pre_allocated_port negotiate_port set_pre_allocated_port",
+    "services.ports": "NegotiatedPort PortNegotiation PortOptions get_pre_allocated_port negotiate_port set_pre_allocated_port",
+    "services.providers": "ServiceProvider ServiceProviderBuilder",
+    "services.registration": "Capabilities HealthStatus ModuleInfo RegisteredModule Registration register_module",
     "services.secrets": "SecretMode Secrets",
+    "services.watching": "ProviderChange ProviderEvent",
     "state": "AppState",
     "transports.encoded_stream": "EncodedStream",
 }
@@ -96,6 +109,7 @@ __all__ = [
     "BootstrapResult",
     "BuildInfo",
     "Cache",
+    "Capabilities",
     "ChannelClosed",
     "Command",
     "ConfigError",
@@ -108,17 +122,26 @@ __all__ = [
     "ExpiredToken",
     "Forbidden",
     "Handshake",
+    "HealthStatus",
     "InvalidToken",
     "LocalProtocolError",
     "Message",
     "MessageMetadata",
     "Module",
+    "ModuleInfo",
+    "NegotiatedPort",
     "NotFound",
     "PluginError",
+    "PortNegotiation",
+    "PortOptions",
     "ProtocolError",
     "Provider",
+    "ProviderChange",
+    "ProviderEvent",
     "PyWattError",
     "PyWattSDKError",
+    "RegisteredModule",
+    "Registration",
     "RemoteError",
     "RemoteProtocolError",
     "RequestTimeout",
@@ -133,6 +156,9 @@ __all__ = [
     "Server",
     "ServerError",
     "ServerOptions",
+    "ServiceProvider",
+    "ServiceProviderBuilder",
+    "ServiceType",
     "StorageError",
     "Unavailable",
     "announce_from_router",
@@ -144,6 +170,7 @@ __all__ = [
     "process_ipc_messages",
     "pywatt_module",
     "read_init",
+    "register_module",
     "send_announce",
     "serve_module",
     "serve_module_full",
