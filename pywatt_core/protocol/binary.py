@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import reduce
+from operator import or_
 from typing import Any, NoReturn
 
 import msgspec
@@ -11,10 +14,13 @@ from ..errors import RemoteProtocolError
 from .envelope import LOOSE_MEMBERS, UNREAD, UNWRITABLE, Envelope, Read, check_finite, is_finite, plain_value
 from .formats import codec_of
 from .lenient import Loose, Unreadable, read_object, read_value, safe_text, too_deep
-from .messages import Message, Role, union_of
+from .messages import MESSAGES, Message, Role, union_of
 
 _to_json = msgspec.json.Encoder(enc_hook=plain_value).encode
-to_msgpack = msgspec.msgpack.Encoder(enc_hook=plain_value).encode
+_msgpack = msgspec.msgpack.Encoder(enc_hook=plain_value)
+to_msgpack = _msgpack.encode
+to_msgpack_into = _msgpack.encode_into
+"""``to_msgpack_into(message, buffer, offset)`` writes to the end of a bytearray, without bytes in between."""
 
 
 def to_cbor(message: Any) -> bytes:
@@ -29,6 +35,15 @@ def to_cbor(message: Any) -> bytes:
 def refuse_extension(code: int, data: memoryview) -> NoReturn:
     """msgspec's hook for MessagePack's extension types."""
     raise ValueError("MessagePack extension types are not read")
+
+
+def quick_msgpack_decoder(sender: Role) -> Callable[[bytes], Message]:
+    """msgspec's own function for the bare messages that need no second look.
+
+    It raises one of `UNREAD` for everything else, which `msgpack_decoder` then reads or refuses.
+    """
+    union: Any = reduce(or_, (kind for kind in MESSAGES[sender].values() if kind not in LOOSE_MEMBERS))
+    return msgspec.msgpack.Decoder(union, dec_hook=read_value, ext_hook=refuse_extension).decode
 
 
 def msgpack_decoder(sender: Role) -> Read:

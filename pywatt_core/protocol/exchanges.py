@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from operator import attrgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 from ..errors import LocalProtocolError
 from .messages import RESPONSE_ENDPOINT, HttpResponse, HttpResponseStart, Message, Rotated, RouteToModule, Secret
@@ -48,11 +48,12 @@ class Exchange:
         """A request of ours is being sent: the key under which it now waits. Raises `LocalProtocolError` for an id in use."""
         id = self._id(message)
         if id in self._waiting or id in self._late:
-            raise LocalProtocolError(
-                f"{message.op!r} may not be sent: an earlier one with the same {self._member} has not been answered yet"
-            )
+            self._refuse_id(message)
         self._waiting[id] = key = (self.answer, id)
         return key
+
+    def _refuse_id(self, message: Message) -> NoReturn:
+        raise LocalProtocolError(f"{message.op!r} may not be sent: an earlier one with the same {self._member} has not been answered yet")
 
     def resolve(self, message: Message) -> Outcome:
         """An answer has arrived. Raises `Stray` where nobody asked."""
@@ -150,11 +151,20 @@ class RouteExchange(Exchange):
     def expect(self, message: RouteToModule) -> Hashable | None:  # type: ignore[override]
         if message.target_endpoint == RESPONSE_ENDPOINT:
             return None
-        return Exchange.expect(self, message)
+        id = message.request_id  # as in `Exchange.expect`, which would cost as much again: this is the way of every request
+        if id in self._waiting or id in self._late:
+            self._refuse_id(message)
+        self._waiting[id] = key = (self.answer, id)
+        return key
 
     def owe(self, message: RouteToModule) -> None:  # type: ignore[override]
-        if message.target_endpoint != RESPONSE_ENDPOINT:
+        if message.target_endpoint == RESPONSE_ENDPOINT:
+            return
+        owed = self._owed
+        if message.request_id in owed or len(owed) >= REMEMBERED:
             Exchange.owe(self, message)
+        else:
+            owed[message.request_id] = 1
 
 
 class SecretExchange(Exchange):

@@ -34,7 +34,12 @@ TCP_LIMIT: Final = 64 * MIB
 UNIX_LIMIT: Final = 128 * MIB
 
 _HEADER = struct.Struct(">IB")
-_HEADER_SIZE: Final = 5
+HEADER_SIZE: Final = 5
+"""Bytes before a frame's payload."""
+
+put_header = _HEADER.pack_into
+"""``put_header(buffer, offset, size, code)`` writes a frame's header over the bytes that stand there."""
+
 _unpack = _HEADER.unpack_from
 _pack = _HEADER.pack
 
@@ -134,7 +139,7 @@ class LengthFraming:
         self.limit = limit
         self.failure: RemoteProtocolError | None = None
         self._buffer = bytearray()
-        self._need = _HEADER_SIZE
+        self._need = HEADER_SIZE
         self._skip = 0
         self._between = True
 
@@ -144,10 +149,10 @@ class LengthFraming:
 
     def feed(self, data: bytes) -> list[Payload]:
         end = len(data)
-        if self._between and end >= _HEADER_SIZE:
+        if self._between and end >= HEADER_SIZE:
             size, code = _unpack(data)
-            if size == end - _HEADER_SIZE and size <= self.limit and code in READABLE:  # one whole frame: the usual case
-                return [(code, data[_HEADER_SIZE:])]
+            if size == end - HEADER_SIZE and size <= self.limit and code in READABLE:  # one whole frame: the usual case
+                return [(code, data[HEADER_SIZE:])]
         payloads: list[Payload] = []
         if self.failure is not None:
             return payloads
@@ -155,15 +160,15 @@ class LengthFraming:
         if self._skip or self._buffer:
             position = self._resume(data, payloads)
         unpack, limit = _unpack, self.limit
-        while position + _HEADER_SIZE <= end and self.failure is None:
+        while position + HEADER_SIZE <= end and self.failure is None:
             size, code = unpack(data, position)
             if size > limit or code not in READABLE:
-                position = self._refuse(size, code, position + _HEADER_SIZE, end, payloads)
+                position = self._refuse(size, code, position + HEADER_SIZE, end, payloads)
                 continue
-            start = position + _HEADER_SIZE
+            start = position + HEADER_SIZE
             following = start + size
             if following > end:
-                self._need = _HEADER_SIZE + size
+                self._need = HEADER_SIZE + size
                 break
             payloads.append((code, data[start:following]))
             position = following
@@ -188,22 +193,22 @@ class LengthFraming:
             self._skip -= taken
             return taken
         buffer, position = self._buffer, 0
-        if len(buffer) < _HEADER_SIZE:
-            position = min(_HEADER_SIZE - len(buffer), len(data))
+        if len(buffer) < HEADER_SIZE:
+            position = min(HEADER_SIZE - len(buffer), len(data))
             buffer += data[:position]
-            if len(buffer) < _HEADER_SIZE:
+            if len(buffer) < HEADER_SIZE:
                 return position
             size, code = _HEADER.unpack(buffer)
             if size > self.limit or code not in READABLE:
                 buffer.clear()
                 return self._refuse(size, code, position, len(data), payloads)
-            self._need = _HEADER_SIZE + size
+            self._need = HEADER_SIZE + size
         taken = min(self._need - len(buffer), len(data) - position)
         buffer += data[position : position + taken]
         if len(buffer) == self._need:
-            payloads.append((buffer[4], bytes(memoryview(buffer)[_HEADER_SIZE:])))
+            payloads.append((buffer[4], bytes(memoryview(buffer)[HEADER_SIZE:])))
             self._buffer = bytearray()
-            self._need = _HEADER_SIZE
+            self._need = HEADER_SIZE
         return position + taken
 
     def wrap(self, data: bytes, code: int = JSON) -> bytes:

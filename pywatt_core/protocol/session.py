@@ -10,11 +10,28 @@ from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 from ..errors import LocalProtocolError, RemoteProtocolError
+from .binary import quick_msgpack_decoder, to_msgpack_into
 from .codec import UNWRITABLE, Envelope, Loose, Read, Unreadable, Write, decoder, refuse, text_of
+from .envelope import LOOSE_MEMBERS, UNREAD
 from .exchanges import LATE, SecretExchange, Stray
 from .facts import Facts, Problem, Received, id_sequence, own_seed
 from .formats import CODES, codec_of
-from .framing import BASE64, BINARY, CBOR, INIT_LIMIT, JSON, LINE_LIMIT, MSGPACK, TCP_LIMIT, TOO_LONG, Framing, LengthFraming, LineFraming
+from .framing import (
+    BASE64,
+    BINARY,
+    CBOR,
+    HEADER_SIZE,
+    INIT_LIMIT,
+    JSON,
+    LINE_LIMIT,
+    MSGPACK,
+    TCP_LIMIT,
+    TOO_LONG,
+    Framing,
+    LengthFraming,
+    LineFraming,
+    put_header,
+)
 from .initline import check_init, check_types, decode_init
 from .messages import MESSAGES, Announce, Init, Message, Metadata, Role
 from .outgoing import Outgoing, is_notification
@@ -34,6 +51,9 @@ _new = tuple.__new__
 
 _PLAIN: Final = object()
 """Marks a message that neither asks nor answers."""
+
+_UNKNOWN: Final[Any] = object()
+"""Marks a message whose type has not been written in place yet."""
 
 
 class Session:
@@ -69,7 +89,8 @@ class Session:
             else LengthFraming(limit or TCP_LIMIT)
         )
         self._feed, self._wrap = self._framing.feed, self._framing.wrap
-        self._readers: dict[int, Read] = {JSON: decode_init if self._awaits_init else self._new_reader(JSON)}
+        self._readers: dict[int, Callable[[bytes], Any]] = {JSON: decode_init if self._awaits_init else self._new_reader(JSON)}
+        self._thorough: dict[int, Read] = {}
         self._format = JSON
         self._new_id = new_id or id_sequence(own_seed())
         self.module_id = module_id
@@ -77,6 +98,7 @@ class Session:
         self._asking = {exchange.request: exchange for exchange in exchanges}
         self._answering = {exchange.answer: exchange for exchange in exchanges}
         self._may_send: dict[type[Message], tuple[Callable[[Any], Any] | None, Write]] = {}
+        self._may_append: dict[type[Message], Callable[[Any], Any] | None] = {}
         self._may_receive: dict[type[Message], Any] = {}
 
     @property
@@ -89,7 +111,7 @@ class Session:
         self._module_id = module_id
         self._outgoing = Outgoing(self.role, self.wire, module_id, self._new_id)
         self._outgoing.format = self._format
-        self._may_send = {}
+        self._may_send, self._may_append = {}, {}
 
     # ── receiving ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -110,8 +132,8 @@ class Session:
             try:
                 read = readers.get(code)
                 found = read(payload) if read is not None else self._read_odd(code, payload)
-            except Unreadable as error:
-                found = self._recover(error, payload)
+            except UNREAD as error:
+                found = self._read_again(error, code, payload)
                 if found is None:
                     continue
             metadata = key = None
@@ -180,6 +202,8 @@ class Session:
             raise Unreadable(f"a line over the limit of {limit} bytes was thrown away", kind="too long")
         if OWN_FORMATS.get(code, "") in self.facts.offered[self.role]:
             self._readers[code] = reader = self._new_reader(code)
+            if code == MSGPACK:
+                self._readers[code], self._thorough[code] = quick_msgpack_decoder(self.role.other), reader
             return reader(payload)
         if code not in (BINARY, BASE64):
             raise Unreadable(f"a frame of format {code}, which was not agreed on, was skipped", kind="encoding")
@@ -189,6 +213,15 @@ class Session:
             if error.kind != "text":
                 raise
             raise Unreadable(f"a frame of format {code} does not hold JSON, and nothing else is read there", kind="encoding") from None
+
+    def _read_again(self, error: Exception, code: int, payload: bytes) -> Any:
+        """What the quick reader of a format left alone is read with care; None where that cannot be read either."""
+        if not isinstance(error, Unreadable):
+            try:
+                return self._thorough[code](payload)
+            except Unreadable as reason:
+                error = reason
+        return self._recover(error, payload)
 
     def _recover(self, error: Unreadable, payload: bytes) -> Any:
         """Report what could not be read; return the message at the end of the line where there is one, after a stray print."""
@@ -272,6 +305,39 @@ class Session:
             return data, None
         return data, key
 
+    def send_into(self, buffer: bytearray, message: Message, *, metadata: Metadata | None = None, wait: bool = True) -> Hashable | None:
+        """Like `send`, with the bytes appended to `buffer`; where it raises, `buffer` is as it was.
+
+        What a link calls: the usual message of a MessagePack channel is written in place, without bytes in between.
+        """
+        note = self._may_append.get(type(message), _UNKNOWN)
+        if note is _UNKNOWN or metadata is not None:
+            data, key = self.send(message, metadata=metadata, wait=wait)
+            buffer += data
+            if self._format == MSGPACK and (rule := self._may_send.get(type(message))) and type(message) not in LOOSE_MEMBERS:
+                self._may_append[type(message)] = rule[0]
+            return key
+        start = len(buffer)
+        try:
+            to_msgpack_into(message, buffer, start + HEADER_SIZE)
+            size = len(buffer) - start - HEADER_SIZE
+            if size > self._framing.limit:
+                self._wrap(bytes(buffer[start + HEADER_SIZE :]), MSGPACK)  # raises
+            put_header(buffer, start, size, MSGPACK)
+            if note is None:
+                return None
+            key = note(message)
+        except LocalProtocolError:
+            del buffer[start:]
+            raise
+        except UNWRITABLE as error:
+            del buffer[start:]
+            refuse(message, error)
+        if not wait and key is not None:
+            self.forget(key)
+            return None
+        return key
+
     def _send_first(self, message: Message, metadata: Metadata | None, wait: bool) -> tuple[bytes, Hashable | None]:
         """Send a message of a type that is not yet known to be legal in this phase."""
         sender, kind = self.role, type(message)
@@ -297,6 +363,7 @@ class Session:
         if following != phase:
             self.phase[sender] = following
             self._may_send.clear()
+            self._may_append.clear()
         return sent
 
     def use_format(self, name: str) -> None:
@@ -315,6 +382,7 @@ class Session:
             codec_of(name)
         self._format = self._outgoing.format = CODES[name]
         self._may_send.clear()
+        self._may_append.clear()
 
     def forget(self, key: Hashable) -> None:
         """The request under this key is given up; should its answer still come, it is dropped. Unknown keys are ignored."""

@@ -24,6 +24,15 @@ OnClose = Callable[["Link", Exception | None], None]
 
 NO_DEADLINE = float("inf")
 
+PIECE = 262_144
+"""Bytes after which what one tick sends is handed to the transport: a larger piece would cost more memory and save nothing."""
+
+KEPT = 2 * 1024 * 1024
+"""Bytes that the process keeps of what it frees, see below."""
+
+bytearray(KEPT)  # glibc keeps up to twice the largest block that it ever returned to the system. Until it has met a large one, it
+# returns what a batch of messages frees and asks for the same again with the next one: page faults for half of the time.
+
 LAST_WORDS = 1.0
 """Seconds for what a peer still said, once it has stopped to listen."""
 
@@ -42,7 +51,11 @@ class _Waiting:
     __slots__ = ("deadline", "earlier", "future", "key", "op")
 
     def __init__(self, key: Hashable, future: asyncio.Future[Message], deadline: float, op: str, earlier: _Waiting | None) -> None:
-        self.key, self.future, self.deadline, self.op, self.earlier = key, future, deadline, op, earlier
+        self.key = key
+        self.future = future
+        self.deadline = deadline
+        self.op = op
+        self.earlier = earlier
 
     def __iter__(self) -> Iterator[_Waiting]:
         waiting: _Waiting | None = self
@@ -73,8 +86,8 @@ class Link(asyncio.Protocol):
         """True once this end has begun to close."""
         self._written = asyncio.Event()
         self._waiting: dict[Hashable, _Waiting] = {}
-        self._outgoing: list[bytes] = []
-        self._unsent: set[Hashable] = set()
+        self._outgoing = bytearray()
+        self._unsent: list[Hashable] = []
         self._in_batch = False
         self._writable = asyncio.Event()
         self._writable.set()
@@ -192,9 +205,11 @@ class Link(asyncio.Protocol):
         self._in_batch = len(received) > 1
         for message, answers, _metadata in received:
             if answers is not None:
-                for waiting in self._waiting.pop(answers, ()):
+                waiting = self._waiting.pop(answers, None)
+                while waiting is not None:
                     if not waiting.future.done():
                         waiting.future.set_result(message)
+                    waiting = waiting.earlier
                 continue
             try:
                 self._on_message(message, self)
@@ -225,12 +240,12 @@ class Link(asyncio.Protocol):
         if not self.session.closed:
             self.eof_received()
         self._writable.set()
-        self._outgoing.clear()
+        unsent, self._outgoing = set(self._unsent), bytearray()
         self.session.abandon()
         waiting, self._waiting = self._waiting, {}
         for one in (one for chain in waiting.values() for one in chain):
             if not one.future.done():
-                executed = "no" if one.key in self._unsent else "unknown"
+                executed = "no" if one.key in unsent else "unknown"
                 text = (
                     f"the link closed before {one.op!r} was answered"
                     if executed == "unknown"
@@ -261,25 +276,29 @@ class Link(asyncio.Protocol):
 
     def _put(self, message: Message, metadata: Metadata | None, *, wait: bool) -> Hashable | None:
         """Send now, or collect for the end of the tick; the key that the answer will carry, None where none is waited for."""
-        writer = self._writer
-        if writer is None or self.closing:
+        if self._writer is None or self.closing:
             raise ChannelClosed(f"{message.op!r} was not sent: the link is closed", executed="no")
-        data, key = self.session.send(message, metadata=metadata, wait=wait)
-        if self._waiting or self._in_batch or self._outgoing:
-            if not self._outgoing:
-                self._loop.call_soon(self._flush)
-            self._outgoing.append(data)
-            if key is not None:
-                self._unsent.add(key)
-        elif data:
-            writer.write(data)
+        outgoing = self._outgoing
+        if outgoing:
+            key = self.session.send_into(outgoing, message, metadata=metadata, wait=wait)
+            if len(outgoing) >= PIECE:
+                self._flush()
+                return key
+        else:
+            key = self.session.send_into(outgoing, message, metadata=metadata, wait=wait)
+            if not self._waiting and not self._in_batch:
+                self._flush()
+                return key
+            self._loop.call_soon(self._flush)
+        if key is not None:
+            self._unsent.append(key)
         return key
 
     def _flush(self) -> None:
         if self._outgoing and self._writer is not None:
-            self._writer.write(b"".join(self._outgoing))
-            self._outgoing.clear()
+            outgoing, self._outgoing = self._outgoing, bytearray()  # the transport may keep what it could not write at once
             self._unsent.clear()
+            self._writer.write(outgoing)
 
     def _on_problem(self, problem: Problem) -> None:
         """What arrived malformed was dropped; who waits for it must know, and who sent it gets its negative answer."""
