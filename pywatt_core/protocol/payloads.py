@@ -22,8 +22,9 @@ from ..errors import LocalProtocolError, RemoteProtocolError
 from .binary import refuse_extension
 from .envelope import is_finite
 from .formats import codec_of
-from .lenient import Unreadable, read_value, safe_text, too_deep
-from .values import UUID_FORM, UUID_SHAPE, EncodedMessage, Metadata, ServiceType, canonical_uuid
+from .lenient import Unreadable, too_deep
+from .typed import Reader, built, dumped_for_binary, dumped_for_json, from_plain, guarded_reader, plain, validator_of
+from .values import UUID_FORM, UUID_SHAPE, EncodedMessage, Metadata, canonical_uuid
 
 __all__ = ["Payload", "Unreadable", "plain", "read_payload", "reader", "write_bare", "write_payload"]
 
@@ -50,71 +51,10 @@ class _OpenEnvelope(Struct, frozen=True, forbid_unknown_fields=True):
     metadata: Metadata = NOTHING
 
 
-# ── pydantic ────────────────────────────────────────────────────────────────────────────────────────────────────────
-# Never imported here: its types bring everything along, and a module that uses none does not pay for it.
-
-
-def _validator(kind: object) -> Any:
-    """The compiled validator that pydantic models and pydantic dataclasses carry; None for every other type."""
-    return getattr(kind, "__pydantic_validator__", None) if isinstance(kind, type) else None
-
-
-def _pydantic_text(error: Exception, shape: str = "{why} - at `$.{where}`") -> str:
-    """Which fields do not fit, and why; without the values, and without what a validator of the user's says about them."""
-    places = getattr(error, "errors", None)
-    if places is None:
-        return "refused"
-    shown = []
-    for one in places(include_url=False, include_context=False, include_input=False):
-        where = ".".join(map(str, one["loc"]))
-        why = "refused" if one["type"] in ("value_error", "assertion_error") else one["msg"]
-        shown.append(shape.format(why=why, where=where) if where else why)
-    return "; ".join(shown)
-
-
-def _dumped(value: object, mode: str) -> Any:
-    dump = getattr(value, "model_dump", None)
-    if dump is not None:
-        return dump(mode=mode)
-    if isinstance(value, ServiceType):
-        return value.wire
-    if type(value).__module__.partition(".")[0] in ("pydantic", "pydantic_core"):  # its own kinds of value: URLs, and secrets as asterisks
-        return str(value)
-    raise TypeError(f"a {type(value).__name__} cannot be sent")
-
-
-def _dumped_for_json(value: object) -> Any:
-    return _dumped(value, "json")
-
-
-def _dumped_for_binary(value: object) -> Any:
-    return _dumped(value, "python")
-
-
-def _built(kind: type[Any], value: Any) -> Any:
-    validator = _validator(kind)
-    if validator is None:
-        if kind is ServiceType:
-            return read_value(kind, value)
-        raise NotImplementedError(f"no way to read a {kind.__name__}: use a dataclass, a msgspec Struct, a TypedDict or a pydantic model")
-    try:
-        return validator.validate_python(value)
-    except ValueError as error:  # pydantic's ValidationError is one; msgspec completes ours with the path
-        raise ValueError(_pydantic_text(error, "{where}: {why}")) from None
-
-
 # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_to_json = msgspec.json.Encoder(enc_hook=_dumped_for_json).encode
-_to_msgpack = msgspec.msgpack.Encoder(enc_hook=_dumped_for_binary).encode
-
-
-def plain(value: object) -> Any:
-    """`value` in the plain types that every binary format holds; byte strings stay byte strings.
-
-    Raises TypeError or ValueError for what has no such form.
-    """
-    return msgspec.to_builtins(value, builtin_types=(bytes,), str_keys=True, enc_hook=_dumped_for_binary)
+_to_json = msgspec.json.Encoder(enc_hook=dumped_for_json).encode
+_to_msgpack = msgspec.msgpack.Encoder(enc_hook=dumped_for_binary).encode
 
 
 def _content(value: object, format: str) -> bytes:
@@ -279,9 +219,6 @@ def _part_cbor(data: bytes) -> Payload:
     return Payload(found.content, "Cbor", metadata=found.metadata, id=found.id, enveloped=True)
 
 
-Reader: TypeAlias = "Callable[[Any], Any]"
-
-
 def reader(type: Any = Any, format: str = "Json") -> Reader:
     """The function that reads content of this format into `type`; made once per type and format.
 
@@ -298,15 +235,15 @@ def reader(type: Any = Any, format: str = "Json") -> Reader:
 
 def _new_reader(type: Any, format: str) -> Reader:
     if format == "Json":
-        return _guarded(_json_reader(type), check=_check_json)
+        return guarded_reader(_json_reader(type), check=_check_json)
     if format == "MessagePack":
-        return _guarded(_binary_reader(type, msgspec.msgpack.Decoder(type, dec_hook=_built, ext_hook=refuse_extension).decode))
+        return guarded_reader(_binary_reader(type, msgspec.msgpack.Decoder(type, dec_hook=built, ext_hook=refuse_extension).decode))
     if format == "Binary":
         from .encoded import read_bincode
 
-        return _guarded(lambda data: read_bincode(bytes(data), type).content)
+        return guarded_reader(lambda data: read_bincode(bytes(data), type).content)
     if format == "Cbor":
-        return _guarded(_binary_reader(type, lambda value: msgspec.convert(value, type, dec_hook=_built)))
+        return guarded_reader(lambda value: from_plain(value, type))
     raise Unreadable(f"nothing is read in the format {format!r}", kind="encoding")
 
 
@@ -314,16 +251,16 @@ _cached_reader = lru_cache(maxsize=1024)(_new_reader)
 
 
 def _json_reader(type: Any) -> Reader:
-    validator = _validator(type)
+    validator = validator_of(type)
     if validator is not None:
         return lambda data: validator.validate_json(bytes(data))
-    read: Reader = msgspec.json.Decoder(type, dec_hook=_built).decode
+    read: Reader = msgspec.json.Decoder(type, dec_hook=built).decode
     return read
 
 
 def _binary_reader(type: Any, read: Reader) -> Reader:
     """`read`, but a pydantic type validates what was decoded."""
-    validator = _validator(type)
+    validator = validator_of(type)
     if validator is None:
         return read
     untyped = msgspec.msgpack.Decoder(ext_hook=refuse_extension).decode
@@ -341,21 +278,3 @@ def _check_json(data: Bytes) -> None:
         text.decode()
     if len(text) >= 256 and text.count(b"[") + text.count(b"{") > 127 and too_deep(text):
         raise RecursionError
-
-
-def _guarded(read: Reader, check: Callable[[Bytes], None] | None = None) -> Reader:
-    def guarded(data: Any) -> Any:
-        try:
-            if check is not None:
-                check(data)
-            return read(data)
-        except NotImplementedError as error:  # nobody's data is wrong: the type is
-            raise LocalProtocolError(str(error)) from None
-        except Exception as error:  # a type's own checks may raise anything at all
-            raise Unreadable(_pydantic_text(error) if _is_pydantic(error) else safe_text(error)) from None
-
-    return guarded
-
-
-def _is_pydantic(error: Exception) -> bool:
-    return type(error).__module__.startswith("pydantic")
