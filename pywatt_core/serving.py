@@ -44,6 +44,9 @@ WAITING_REQUESTS = 1000
 OPEN_STREAMS = 1000
 """Responses over links that are sent piece by piece at once, event streams above all; what comes on top is refused with 503."""
 
+MOST_RUNNING = 4000
+"""Messages that are acted on at once; who sends more waits until there are fewer, so that what nobody reads does not pile up."""
+
 EARLY_MESSAGES = 10_000
 """Messages that are kept until the module has started."""
 
@@ -65,6 +68,7 @@ class Inbox:
         self._handlers: Mapping[type[Message], Handler] | None = None
         self._server: Server | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._held: set[Link] = set()
         self._answering = 0
         self._turn: deque[tuple[HttpRequest | Stream, Link]] = deque()
         self._streams: Streams | None = None
@@ -103,6 +107,9 @@ class Inbox:
                 log.debug("nothing handles this message", extra={"op": message.op})
             else:
                 self._start(self._act(handler, message, link))
+                if len(self._running) > MOST_RUNNING and link not in self._held:
+                    self._held.add(link)
+                    link.pause_reading()
 
     def closed(self, link: Link, error: Exception | None) -> None:
         """The wire's `on_close`: the orchestrator is gone, unless it was this end that closed."""
@@ -184,8 +191,15 @@ class Inbox:
     def _start(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if self._held and len(self._running) <= MOST_RUNNING:
+            held, self._held = self._held, set()
+            for link in held:
+                link.resume_reading()
 
     async def _answer(self, request: HttpRequest | Stream, link: Link) -> None:
         """Answer one request, then those that waited for their turn; a stream counts until its response has begun."""
