@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, settings
 from tools import test_servers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tools.running_servers import MariadbServer, MemcachedServer, PostgresServer, RedisServer
 
 # Properties hold however slow the machine is; in CI they are tried on the same inputs each time.
 settings.register_profile("pywatt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -53,3 +55,52 @@ def server_binary(lacking: Callable[[str], NoReturn]) -> Callable[[str], Path]:
             lacking(str(error))
 
     return binary
+
+
+@pytest.fixture(scope="session")
+def start_server(lacking: Callable[[str], NoReturn]) -> Callable[..., Any]:
+    """Call it with a class of `tools.running_servers` and its arguments: a server that the caller closes, or the test is skipped."""
+
+    def start(kind: type[Any], *arguments: str) -> Any:
+        try:
+            return kind(*arguments)
+        except test_servers.Missing as error:
+            lacking(str(error))
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def postgres_server(start_server: Callable[..., Any]) -> Iterator[PostgresServer]:
+    """One PostgreSQL for all tests of this process: whoever makes something in it makes a database of its own."""
+    from tools.running_servers import PostgresServer
+
+    with start_server(PostgresServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(start_server: Callable[..., Any]) -> Iterator[MariadbServer]:
+    """One MariaDB, likewise."""
+    from tools.running_servers import MariadbServer
+
+    with start_server(MariadbServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(start_server: Callable[..., Any]) -> Iterator[RedisServer]:
+    """One Redis, likewise: tests use databases or prefixes of their own."""
+    from tools.running_servers import RedisServer
+
+    with start_server(RedisServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def memcached_server(start_server: Callable[..., Any]) -> Iterator[MemcachedServer]:
+    """One Memcached, likewise."""
+    from tools.running_servers import MemcachedServer
+
+    with start_server(MemcachedServer) as server:
+        yield server

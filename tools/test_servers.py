@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 DEADLINE = 300
 """Seconds that one run of apt-get or dpkg may take."""
 
+VERSION = {"memcached": "-V", "postgres": "-V", "initdb": "-V"}
+"""What makes a program say its version and end, where that is not ``-v``."""
+
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where servers live that an ordinary user's PATH does not show."""
 
@@ -51,6 +54,8 @@ class Server:
 
     packages: tuple[str, ...]
     pattern: str
+    companions: tuple[str, ...] = ()
+    """Programs beside the binary that are needed too."""
 
     @property
     def binary(self) -> str:
@@ -58,8 +63,16 @@ class Server:
 
 
 SERVERS = {
+    "mariadbd": Server(packages=("mariadb-server-core", "mariadb-server-core-10.11"), pattern="usr/sbin/mariadbd"),
+    "memcached": Server(packages=("memcached",), pattern="usr/bin/memcached"),
     "nats-server": Server(packages=("nats-server",), pattern="usr/*bin/nats-server"),
     "nginx": Server(packages=("nginx", "nginx-core", "nginx-light"), pattern="usr/sbin/nginx"),
+    "postgres": Server(
+        packages=("postgresql-15", "postgresql-16", "postgresql-17", "postgresql-18", "postgresql-14"),
+        pattern="usr/lib/postgresql/*/bin/postgres",
+        companions=("initdb",),
+    ),
+    "redis-server": Server(packages=("redis-server",), pattern="usr/bin/redis-server"),
     "wrk": Server(packages=("wrk",), pattern="usr/bin/wrk"),
 }
 
@@ -97,6 +110,20 @@ def obtain(name: str) -> Path:
     with locked_cache() as cache:
         wrapper = cache / "bin" / SERVERS[name].binary
         return wrapper if wrapper.exists() else fetch(name, cache)
+
+
+def root_of(name: str) -> Path:
+    """What ``/`` is for the files that came with the server `name`: the system's own, or the folder that it was unpacked into."""
+    found = find(name)
+    return cache_folder() / name if found is not None and found.is_relative_to(cache_folder()) else Path("/")
+
+
+def companion(name: str, program: str) -> Path:
+    """A program that came with the server `name`. Raises `Missing` where there is none."""
+    beside = obtain(name).resolve().parent / program
+    if beside.exists():
+        return beside
+    raise Missing(f"{program} is not beside {beside.parent / SERVERS[name].binary}: set {variable(name)} to one that has it")
 
 
 def cache_folder() -> Path:
@@ -230,13 +257,22 @@ def put_in_place(name: str, unpacked: Path, cache: Path) -> Path:
     home.chmod(0o755)
     binary = sorted(home.glob(server.pattern))[-1]
     folders = sorted({str(library.parent) for folder in LIBRARY_FOLDERS for library in home.glob(f"{folder}/*.so*")})
-    wrapper = cache / "bin" / server.binary
+    for program in server.companions:
+        wrap(binary.parent / program, folders, cache)
+    return wrap(binary, folders, cache)
+
+
+def wrap(binary: Path, folders: list[str], cache: Path) -> Path:
+    """Write the wrapper that runs `binary` with the libraries in `folders`. Raises `Missing` where it does not start."""
+    wrapper = cache / "bin" / binary.name
     wrapper.parent.mkdir(exist_ok=True)
     draft = wrapper.with_suffix(".draft")
     libraries = f'export LD_LIBRARY_PATH="{":".join(folders)}"\n' if folders else ""
     draft.write_text(f'#!/bin/sh\n{libraries}exec "{binary}" "$@"\n', encoding="utf-8")
     draft.chmod(0o755)
-    loaded = subprocess.run([draft, "-v"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    loaded = subprocess.run(
+        [draft, VERSION.get(binary.name, "-v")], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
     if loaded.returncode in {126, 127}:
         draft.unlink()
         raise Missing(f"{binary} does not start: {loaded.stderr.strip()}")
