@@ -18,6 +18,7 @@ from .services.receivers import Receivers
 if TYPE_CHECKING:
     from .config import Settings
     from .protocol.messages import Init, ServiceType
+    from .protocol.priorities import StreamPriority
     from .redaction import Secret
     from .registry import Registry
     from .services.discovery import Discovery, RegisteredProvider
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .services.registration import Capabilities, HealthSource, ModuleInfo, Registration
     from .services.secrets import Secrets
     from .services.streams import Streams
+    from .services.subscriptions import Subscription
     from .services.topics import Topics
 
 T = TypeVar("T")
@@ -130,6 +132,23 @@ class AppState(Generic[T]):
         """Tell ``"module:endpoint"`` something; nobody says whether it arrived. Raises `ChannelClosed` or `LocalProtocolError`."""
         await self.messaging.send(target, payload)
 
+    async def publish(
+        self,
+        topic: str,
+        payload: Any = None,
+        *,
+        priority: StreamPriority | str = "Normal",
+        ttl: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Tell everybody who subscribed to `topic`, in this module and all others; how many that were. See `Topics.publish`."""
+        return await self.topics.publish(topic, payload, priority=priority, ttl=ttl, metadata=metadata, timeout=timeout)
+
+    def subscribe(self, pattern: str, *, queue: int = 1000, overflow: str = "drop") -> Subscription:
+        """``async with state.subscribe("orders.#") as messages: async for message in messages: …``. See `Topics.subscribe`."""
+        return self.topics.subscribe(pattern, queue=queue, overflow=overflow)
+
     # ── services ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def register_service_provider(
@@ -191,10 +210,13 @@ class AppState(Generic[T]):
         self._registrations.clear()
         if "discovery" in self.__dict__:
             await self.discovery.end()
+        if "topics" in self.__dict__:
+            await self.topics.end()
 
     async def begin(self) -> None:
         """The module is announced and serves: subscribe to what its functions want to hear. The life cycle calls it."""
         if self.receivers.topics:
+            self._stack.push_async_callback(self.topics.close)
             await self.topics.begin()
 
     # ── secrets and storage ─────────────────────────────────────────────────────────────────────────────────────────

@@ -76,12 +76,13 @@ class _Subscription:
         self._taken = self._size = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
 
-    def _has_room(self, size: int) -> bool:
-        return self._taken < self.window and (self._taken == 0 or self._size + size <= MOST_BYTES)
+    def _has_room(self) -> bool:
+        # What the subscriber has taken it tells late, but before it is half of this.
+        return self._taken < self.window and self._size < MOST_BYTES
 
     async def enter(self, size: int) -> bool:
         """Wait for a place in the window and take it; False where the subscription is gone."""
-        while not self.closed and not self._has_room(size):
+        while not self.closed and not self._has_room():
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
@@ -96,7 +97,7 @@ class _Subscription:
             return False
         self._taken += 1
         self._size += size
-        if self._has_room(0):
+        if self._has_room():
             self._wake()
         return True
 
