@@ -48,7 +48,7 @@ LATER_KINDS = {
 """Kinds of vectors whose feature is not part of the wire core."""
 
 LATER_DIRECTIONS = {
-    "registration": "service registration, a protocol of its own on a connection of its own",
+    "registration": "service registration, a protocol of its own: tests/protocol/test_registration.py",
     "http_tcp": "HTTP over TCP, whose messages have no op",
     "streaming": "chunked streams and publish/subscribe",
     "routing": "advanced routing",
