@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from ..errors import RemoteProtocolError
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,35 +28,19 @@ class JsonSerializer:
         """Raises `TypeError` for a value that JSON cannot hold."""
         import msgspec
 
-        return msgspec.json.encode(value, enc_hook=_plain)
+        from ..protocol.typed import dumped_for_json
+
+        try:
+            return msgspec.json.encode(value, enc_hook=dumped_for_json)
+        except (ValueError, OverflowError, RecursionError) as error:  # a lone surrogate, a number of more than 64 bits, a circle
+            raise TypeError(f"JSON cannot hold this {type(value).__name__}: {error}") from error
 
     def decode(self, data: bytes, type: type[T]) -> T:
         """Raises `RemoteProtocolError` that names the field, whatever the bytes are."""
-        import msgspec
+        from ..protocol.payloads import reader
 
-        try:
-            return msgspec.json.decode(data, type=type, dec_hook=_build)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise RemoteProtocolError(f"not a valid {getattr(type, '__name__', type)}: {error or 'nested too deeply'}") from error
-
-
-def _plain(value: object) -> Any:
-    dump = getattr(value, "model_dump", None)
-    if dump is None:
-        raise TypeError(f"JSON cannot hold a {type(value).__name__}")
-    return dump(mode="json")
-
-
-def _build(kind: type[Any], value: object) -> Any:
-    validate = getattr(kind, "model_validate", None)
-    if validate is None:
-        raise NotImplementedError(f"JSON cannot be read as a {kind.__name__}")
-    try:
-        return validate(value)
-    except ValueError as error:  # pydantic's errors are ValueErrors, and quote what they refuse
-        places = getattr(error, "errors", None)
-        shown = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the value'}: {one['msg']}" for one in places()) if places else "refused"
-        raise ValueError(shown) from None
+        value: T = reader(type, "Json")(data)
+        return value
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KINDS = ("databases", "caches", "channels", "auth", "secrets")
+KINDS = ("databases", "caches", "channels", "serializers", "auth", "secrets")
 """Top-level tables whose entries are named sections, each opened by the provider that its ``use`` names."""
 
 
@@ -19,5 +19,5 @@ DEFAULT_SECRETS: Mapping[str, Mapping[str, Any]] = {"env": {}, "dotenv": {"requi
 
 
 def implied_use(kind: str, name: str) -> str | None:
-    """The provider of a section that has no ``use``: ``[channels.tcp]`` and ``[secrets.env]`` are named after theirs."""
-    return name if kind in ("channels", "secrets") else None
+    """The provider of a section without ``use``: ``[channels.tcp]``, ``[secrets.env]``, ``[serializers.cbor]`` are named after theirs."""
+    return name if kind in ("channels", "serializers", "secrets") else None

@@ -88,6 +88,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     databases: Mapping[str, Section] = {}
     caches: Mapping[str, Section] = {}
     channels: Mapping[str, Section] = {}
+    serializers: Mapping[str, Section] = {}
     auth: Mapping[str, Section] = {}
     secrets: Mapping[str, Section] = {}
     """The chain of secret sources, in the order in which they are asked."""
@@ -109,7 +110,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return self.merged.origin(split(path))
 
     def sections(self, kind: str) -> Mapping[str, Section]:
-        """All sections of one kind: ``databases``, ``caches``, ``channels``, ``auth`` or ``secrets``."""
+        """All sections of one kind: ``databases``, ``caches``, ``channels``, ``serializers``, ``auth`` or ``secrets``."""
         found: Mapping[str, Section] = getattr(self, kind)
         return found
 
@@ -141,7 +142,14 @@ EXAMPLES = {
     "caches": ("memory", "max_items = 10000"),
     "auth": ("jwt", 'key = "secret:JWT_KEY"'),
 }
-SINGULAR = {"databases": "database", "caches": "cache", "channels": "channel", "auth": "auth", "secrets": "secret source"}
+SINGULAR = {
+    "databases": "database",
+    "caches": "cache",
+    "channels": "channel",
+    "serializers": "serializer",
+    "auth": "auth",
+    "secrets": "secret source",
+}
 
 
 def _missing_section(kind: str, name: str | None, known: list[str]) -> str:

@@ -23,7 +23,7 @@ KINDS: dict[str, Kind] = {
     "databases": Kind("pywatt_register_databases", Database, "database", "databases"),
     "caches": Kind("pywatt_register_caches", Cache, "cache", "caches"),
     "secrets": Kind("pywatt_register_secret_sources", SecretSource, "secret source", "secrets"),
-    "serializers": Kind("pywatt_register_serializers", Serializer, "serializer", ""),
+    "serializers": Kind("pywatt_register_serializers", Serializer, "serializer", "serializers"),
     "channels": Kind("pywatt_register_channels", Channel, "channel", "channels"),
     "auth": Kind("pywatt_register_authenticators", Authenticator, "authenticator", "auth"),
 }

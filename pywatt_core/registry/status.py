@@ -18,7 +18,6 @@ NAMELESS = {
     "pywatt_lifespan": "lifespan",
     "pywatt_register_commands": "commands",
     "pywatt_register_sections": "sections",
-    "pywatt_register_serializers": "serializers",
 }
 """Hooks that serve without being named in the configuration."""
 
