@@ -44,6 +44,9 @@ HANDSHAKE_TIMEOUT = 30.0
 DRAIN_UNCONFIGURED = 10.0
 """Seconds for the drain of a life that ends before its configuration is known."""
 
+FRAMES = ("msgpack",)
+"""The frame formats that a module reads on channels beside JSON."""
+
 CLOSE_TIMEOUT = 10.0
 """Seconds that closing everything may take once the drain is over."""
 
@@ -340,7 +343,7 @@ def announcement(definition: Definition, server: Server, address: str, init: Ini
         features: tuple[str, ...] = ("heartbeat",) if definition.bind_http else ("heartbeat", "http_ipc_only")
         if HTTP_STREAM in init.pywatt.features and hasattr(server, "stream"):
             features += (HTTP_STREAM,)
-        offer = Extension(features=features)
+        offer = Extension(formats=FRAMES, features=features)
     return Announce(listen=address, endpoints=list(by_path.values()), pywatt=offer)
 
 

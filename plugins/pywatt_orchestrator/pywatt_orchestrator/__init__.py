@@ -30,6 +30,7 @@ def pywatt_register_sections() -> Iterable[TopSection]:
     """``[gateway]``, ``[registration]`` and ``[modules.NAME]``, the latter with tables of its own that are laid over the top-level ones."""
     return [
         TopSection("gateway", "pywatt_orchestrator.gateway.options:GatewayOptions"),
+        TopSection("channel_listener", "pywatt_orchestrator.settings:ChannelListener"),
         TopSection("registration", "pywatt_orchestrator.registration:RegistrationOptions"),
         TopSection(
             "modules",

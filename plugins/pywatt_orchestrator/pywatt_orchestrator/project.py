@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core.config import (
@@ -20,11 +20,12 @@ from pywatt_core.config import (
     references,
     suggestion,
 )
+from pywatt_core.errors import ConfigError
 
 from .gateway.options import GatewayOptions
 from .gateway.routing import MOUNT, RESERVED
 from .logs import OURSELVES
-from .settings import ModuleSettings
+from .settings import ChannelListener, ModuleSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,12 @@ class ModulePlan:
         """Whether it serves on a Unix socket of ours."""
         return (self.settings.listen or ("tcp" if self.settings.command else "unix")) == "unix"
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that its processes are offered."""
+        settings = self.settings
+        return settings.channels if settings.channels is not None else (("tcp",) if settings.command else ("unix",))
+
     def module_ids(self) -> list[str]:
         """The identities of its instances."""
         return (
@@ -82,6 +89,8 @@ class Project:
     folder: Path
     """Relative paths resolve against it."""
     file: Path | None
+    listener: ChannelListener = field(default_factory=ChannelListener)
+    """Its paths are absolute."""
 
     def module_ids(self) -> list[str]:
         return [module_id for plan in self.modules.values() for module_id in plan.module_ids()]
@@ -102,7 +111,7 @@ class Project:
             if name not in wanted:
                 wanted.add(name)
                 waiting.extend(self.modules[name].settings.depends_on)
-        return Project({name: plan for name, plan in self.modules.items() if name in wanted}, self.gateway, self.folder, self.file)
+        return replace(self, modules={name: plan for name, plan in self.modules.items() if name in wanted})
 
 
 def read_project(settings: Settings, *, only: str | None = None, offers: Mapping[str, Any] | None = None) -> Project:
@@ -114,6 +123,7 @@ def read_project(settings: Settings, *, only: str | None = None, offers: Mapping
     problems = list(settings.problems)
     gateway, found = check_section(_table(settings, "gateway", problems), GatewayOptions, "gateway", settings.origin)
     problems += found
+    listener = _listener(settings, problems)
     entries = _table(settings, "modules", problems)
     if not entries:
         problems.append(Problem("modules", "there is no module to run", str(settings.file or ""), _EXAMPLE))
@@ -126,7 +136,7 @@ def read_project(settings: Settings, *, only: str | None = None, offers: Mapping
     raise_problems(problems)
     assert gateway is not None
     plans = {name: _plan(settings, name, options, offers) for name, options in checked.items()}
-    return Project(plans, gateway, settings.folder, settings.file)
+    return Project(plans, gateway, settings.folder, settings.file, listener)
 
 
 _EXAMPLE = 'Add to pywatt.toml:\n\n[modules.users]\nrun = "users.py"\n'
@@ -138,6 +148,25 @@ def _table(settings: Settings, key: str, problems: list[Problem]) -> Mapping[str
         return value
     problems.append(Problem(key, "is a table", settings.origin(key), f"Write [{key}]"))
     return {}
+
+
+def _listener(settings: Settings, problems: list[Problem]) -> ChannelListener:
+    """``[channel_listener]``, its files looked at once before anything starts."""
+    table = _table(settings, "channel_listener", problems)
+    options, found = check_section(table, ChannelListener, "channel_listener", settings.origin)
+    problems += found
+    if options is None or options.tls_cert is None:
+        return options or ChannelListener()
+    from pywatt_core.transports.tls import server_context
+
+    files = {name: settings.folder / path for name in ("tls_cert", "tls_key", "client_ca") if (path := getattr(options, name)) is not None}
+    options = replace(options, **files)
+    try:
+        server_context(files["tls_cert"], options.tls_key, options.client_ca)
+    except ConfigError as error:
+        option, _, text = str(error).partition(": ")
+        problems.append(_at(settings, f"channel_listener.{option}", text, "Correct the path, or the file"))
+    return options
 
 
 def _plan(settings: Settings, name: str, options: ModuleSettings, offers: Mapping[str, Any] | None) -> ModulePlan:
@@ -230,6 +259,10 @@ def _start(settings: Settings, path: str, options: ModuleSettings, entry: Mappin
     if options.listen == "unix" and (options.rust if options.rust is not None else options.command):
         remedy = "Remove listen; for a PyWatt module behind command, set rust = false"
         yield _at(settings, f"{path}.listen", "a module built on the Rust SDK cannot serve on a Unix socket", remedy)
+
+    if options.channels is not None and "tcp" not in options.channels and (options.rust if options.rust is not None else options.command):
+        remedy = 'Add "tcp"; for a PyWatt module behind command, set rust = false'
+        yield _at(settings, f"{path}.channels", "a module built on the Rust SDK ends where it is offered no TCP channel", remedy)
 
 
 def _values(settings: Settings, path: str, options: ModuleSettings) -> Iterator[Problem]:

@@ -37,7 +37,7 @@ from pywatt_core.transports.frames import FrameStream
 from pywatt_core.transports.link import new_id
 from pywatt_core.transports.tcp import bind_tcp, tune
 
-from .channel import owner_of_peer
+from .doors import owner_of_peer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

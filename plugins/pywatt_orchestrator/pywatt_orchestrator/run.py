@@ -22,7 +22,6 @@ from pywatt_core.protocol.messages import (
     Message,
     Shutdown,
     TcpAddress,
-    TcpChannel,
     UnixAddress,
 )
 from pywatt_core.protocol.session import Facts, Role, Session, Wire
@@ -31,7 +30,7 @@ from pywatt_core.transports.stdio import open_pipes
 
 from . import probe
 from .carrying import KINDS, Carrying
-from .channel import ChannelDoor, own_uid
+from .channels import ProcessChannels
 from .conversation import Conversation
 from .logs import Pump, Source
 from .places import Place, announced_address
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from .hub import Hub
     from .logs import Journal
     from .project import ModulePlan
+    from .settings import ChannelListener
 
 LAST_WORDS = 0.5
 """Seconds to read on after a process has ended, where something that it started still holds its pipes."""
@@ -74,6 +74,9 @@ class Surroundings:
     guardian: Guardian
     desk: SecretDesk
     hub: Hub
+    channel_path: Callable[[str], str]
+    """Where the Unix socket of a process's channel is, by its module id."""
+    listener: ChannelListener
     api: str
     """``init.orchestrator_api``."""
     environ: Mapping[str, str]
@@ -100,7 +103,16 @@ class Run:
         self._talk.leave_to(self._carrying.take, KINDS)
         self._facts = Facts()
         self._link: Link | None = None
-        self._door: ChannelDoor | None = None
+        self._channels = ProcessChannels(
+            plan,
+            module_id,
+            around.listener,
+            self._facts,
+            on_message=self._talk.take,
+            on_problem=self._talk.problem,
+            on_lost=self._note_unless_it_ends,
+            note=lambda text: self._source.note(text, level="error"),
+        )
         self._pump: Pump | None = None
         self._pump_transport: asyncio.ReadTransport | None = None
         self.child: Child | None = None
@@ -116,9 +128,9 @@ class Run:
         """Spawn and greet. Raises `PyWattError` or `OSError` with the reason where there is nothing to watch; nothing is left then."""
         try:
             self._place.open()
-            if self.plan.rust:
-                self._door = ChannelDoor(self._channel, uid=own_uid(), turned_away=lambda text: self._source.note(text, level="error"))
+            self._channels.open(self._around.channel_path(self.module_id))
             self.child = child = spawn(self._what(), on_started=self._around.guardian.add, on_gone=self._around.guardian.discard)
+            self._channels.let_in(child.pid)
             self._pump = pump = Pump(self._source)
             session = self._session(Wire.STDIO, self._talk.problem)
             self._link = await open_pipes(session, child.stdout, child.stdin, on_message=self._talk.take, on_close=self._wire_closed)
@@ -146,19 +158,18 @@ class Run:
         )
 
     def _init(self) -> Init:
-        channel = TcpChannel(address=self._door.address, required=True) if self._door is not None else None
+        offer = self._channels.offer()
         return Init(
             orchestrator_api=self._around.api,
             module_id=self.module_id,
             env=dict(self.plan.settings.env),
             listen=self._place.listen,
-            tcp_channel=channel,
-            pywatt=Extension(config=dict(self.plan.config), features=(HTTP_STREAM,)),
+            tcp_channel=offer.tcp_channel,
+            ipc_channel=offer.ipc_channel,
+            auth_token=offer.auth_token,
+            security_level=offer.security_level,
+            pywatt=Extension(config=dict(self.plan.config), formats=offer.formats, features=(HTTP_STREAM, *offer.features)),
         )
-
-    def _channel(self) -> Link:
-        session = self._session(Wire.CHANNEL, self._talk.problem)
-        return Link(session, on_message=self._talk.take, on_close=self._channel_closed)
 
     def _session(self, wire: Wire, on_problem: Callable[[Problem], None]) -> Session:
         return Session(Role.ORCHESTRATOR, wire, facts=self._facts, module_id=self.module_id, on_problem=on_problem, new_id=new_id)
@@ -180,14 +191,20 @@ class Run:
 
     def way(self) -> Link:
         """Its channel where there is one, else its standard input. Raises `ChannelClosed` where it is gone."""
-        link = self._door.link if self._door is not None and self._door.link is not None else self._link
+        link = next(self._channels.links, self._link)
         if link is None:
             raise ChannelClosed(f"{self.module_id} is not running", executed="no")
         return link
 
     async def deliver(self, message: Message) -> None:
-        """Send over the best of its links. Raises `ChannelClosed` where it is gone."""
-        await self.way().send(message)
+        """Send over the best of its links, over the next where that was just closed. Raises `ChannelClosed` where it is gone."""
+        link = self.way()
+        try:
+            await link.send(message)
+        except ChannelClosed as error:
+            if error.executed != "no" or link is self._link or self._link is None:
+                raise
+            await self._link.send(message)
 
     def note(self, text: str, *, level: str = "info") -> None:
         """One line in its log."""
@@ -212,6 +229,7 @@ class Run:
                 self.doom(str(error))  # It stays unannounced: nobody may be sent to an address of somebody else.
                 return
         self.announced.set_result(announce)
+        self._channels.announced()
 
     async def until_ready(self) -> None:
         """Wait for the announce, then until the address accepts and the health path answers 2xx, however long that takes."""
@@ -242,10 +260,11 @@ class Run:
                 raise probe.NotWell(f"{path} was not answered ({error})") from error
 
     async def http_request(self, request: HttpRequest) -> HttpResponse:
-        """Carry a request over standard input to a module without a port. Raises what `Link.request` raises."""
-        if self._link is None:
+        """Carry a request to a module without a port. Raises what `Link.request` raises."""
+        link = self._link if self.rust else self.way()  # On its channel the Rust SDK answers by itself (protocol 6.6).
+        if link is None:
             raise ChannelClosed("the module is not running", executed="no")
-        answer = await self._link.request(request, timeout=LINK_REQUEST)
+        answer = await link.request(request, timeout=LINK_REQUEST)
         assert isinstance(answer, HttpResponse)
         return answer
 
@@ -255,9 +274,7 @@ class Run:
 
     def beat(self, now: float, *, late: bool) -> None:
         """Called each second. `late`: we ourselves were held up, so that nobody else can be blamed."""
-        if self._door is not None and self._door.link is not None:
-            with contextlib.suppress(PyWattError):
-                self._door.link.post(Heartbeat())  # It lets a Rust module's own frames through (protocol 5.2).
+        self._channels.beat()
         if not self._offers("heartbeat") or self._link is None or self.doomed.done():
             return
         if self._beat_at is not None and (self._talk.pulse or 0.0) >= self._beat_at:
@@ -292,9 +309,6 @@ class Run:
         else:
             self._note_unless_it_ends("it closed its standard output: it can announce and ask for nothing any more")
 
-    def _channel_closed(self, _link: Link, error: Exception | None) -> None:
-        self._note_unless_it_ends(f"its channel closed{f': {error}' if error else ''}")
-
     def _note_unless_it_ends(self, text: str) -> None:
         """The streams of a process close a moment before its end is known; only when it lives on there is something to say."""
         self._loop.call_later(LAST_WORDS, lambda: None if self._has_to_end() else self._source.note(text, level="warning"))
@@ -314,7 +328,7 @@ class Run:
         self._ending = True
         self._around.hub.leaving(self)
         settings = self.plan.settings
-        for link in (self._link, self._door.link if self._door is not None else None):
+        for link in (self._link, *self._channels.links):
             if link is not None:
                 with contextlib.suppress(PyWattError):
                     link.post(Shutdown())
@@ -357,8 +371,7 @@ class Run:
             self._pump_transport.close()
         if self._link is not None:
             await self._link.close()
-        if self._door is not None:
-            await self._door.close()
+        await self._channels.close()
         return code
 
     def kill_at_once(self) -> None:

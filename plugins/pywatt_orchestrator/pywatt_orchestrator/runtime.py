@@ -72,14 +72,19 @@ class RuntimeFolder:
     def socket_path(self, module_id: str) -> str:
         return str(self.path / f"{module_id}.sock")
 
-    def check_sockets(self, module_ids: list[str]) -> None:
-        """Raise `ConfigError` where a module's socket path would be too long for the kernel."""
+    def channel_path(self, module_id: str) -> str:
+        return str(self.path / f"{module_id}.channel")
+
+    def check_sockets(self, module_ids: list[str], channels: list[str] | None = None) -> None:
+        """Raise `ConfigError` where a socket's path would be too long for the kernel: the modules' own, and those of `channels`."""
         paths = [str(self.control), *(self.socket_path(module_id) for module_id in module_ids)]
+        paths += [self.channel_path(module_id) for module_id in channels or ()]
         if too_long := [path for path in paths if len(os.fsencode(path)) > MAX_SOCKET_PATH]:
             longest = max(too_long, key=lambda path: len(os.fsencode(path)))
             raise ConfigError(
                 f"the socket path {longest} has {len(os.fsencode(longest))} bytes, and a Unix socket's may have {MAX_SOCKET_PATH}: "
-                'set XDG_RUNTIME_DIR to a shorter folder of yours, shorten the module\'s name, or give the module listen = "tcp"'
+                "set XDG_RUNTIME_DIR to a shorter folder of yours, shorten the module's name, or give the module "
+                'listen = "tcp" and channels = ["tcp"]'
             )
 
     def release(self) -> None:

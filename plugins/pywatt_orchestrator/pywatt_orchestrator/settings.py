@@ -1,4 +1,4 @@
-"""``[modules.NAME]``: what the orchestrator is told about one module. Times are in seconds."""
+"""``[modules.NAME]``: what the orchestrator is told about one module; ``[channel_listener]``: about TCP channels. Times are in seconds."""
 
 from __future__ import annotations
 
@@ -54,6 +54,10 @@ class ModuleSettings:
     """A socket that the orchestrator owns, or a free port on 127.0.0.1; ``unix`` for `run`, ``tcp`` for `command`."""
     rust: bool | None = None
     """Built on the Rust SDK: it gets a TCP channel and heartbeats on it; true for `command`, false for `run`."""
+    channels: tuple[Literal["unix", "tcp"], ...] | None = None
+    """The channels that its processes are offered beside standard input and output; ``["unix"]`` for `run`, ``["tcp"]`` for `command`."""
+    channels_required: bool = False
+    """A process that cannot connect them, or loses one for good, ends. Always so for a module built on the Rust SDK."""
     module_id_env: bool = False
     """Set PYWATT_MODULE_ID for a `command`; a PyWatt module always has it, a Rust module changes its behaviour with it."""
 
@@ -65,3 +69,26 @@ class ModuleSettings:
     """From SIGTERM to SIGKILL."""
     hang_timeout: float = 10.0
     """How long a module that offered heartbeats may leave them unanswered before it is replaced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelListener:
+    """``[channel_listener]``: how modules' TCP channels are protected. Each process has a port of its own on 127.0.0.1, for our user alone.
+
+    Modules built on the Rust SDK know neither TLS nor tokens: their channels stay as they are.
+    """
+
+    tls_cert: Path | None = None
+    """A PEM file with the certificate chain; with it, TCP channels speak TLS. Modules set ``ca_cert`` in ``[channels.tcp]``, and
+    ``server_name`` unless the certificate is for 127.0.0.1."""
+    tls_key: Path | None = None
+    """A PEM file with its private key, not encrypted; where there is none, `tls_cert` holds the key too."""
+    client_ca: Path | None = None
+    """A PEM file with the authorities that may have signed modules' certificates: without one, no module comes in. Needs `tls_cert`."""
+    token: bool = False
+    """Whether a process has to show a token, which is drawn for each instance and sent with its init line."""
+
+    def __post_init__(self) -> None:
+        for name in ("tls_key", "client_ca"):
+            if getattr(self, name) is not None and self.tls_cert is None:
+                raise ValueError(f"{name} is there without tls_cert: TLS begins with a certificate")

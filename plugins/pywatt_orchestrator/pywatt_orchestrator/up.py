@@ -58,7 +58,10 @@ def orchestrate(reading: Reading, *, identity: Path, command: str, json: bool = 
     project = reading.project
     folder = claim(identity, project.folder, command)
     try:
-        folder.check_sockets([module_id for plan in project.modules.values() if plan.unix for module_id in plan.module_ids()])
+        folder.check_sockets(
+            [module_id for plan in project.modules.values() if plan.unix for module_id in plan.module_ids()],
+            [module_id for plan in project.modules.values() if "unix" in plan.channels for module_id in plan.module_ids()],
+        )
         _raise_file_limit()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_Orchestrator(reading, folder, json=json).live())
@@ -112,6 +115,8 @@ class _Orchestrator:
             guardian=guardian,
             desk=SecretDesk(sources, way_out=WAY_OUT.format(dotenv=self._settings.folder / ".env")),
             hub=hub,
+            channel_path=self._folder.channel_path,
+            listener=self._project.listener,
             api=_url(gateway),
             environ=os.environ,
         )

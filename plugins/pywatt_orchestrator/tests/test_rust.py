@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from pywatt_orchestrator.channel import ChannelDoor, owner_of_peer
 
 Running = Callable[[], Any]
 PEER = Path(__file__).with_name("rust_peer.py")
@@ -82,7 +79,6 @@ async def test_heartbeats_let_its_own_frames_through_and_its_messages_are_refuse
     [
         ("port_request_any", {"op": "port_response", "success": True, "error_message": None}),
         ("service_request_database", {"op": "service_response", "service_type": "Database", "success": False, "connection_id": None}),
-        ("register_service_provider_minimal", {"op": "register_service_provider_response", "success": False, "provider_id": None}),
         ("service_operation_db_query", {"op": "service_operation_result", "success": False, "result": None}),
     ],
 )
@@ -118,52 +114,3 @@ async def test_one_that_ignores_shutdown_and_the_end_of_its_input_gets_sigterm(r
         assert await project.stop() == 0
         assert project.said("it does not end 0.5 s after shutdown (stop_timeout): SIGTERM", module="billing")
         await project.nothing_left()
-
-
-async def test_the_owner_of_the_other_end_of_a_connection_is_known() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(20)
-        connect = "s = socket.socket(); s.connect(('127.0.0.1', int(sys.argv[1]))); s.recv(1)"
-        code = f"import os, socket, sys; os.setuid(int(sys.argv[2])); {connect}"
-        users = [os.getuid()] if os.getuid() else [0, 65534]
-        for uid in users:
-            port = str(listener.getsockname()[1])
-            client = await asyncio.create_subprocess_exec(sys.executable, "-c", code, port, str(uid))
-            try:
-                connection, _ = await asyncio.to_thread(listener.accept)
-                with connection:
-                    assert owner_of_peer(connection) == uid
-                await client.wait()
-            finally:
-                if client.returncode is None:
-                    client.kill()
-                    await client.wait()
-
-
-async def test_a_connection_whose_other_end_is_gone_belongs_to_nobody() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname())
-        connection, _ = listener.accept()
-        client.close()
-        with connection:
-            while owner_of_peer(connection) != -1:
-                await asyncio.sleep(0.01)
-
-
-async def test_a_connection_of_another_user_does_not_get_the_channel(tmp_path: Path) -> None:
-    turned_away: list[str] = []
-
-    def never() -> Any:
-        raise AssertionError("nobody may come in")
-
-    door = ChannelDoor(never, uid=os.getuid() + 1, turned_away=turned_away.append)
-    host, port = door.address.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    assert await reader.read() == b""
-    writer.close()
-    assert len(turned_away) == 1
-    assert turned_away[0].startswith("a connection from 127.0.0.1:")
-    assert turned_away[0].endswith(f" to its channel was refused: it belongs to user {os.getuid()}")
-    await door.close()
-    with pytest.raises(OSError):
-        await asyncio.open_connection(host, int(port))
