@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, Final, NoReturn, TypeAlias
 
 from ..errors import LocalProtocolError
-from .messages import RESPONSE_ENDPOINT, HttpResponse, HttpResponseStart, Message, Rotated, RouteToModule, Secret
+from .messages import RESPONSE_ENDPOINT, HttpResponse, HttpResponseStart, Message, Rotated, RoutedModuleResponse, RouteToModule, Secret
 
 REMEMBERED: Final = 65_536
 """How many requests given up, and how many left unanswered, a session remembers; the oldest are forgotten beyond that."""
@@ -165,6 +165,9 @@ class RouteExchange(Exchange):
             Exchange.owe(self, message)
         else:
             owed[message.request_id] = 1
+
+    def resolve(self, message: RoutedModuleResponse) -> Outcome:  # type: ignore[override]
+        return self._waiting.pop(message.request_id, None) or self._resolve_late(message.request_id, message)
 
 
 class SecretExchange(Exchange):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from .messages import Announce, Init, Message, Metadata, Role
 
@@ -32,6 +32,10 @@ class Received(NamedTuple):
     message: Message
     answers: Hashable | None
     metadata: Metadata | None
+
+
+Taken: TypeAlias = "tuple[Any, Hashable | None, Metadata | None]"
+"""`Received` as a plain tuple."""
 
 
 class Problem(NamedTuple):

@@ -18,7 +18,7 @@ from ..errors import ChannelClosed, PyWattError
 from ..interfaces import ChannelState
 from ..policies.reconnecting import ExponentialBackoff, Reconnecting, ReconnectPolicy
 from ..protocol.messages import Metadata
-from ..protocol.session import Received, Role, Session, Wire
+from ..protocol.session import Role, Session, Taken, Wire
 from .link import CLOSE_PATIENCE, Link, OnMessage, new_id
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ class ChannelSession(Session):
         if "msgpack" in self.facts.offered[Role.ORCHESTRATOR]:
             self.use_format("msgpack")
 
-    def receive(self, data: bytes) -> list[Received]:
-        received = super().receive(data)
+    def take(self, data: bytes) -> list[Taken]:
+        received = super().take(data)
         self.heard_at = self._clock()
         self.messages += len(received)
         return received

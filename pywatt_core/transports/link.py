@@ -101,7 +101,7 @@ class Link(asyncio.Protocol):
 
         Raises `LocalProtocolError` where the message is illegal now and `ChannelClosed` where the link is gone.
         """
-        self._put(message, metadata, wait=False)
+        self._put(message, metadata, False)
 
     async def send(self, message: Message, *, metadata: Metadata | None = None) -> None:
         """Like `post`, then wait until the peer keeps up again."""
@@ -117,7 +117,7 @@ class Link(asyncio.Protocol):
         """
         if self.closed.done():  # over two pipes this end may still write, but no answer can arrive
             raise ChannelClosed(f"{message.op!r} was not sent: the link is closed", executed="no")
-        key = self._put(message, metadata, wait=True)
+        key = self._put(message, metadata, True)
         if key is None:
             raise LocalProtocolError(f"nothing answers {message.op!r}: send it, do not request it")
         deadline = self._loop.time() + timeout
@@ -198,7 +198,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            received = self.session.receive(data)
+            received = self.session.take(data)
         except RemoteProtocolError as error:
             self._fail(error)
             return
@@ -221,7 +221,7 @@ class Link(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         try:
-            self.session.receive(b"")
+            self.session.take(b"")
         except RemoteProtocolError as error:
             self.error = self.error or error
         return False
@@ -274,18 +274,18 @@ class Link(asyncio.Protocol):
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _put(self, message: Message, metadata: Metadata | None, *, wait: bool) -> Hashable | None:
+    def _put(self, message: Message, metadata: Metadata | None, wait: bool) -> Hashable | None:
         """Send now, or collect for the end of the tick; the key that the answer will carry, None where none is waited for."""
         if self._writer is None or self.closing:
             raise ChannelClosed(f"{message.op!r} was not sent: the link is closed", executed="no")
         outgoing = self._outgoing
         if outgoing:
-            key = self.session.send_into(outgoing, message, metadata=metadata, wait=wait)
+            key = self.session.send_into(outgoing, message, metadata, wait)
             if len(outgoing) >= PIECE:
                 self._flush()
                 return key
         else:
-            key = self.session.send_into(outgoing, message, metadata=metadata, wait=wait)
+            key = self.session.send_into(outgoing, message, metadata, wait)
             if not self._waiting and not self._in_batch:
                 self._flush()
                 return key
