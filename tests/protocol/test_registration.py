@@ -220,27 +220,10 @@ def test_tokens_and_environments_are_not_shown() -> None:
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
-NAMES = st.sampled_from(
-    [
-        "request_type",
-        "response_type",
-        "content",
-        "metadata",
-        "module_info",
-        "module_id",
-        "token",
-        "status",
-        "name",
-        "version",
-        "description",
-        "id",
-        "success",
-        "info",
-        "details",
-        "capabilities",
-        "endpoints",
-    ]
-)
+NAMES = st.sampled_from([
+    "request_type", "response_type", "content", "metadata", "module_info", "module_id", "token", "status", "name", "version",
+    "description", "id", "success", "info", "details", "capabilities", "endpoints",
+])  # fmt: skip
 VALUES = st.none() | st.booleans() | st.integers() | TEXT | st.sampled_from(["register", "heartbeat", UUID, "Healthy"])
 TREES = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=8), max_leaves=20)
 
