@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .protocol.messages import Init, Message
     from .protocol.session import Problem
     from .registry import Registry
+    from .services.routing_options import RoutingOptions
     from .transports.link import Link
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,20 @@ def is_required(name: str, init: Init) -> bool:
     return offer is not None and bool(offer.required)
 
 
+def routing_options(settings: Settings) -> RoutingOptions | None:
+    """``[routing]``; None where the configuration has no such section. The plugins step has checked it."""
+    table = settings.extra.get("routing")
+    if table is None:
+        return None
+    from .config.problems import raise_problems
+    from .config.sections import check_section
+    from .services.routing_options import RoutingOptions
+
+    options, problems = check_section(table, RoutingOptions, "routing", settings.origin)
+    raise_problems(problems)
+    return options
+
+
 async def open_channels(
     stack: AsyncExitStack,
     settings: Settings,
@@ -64,13 +79,14 @@ async def open_channels(
     Raises `ChannelClosed` where a required one does not connect, or what its provider raises; an optional one that cannot be opened is
     a warning. `on_lost` is told when a required channel that was connected has given up.
     """
-    channels = Channels(link)
+    channels = Channels(link, routing_options(settings))
     awaited: dict[str, asyncio.Future[None]] = {}
     opened: dict[str, Channel] = {}
     loop = asyncio.get_running_loop()
 
     def changed(name: str, state: ChannelState) -> None:
         log.debug("channel %s: %s", name, state.value)
+        channels.changed(name)
         first = awaited.get(name)
         if first is None:
             return
@@ -104,6 +120,7 @@ async def open_channels(
         else:
             opened[name] = channel
             channels.add(channel)
+    stack.callback(channels.close)
     await _required(opened, awaited)
     return channels
 

@@ -17,10 +17,12 @@ from .services.receivers import Receivers
 
 if TYPE_CHECKING:
     from .config import Settings
+    from .policies.channels import ChannelCapabilities
     from .protocol.messages import Init, ServiceType
     from .protocol.priorities import StreamPriority
     from .redaction import Secret
     from .registry import Registry
+    from .services.channels import ChannelStatus
     from .services.discovery import Discovery, RegisteredProvider
     from .services.messaging import Messaging
     from .services.providers import ServiceProvider
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from .services.streams import Streams
     from .services.subscriptions import Subscription
     from .services.topics import Topics
+    from .telemetry.channel_metrics import ChannelMetrics, SlaStatus
 
 T = TypeVar("T")
 
@@ -218,6 +221,28 @@ class AppState(Generic[T]):
         if self.receivers.topics:
             self._stack.push_async_callback(self.topics.close)
             await self.topics.begin()
+
+    # ── ways to the orchestrator ────────────────────────────────────────────────────────────────────────────────────
+
+    def channel_health(self) -> dict[str, ChannelStatus]:
+        """How each way to the orchestrator is now, by name; empty where the module runs alone."""
+        return self.channels.health()
+
+    def channel_metrics(self) -> dict[str, ChannelMetrics]:
+        """What each way carried, how fast and how well, by name."""
+        return self.channels.metrics()
+
+    def channel_capabilities(self) -> dict[str, ChannelCapabilities]:
+        """What each way can carry, by name."""
+        return self.channels.capabilities()
+
+    def sla_status(self) -> dict[str, SlaStatus]:
+        """How each way does against the targets of ``[routing]``, by name."""
+        return self.channels.sla()
+
+    def recommend_channel(self, target: str = "") -> str | None:
+        """The name of the way that the preferences want for a target; None where none is open that may be used."""
+        return self.channels.recommend(target)
 
     # ── secrets and storage ─────────────────────────────────────────────────────────────────────────────────────────
 

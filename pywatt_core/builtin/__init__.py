@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..hookspecs import hookimpl
-from ..interfaces import Channel, Provider, SecretSource, Serializer
+from ..interfaces import Channel, Provider, SecretSource, Serializer, TopSection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -71,6 +71,12 @@ def pywatt_register_channels() -> Iterable[Provider[Channel]]:
     from .channel_options import TcpOptions, UnixOptions
 
     return [Provider("tcp", TcpOptions, open_tcp), Provider("unix", UnixOptions, open_unix)]
+
+
+@hookimpl
+def pywatt_register_sections() -> Iterable[TopSection]:
+    """``[routing]``."""
+    return [TopSection("routing", "pywatt_core.services.routing_options:RoutingOptions")]
 
 
 @hookimpl

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
 
 
 class BreakerState(enum.Enum):
@@ -17,7 +16,6 @@ class BreakerState(enum.Enum):
     """A few may pass, to see whether it works again."""
 
 
-@dataclass(kw_only=True)
 class CircuitBreaker:
     """Ask `allow` before each attempt, and report each one that was allowed exactly once: `succeeded`, `failed` or `abandoned`.
 
@@ -29,30 +27,51 @@ class CircuitBreaker:
     Times are in seconds, of any clock that does not go back. Raises `ValueError` for values that make no sense.
     """
 
-    failure_threshold: int = 5
-    success_threshold: int = 3
-    timeout: float = 60.0
-    window_size: float = 60.0
-    minimum_requests: int = 10
-    state: BreakerState = field(default=BreakerState.CLOSED, init=False)
-    """As of the last call: an open breaker becomes half-open when somebody asks after its timeout."""
-    opened: int = field(default=0, init=False)
-    """How often it opened."""
-    _requests: int = field(default=0, init=False, repr=False)
-    _failures: int = field(default=0, init=False, repr=False)
-    _window: float | None = field(default=None, init=False, repr=False)
-    _last_failure: float = field(default=0.0, init=False, repr=False)
-    _probes: int = field(default=0, init=False, repr=False)
-    _successes: int = field(default=0, init=False, repr=False)
-    _last_probe: float = field(default=0.0, init=False, repr=False)
+    __slots__ = (
+        "_failures",
+        "_last_failure",
+        "_last_probe",
+        "_probes",
+        "_requests",
+        "_successes",
+        "_window",
+        "failure_threshold",
+        "minimum_requests",
+        "opened",
+        "state",
+        "success_threshold",
+        "timeout",
+        "window_size",
+    )
 
-    def __post_init__(self) -> None:
-        for name in ("failure_threshold", "success_threshold", "minimum_requests"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("timeout", "window_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0 seconds, not {getattr(self, name)}")
+    def __init__(
+        self,
+        *,
+        failure_threshold: int = 5,
+        success_threshold: int = 3,
+        timeout: float = 60.0,
+        window_size: float = 60.0,
+        minimum_requests: int = 10,
+    ) -> None:
+        counts = {"failure_threshold": failure_threshold, "success_threshold": success_threshold, "minimum_requests": minimum_requests}
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, not {count}")
+        for name, seconds in {"timeout": timeout, "window_size": window_size}.items():
+            if not seconds > 0:
+                raise ValueError(f"{name} must be above 0 seconds, not {seconds}")
+        self.failure_threshold, self.success_threshold, self.minimum_requests = failure_threshold, success_threshold, minimum_requests
+        self.timeout, self.window_size = timeout, window_size
+        self.state = BreakerState.CLOSED
+        """As of the last call: an open breaker becomes half-open when somebody asks after its timeout."""
+        self.opened = 0
+        """How often it opened."""
+        self._requests = self._failures = self._probes = self._successes = 0
+        self._window: float | None = None
+        self._last_failure = self._last_probe = 0.0
+
+    def __repr__(self) -> str:
+        return f"CircuitBreaker({self.state.value}, failures={self._failures}, opened={self.opened})"
 
     def allow(self, now: float) -> bool:
         """Whether an attempt may be made at `now`."""
@@ -79,10 +98,10 @@ class CircuitBreaker:
             return max(0.0, self._last_probe + self.timeout - now)
         return 0.0
 
-    def succeeded(self, now: float) -> None:
-        """An attempt worked."""
+    def succeeded(self, now: float, times: int = 1) -> None:
+        """An attempt worked; `times` reports several at once, of a closed breaker whose `allow` needs not be asked then."""
         if self.state is BreakerState.CLOSED:
-            self._count(now)
+            self._count(now, times)
         elif self.state is BreakerState.HALF_OPEN:
             self._probes = max(0, self._probes - 1)
             self._successes += 1
@@ -106,10 +125,10 @@ class CircuitBreaker:
         if self.state is BreakerState.HALF_OPEN:
             self._probes = max(0, self._probes - 1)
 
-    def _count(self, now: float) -> None:
+    def _count(self, now: float, times: int = 1) -> None:
         if self._window is None or now - self._window > self.window_size:
             self._window, self._requests, self._failures = now, 0, 0
-        self._requests += 1
+        self._requests += times
 
     def _open(self) -> None:
         self.state = BreakerState.OPEN

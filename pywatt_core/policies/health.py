@@ -26,13 +26,14 @@ def rank(ordered: list[float], share: float) -> float:
 class Health:
     """Successes, failures and the time that answers took. All times are in seconds."""
 
-    __slots__ = ("_failure", "_last", "_p95", "failures", "samples", "successes")
+    __slots__ = ("_failure", "_forgotten", "_last", "_p95", "failures", "samples", "successes")
 
     def __init__(self) -> None:
         self.successes = 0
         self.failures = 0
         self.samples: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
         """When an answer came, and what it took."""
+        self._forgotten = (0, 0)
         self._last = float("-inf")
         self._failure = float("-inf")
         self._p95: tuple[tuple[float, float], float] | None = None
@@ -40,7 +41,7 @@ class Health:
     def succeeded(self, now: float, took: float | None = None) -> None:
         """Something worked; `took` is given where somebody waited for an answer."""
         if now - self._last > QUIET:
-            self.successes = self.failures = 0
+            self._forget()
         self._last = now
         self.successes += 1
         if took is not None:
@@ -49,9 +50,18 @@ class Health:
     def failed(self, now: float) -> None:
         """Something did not work, and the channel is to blame."""
         if now - self._last > QUIET:
-            self.successes = self.failures = 0
+            self._forget()
         self._last = self._failure = now
         self.failures += 1
+
+    def _forget(self) -> None:
+        self._forgotten = self.totals
+        self.successes = self.failures = 0
+
+    @property
+    def totals(self) -> tuple[int, int]:
+        """Successes and failures since the beginning, what was forgotten included."""
+        return self._forgotten[0] + self.successes, self._forgotten[1] + self.failures
 
     @property
     def known(self) -> bool:

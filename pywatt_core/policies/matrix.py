@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from msgspec import Meta, Struct, field
@@ -100,7 +100,7 @@ class Condition(Struct, frozen=True, omit_defaults=True, rename="pascal", forbid
         if sum(value is not None for value in (self.max_size, self.max_latency, self.min_health, self.min_throughput)) != 1:
             raise ValueError("a condition is exactly one of MaxSize, MaxLatency, MinHealth, MinThroughput")
 
-    def holds(self, size: int, health: Health | None, throughput: float, now: float) -> bool:
+    def holds(self, size: int, health: Health | None, throughput: Callable[[], float], now: float) -> bool:
         """Whether a message of `size` bytes may take the channel; one that nothing is known of yet counts as fine."""
         if self.max_size is not None:
             return size <= self.max_size
@@ -110,7 +110,7 @@ class Condition(Struct, frozen=True, omit_defaults=True, rename="pascal", forbid
             return health.p95 <= self.max_latency.seconds
         if self.min_health is not None:
             return health.availability(now) >= self.min_health
-        return throughput >= (self.min_throughput or 0)
+        return throughput() >= (self.min_throughput or 0)
 
 
 class ChannelPreference(Struct):

@@ -164,7 +164,7 @@ class ChannelRouter:
         return [rank for rank in ranks if rank]
 
     def _meets(self, route: Route, entry: ChannelPreference, message: Characteristics, now: float) -> bool:
-        return all(one.holds(message.size, route.health, route.throughput(), now) for one in entry.conditions)
+        return all(one.holds(message.size, route.health, route.throughput, now) for one in entry.conditions)
 
     def _balanced(self, rank: list[Route]) -> list[Route]:
         return sorted(rank, key=lambda route: route.uses) if self.load_balancing and len(rank) > 1 else rank

@@ -1,64 +1,235 @@
-"""Every way from a module to its orchestrator, and which of them a message takes."""
+"""Which way a message takes to the orchestrator, and what happens where that fails (protocol 13.1 to 13.3).
+
+Where one channel is open and nothing is wrong with it, a message takes it at once. Everything else, choosing among several,
+passing over one that keeps failing, trying again what certainly was not carried out, happens behind `_choose`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import ChannelClosed
+from ..errors import ChannelClosed, RequestTimeout
 from ..interfaces import ChannelState
+from ..policies.breaker import BreakerState
+from .lanes import STDIO, ChannelStatus, Lane
+from .ways import Ways
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from ..interfaces import Channel
     from ..protocol.messages import Message, Metadata
     from ..transports.link import Link
 
-STDIO = "stdio"
+__all__ = ["NO_ORCHESTRATOR", "STDIO", "ChannelStatus", "Channels"]
+
+T = TypeVar("T")
 
 NO_ORCHESTRATOR = "this module runs without an orchestrator, which is who carries messages: start it with `pywatt run` or `pywatt up`"
 
+IDEMPOTENT = frozenset({"get_secret", "discover_service_providers", "heartbeat_ack"})
+"""What may be carried out twice: it is sent again even where nobody knows whether it was carried out."""
 
-class Channels:
-    """Standard input and output, and the channels of the init line. A channel that is not connected is passed over."""
+ROUTED = "route_to_module"
+"""Another module answers it: that no answer comes says nothing about the channel."""
 
-    def __init__(self, stdio: Link | None = None) -> None:
-        self.stdio = stdio
-        self._channels: dict[str, Channel] = {}
 
-    def add(self, channel: Channel) -> None:
-        """One more way."""
-        self._channels[channel.name] = channel
+class Channels(Ways):
+    """All ways as one. A channel that is not connected is passed over."""
 
-    def remove(self, name: str) -> None:
-        """One way less; nothing happens where there is none of this name."""
-        self._channels.pop(name, None)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All ways, standard input and output included."""
-        return (*self._channels, *((STDIO,) if self.stdio is not None else ()))
-
-    def states(self) -> Mapping[str, ChannelState]:
-        """The state of each channel."""
-        return {name: channel.state for name, channel in self._channels.items()}
+    # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def send(self, message: Message, *, metadata: Metadata | None = None) -> None:
-        """Send by the first way that is open. Raises `ChannelClosed` (executed ``"no"``) where none is."""
-        await self._pick().send(message, metadata=metadata)
+        """Send by the way that suits the message, then wait until the peer keeps up.
+
+        What certainly was not sent is sent by another way, in as many rounds as ``[routing] retry_attempts`` says. Raises
+        `ChannelClosed` whose ``executed`` says what is known, and `LocalProtocolError`.
+        """
+        lane = self._only
+        if lane is None:
+            return await self._choose(message, metadata, lambda way, _: way.send(message, metadata=metadata), None)
+        lane.waiting += 1
+        try:
+            await lane.way.send(message, metadata=metadata)
+        except ChannelClosed as error:
+            self._failed(lane, lost=True)
+            if not _again(message, metadata, error):
+                raise
+            failed = error
+        else:
+            now = self._clock()
+            lane.health.succeeded(now)
+            if now >= self._due:
+                self._tend(now)
+            return None
+        finally:
+            lane.waiting -= 1
+        return await self._choose(message, metadata, lambda way, _: way.send(message, metadata=metadata), None, begun=(lane, failed))
 
     async def request(self, message: Message, *, timeout: float, metadata: Metadata | None = None) -> Message:
-        """Ask by the first way that is open. Raises what `Channel.request` raises."""
-        return await self._pick().request(message, timeout=timeout, metadata=metadata)
+        """Ask by the way that suits the message; `timeout` is in seconds and covers everything, further attempts included.
 
-    def _pick(self) -> Channel | Link:
-        for way in self._ways():
-            return way
-        raise ChannelClosed(NO_ORCHESTRATOR if self.stdio is None else "no way to the orchestrator is open", executed="no")
+        What certainly was not carried out, and what may be carried out twice, is asked again by another way. Raises
+        `RequestTimeout`, `LocalProtocolError`, and `ChannelClosed` whose ``executed`` says what is known.
+        """
+        lane = self._only
+        started = self._clock()
+        if lane is None:
+            return await self._choose(message, metadata, _asking(message, metadata), started + timeout)
+        lane.waiting += 1
+        try:
+            answer = await lane.way.request(message, timeout=timeout, metadata=metadata)
+        except ChannelClosed as error:
+            self._failed(lane, lost=True)
+            if not _again(message, metadata, error):
+                raise
+            failed = error
+        except RequestTimeout:
+            if message.op != ROUTED:
+                self._failed(lane, lost=False)
+            raise
+        else:
+            now = self._clock()
+            lane.health.succeeded(now, now - started)
+            if now >= self._due:
+                self._tend(now)
+            return answer
+        finally:
+            lane.waiting -= 1
+        return await self._choose(message, metadata, _asking(message, metadata), started + timeout, begun=(lane, failed))
 
-    def _ways(self) -> Iterator[Channel | Link]:
-        for channel in self._channels.values():
-            if channel.state is ChannelState.CONNECTED:
-                yield channel
-        if self.stdio is not None:
-            yield self.stdio
+    async def _choose(
+        self,
+        message: Message,
+        metadata: Metadata | None,
+        act: Callable[[Any, float], Awaitable[T]],
+        deadline: float | None,
+        *,
+        begun: tuple[Lane, ChannelClosed] | None = None,
+    ) -> T:
+        """Try one way after the other, and all of them again after a pause, as long as it makes sense.
+
+        `begun` has been tried already, with that error. What is raised in the end never says less than is known: once an
+        attempt may have been carried out, ``executed`` stays ``"unknown"``.
+        """
+        tried, error = begun if begun is not None else (None, None)
+        attempt = 1
+        while True:
+            for lane in self._order(message, metadata):
+                if lane is tried:
+                    continue
+                now = self._clock()
+                if deadline is not None and now >= deadline:
+                    raise RequestTimeout(f"{message.op!r}: no time is left for another way") from error
+                if not lane.allow(now):
+                    error = error or self._left_alone(lane, message, now)
+                    continue
+                try:
+                    return await self._attempt(lane, message, act, deadline)
+                except ChannelClosed as closed:
+                    if not _again(message, metadata, closed):
+                        raise
+                    error = closed if error is None or error.executed == "no" else error
+            error = error or self._nothing_open(message)
+            delay = self._pause(attempt, metadata)
+            if delay is None or (deadline is not None and self._clock() + delay >= deadline):
+                raise error
+            await self._sleep(delay)
+            attempt, tried = attempt + 1, None
+
+    async def _attempt(self, lane: Lane, message: Message, act: Callable[[Any, float], Awaitable[T]], deadline: float | None) -> T:
+        """One attempt over one way, and what it says about the way."""
+        started = self._clock()
+        lane.waiting += 1
+        try:
+            result = await act(lane.way, 0.0 if deadline is None else deadline - started)
+        except ChannelClosed:
+            self._failed(lane, lost=True)
+            raise
+        except RequestTimeout:
+            if message.op == ROUTED:
+                lane.breaker.abandoned(self._clock())
+            else:
+                self._failed(lane, lost=False)
+            raise
+        except BaseException:  # the caller's own mistake, or it does not want to wait any longer
+            lane.breaker.abandoned(self._clock())
+            raise
+        finally:
+            lane.waiting -= 1
+        now = self._clock()
+        closed_before = lane.breaker.state is BreakerState.CLOSED
+        lane.worked(now, None if deadline is None else now - started)
+        self.router.succeeded(lane.name)
+        if not closed_before and lane.breaker.state is BreakerState.CLOSED:
+            self._look()
+        if now >= self._due:
+            self._tend(now)
+        return result
+
+    def _order(self, message: Message, metadata: Metadata | None) -> list[Lane]:
+        """The open ways for a message, the best first."""
+        from ..policies.matrix import characteristics
+
+        self._look()
+        properties = metadata.properties if metadata is not None else None
+        wanted = characteristics(getattr(message, "target_module_id", ""), _size(message), properties)
+        decision = self.router.decide(wanted, self._clock())
+        names = decision.order if decision is not None else ()
+        return [self._lanes[name] for name in names if name != STDIO or self._stdio_may_serve()]
+
+    def _pause(self, attempt: int, metadata: Metadata | None) -> float | None:
+        """Seconds until the next round, None where there is none."""
+        from ..policies.retry import Retry
+
+        retry = self._options.retry() if self._options is not None else Retry()
+        return retry.next_delay(attempt, transient=self._may_come_back(metadata), chance=(self._chance or _random)())
+
+    def _may_come_back(self, metadata: Metadata | None) -> bool:
+        """Whether another round could find more than this one, and is wanted."""
+        if metadata is not None and metadata.properties and metadata.properties.get("retryable") is False:
+            return False
+        coming = (ChannelState.CONNECTING, ChannelState.DISCONNECTED)
+        return any(lane.state in coming and self.preferences.allow(lane.kind) for lane in self._lanes.values())
+
+    def _left_alone(self, lane: Lane, message: Message, now: float) -> ChannelClosed:
+        left = lane.breaker.retry_after(now)
+        text = f"circuit breaker open for {lane.name}, which keeps failing: the next attempt is in {left:.0f} s"
+        return ChannelClosed(f"{message.op!r} was not sent: {text}", executed="no")
+
+    def _nothing_open(self, message: Message) -> ChannelClosed:
+        if self.stdio is None and not self._lanes:
+            return ChannelClosed(NO_ORCHESTRATOR, executed="no")
+        states = ", ".join(f"{name} is {lane.state.value}" for name, lane in self._lanes.items())
+        only = "" if self.preferences.enable_fallback else f" ([routing] preference = {self._preference!r} allows no other)"
+        return ChannelClosed(f"{message.op!r} was not sent: no way to the orchestrator is open{only}: {states}", executed="no")
+
+    @property
+    def _preference(self) -> str:
+        return self._options.preference if self._options is not None else "default"
+
+
+def _random() -> float:
+    import random
+
+    return random.random()  # spreads pauses
+
+
+def _asking(message: Message, metadata: Metadata | None) -> Callable[[Any, float], Awaitable[Message]]:
+    async def ask(way: Channel | Link, left: float) -> Message:
+        return await way.request(message, timeout=left, metadata=metadata)
+
+    return ask
+
+
+def _again(message: Message, metadata: Metadata | None, error: ChannelClosed) -> bool:
+    """Whether a message may be sent once more after this error."""
+    properties = metadata.properties if metadata is not None and metadata.properties is not None else {}
+    if properties.get("retryable") is False:
+        return False
+    return error.executed == "no" or message.op in IDEMPOTENT or properties.get("idempotent") is True
+
+
+def _size(message: Message) -> int:
+    payload = getattr(message, "payload", None)
+    data = getattr(payload, "data", None)
+    return len(data) if isinstance(data, bytes) else 0

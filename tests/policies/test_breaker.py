@@ -48,6 +48,14 @@ def test_many_successes_do_not_hide_the_failures_of_one_window() -> None:
     assert state_of(breaker) is BreakerState.OPEN
 
 
+def test_successes_may_be_reported_together() -> None:
+    breaker = CircuitBreaker()
+    breaker.succeeded(0, times=9)
+    for _ in range(5):
+        breaker.failed(1)
+    assert state_of(breaker) is BreakerState.OPEN
+
+
 def test_what_lies_in_an_earlier_window_is_forgotten() -> None:
     breaker = CircuitBreaker(failure_threshold=2, minimum_requests=2, window_size=10)
     breaker.failed(0)

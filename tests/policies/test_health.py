@@ -49,6 +49,7 @@ def test_after_five_quiet_minutes_the_counts_begin_anew() -> None:
     assert (health.successes, health.failures) == (1, 0)
     health.failed(1000)
     assert (health.successes, health.failures) == (0, 1)
+    assert health.totals == (2, 2)
 
 
 def test_answers_outside_the_window_are_left_out() -> None:

@@ -83,7 +83,7 @@ def slow() -> Health:
     ],
 )
 def test_when_a_condition_holds(condition: Condition, size: int, health: Health | None, throughput: float, holds: bool) -> None:
-    assert condition.holds(size, health, throughput, now=1) is holds
+    assert condition.holds(size, health, lambda: throughput, now=1) is holds
 
 
 @pytest.mark.parametrize(
