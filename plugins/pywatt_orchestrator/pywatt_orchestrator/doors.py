@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pywatt_core.errors import ChannelClosed, PyWattError, RemoteProtocolError
 from pywatt_core.policies import Intensity
-from pywatt_core.protocol.facts import Taken
 from pywatt_core.protocol.messages import Heartbeat, Identify, Message, Metadata
 from pywatt_core.protocol.session import Facts, Problem, Role, Session, Taken, Wire
 from pywatt_core.transports.link import CLOSE_PATIENCE, Link, OnMessage, new_id
