@@ -78,7 +78,7 @@ class DoorSession(Session):
         """What is wrong with who a message says that it comes from; empty where nothing is."""
         if self._token:
             given = (metadata.properties or {}).get("auth_token") if metadata is not None else None
-            if not isinstance(given, str) or not hmac.compare_digest(given.encode(), self._token.encode()):
+            if not isinstance(given, str) or not hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode()):
                 return "its first message did not carry the token of this channel"
             self._token = ""
             self._on_proved()
