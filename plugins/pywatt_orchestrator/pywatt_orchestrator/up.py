@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core.config import check_section
+from pywatt_core.errors import ConfigError
 
 from .control import ControlServer
 from .desk import SecretDesk
@@ -132,6 +133,8 @@ class _Orchestrator:
         """The listener for modules that somebody else starts, where ``[registration]`` names an address."""
         table = self._settings.extra.get("registration")
         options, _ = check_section(table, RegistrationOptions, "registration") if isinstance(table, Mapping) else (None, [])
+        if table is not None and options is None:
+            raise ConfigError("registration: its options are plain values, none of them a secret")
         if options is None or options.listen is None:
             return
         ours = {*self._project.modules, *self._project.module_ids()}
