@@ -121,10 +121,12 @@ class ChannelPreference(Struct):
     conditions: list[Condition] = field(default_factory=list)
     weight: float = 1.0
 
-    def learn(self, kind: ChannelType, by: float) -> None:
-        """Make the entry heavier or lighter where it mentions `kind`; the weight stays between 0.1 and 2."""
-        if kind is self.primary or kind is self.fallback:
-            self.weight = min(HEAVIEST, max(LIGHTEST, self.weight + by))
+    def learn(self, kind: ChannelType, by: float) -> bool:
+        """Make the entry heavier or lighter where it mentions `kind`, and tell whether it does; the weight stays between 0.1 and 2."""
+        if kind is not self.primary and kind is not self.fallback:
+            return False
+        self.weight = min(HEAVIEST, max(LIGHTEST, self.weight + by))
+        return True
 
 
 def _local(*conditions: Condition) -> ChannelPreference:

@@ -8,12 +8,12 @@ the one that was used least is taken.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from .channels import ChannelCapabilities, ChannelPreferences, ChannelType
 from .health import INITIAL_P95, Health
-from .matrix import ChannelPreference, Characteristics, MessageType, RoutingMatrix
+from .matrix import HEAVIEST, ChannelPreference, Characteristics, MessageType, RoutingMatrix, characteristics
 
 MOST_USES = 1000
 """Uses of one channel after which all counts begin anew."""
@@ -31,7 +31,7 @@ def _no_throughput() -> float:
 class Route:
     """One channel, as the router sees it. Tell the router what changes; do not change it here."""
 
-    __slots__ = ("capabilities", "health", "kind", "name", "open", "throughput", "uses")
+    __slots__ = ("capabilities", "health", "kind", "name", "open", "proven", "throughput", "uses")
 
     def __init__(
         self,
@@ -49,6 +49,8 @@ class Route:
         self.throughput = throughput
         """Messages per second over the last minute."""
         self.uses = 0
+        self.proven = False
+        """Whether there is nothing more to learn from a success."""
 
 
 class RoutingDecision(NamedTuple):
@@ -106,6 +108,7 @@ class ChannelRouter:
     def matrix(self, matrix: RoutingMatrix) -> None:
         self._matrix = matrix
         self._cache.clear()
+        self._doubt()
 
     @property
     def cached(self) -> int:
@@ -133,9 +136,13 @@ class ChannelRouter:
 
     # ── choosing ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def choose(self, target: str, size: int, properties: Mapping[str, Any] | None, now: float) -> RoutingDecision | None:
+        """Like `decide`, for a message of which target, size in bytes and the properties of its metadata are known."""
+        return self.decide(characteristics(target, size, properties), now)
+
     def decide(self, message: Characteristics, now: float) -> RoutingDecision | None:
         """The channels to try for a message, None where none is open that may be used."""
-        key = (message.target, message.priority, message.type, message.size, message.timeout)
+        key = (message.target, message.priority._value_, message.type._value_, message.size, message.timeout)  # members hash slowly
         found = self._cache.get(key)
         if found is not None and now - found[0] <= self.cache_ttl:
             decision = found[1]
@@ -203,17 +210,22 @@ class ChannelRouter:
 
     def succeeded(self, name: str) -> None:
         """A message went well over this channel."""
-        self._learn(name, self.learning_rate)
+        route = self._routes.get(name)
+        if route is not None and not route.proven:
+            entries = [entry for entry in self._matrix.entries() if entry.learn(route.kind, self.learning_rate)]
+            route.proven = all(entry.weight == HEAVIEST for entry in entries)
 
     def failed(self, name: str) -> None:
         """A message failed over this channel, and the channel is to blame."""
-        self._learn(name, -2 * self.learning_rate)
-
-    def _learn(self, name: str, by: float) -> None:
         route = self._routes.get(name)
         if route is not None:
             for entry in self._matrix.entries():
-                entry.learn(route.kind, by)
+                entry.learn(route.kind, -2 * self.learning_rate)
+            self._doubt()
+
+    def _doubt(self) -> None:
+        for route in self._routes.values():
+            route.proven = False
 
 
 def _can_carry(route: Route, message: Characteristics) -> bool:

@@ -129,6 +129,7 @@ class Channels(Ways):
                     if not _again(message, metadata, closed):
                         raise
                     error = closed if error is None or error.executed == "no" else error
+            self._look()
             error = error or self._nothing_open(message)
             delay = self._pause(attempt, metadata)
             if delay is None or (deadline is not None and self._clock() + delay >= deadline):
@@ -168,12 +169,8 @@ class Channels(Ways):
 
     def _order(self, message: Message, metadata: Metadata | None) -> list[Lane]:
         """The open ways for a message, the best first."""
-        from ..policies.matrix import characteristics
-
-        self._look()
         properties = metadata.properties if metadata is not None else None
-        wanted = characteristics(getattr(message, "target_module_id", ""), _size(message), properties)
-        decision = self.router.decide(wanted, self._clock())
+        decision = self.router.choose(getattr(message, "target_module_id", ""), _size(message), properties, self._clock())
         names = decision.order if decision is not None else ()
         return [self._lanes[name] for name in names if name != STDIO or self._stdio_may_serve()]
 

@@ -230,10 +230,8 @@ class Ways:
 
     def decide(self, target: str, size: int, properties: Mapping[str, Any] | None = None) -> RoutingDecision | None:
         """What the router would decide for a message, and why; counts as a use where channels take turns."""
-        from ..policies.matrix import characteristics
-
         self._look()
-        return self.router.decide(characteristics(target, size, properties), self._clock())
+        return self.router.choose(target, size, properties, self._clock())
 
     def _shut(self, lane: Lane) -> bool:
         return lane.breaker.state is BreakerState.OPEN and lane.breaker.retry_after(self._clock()) > 0
