@@ -50,7 +50,7 @@ LATER_KINDS = {
 LATER_DIRECTIONS = {
     "registration": "service registration, a protocol of its own: tests/protocol/test_registration.py",
     "http_tcp": "HTTP over TCP, whose messages have no op",
-    "streaming": "chunked streams and publish/subscribe",
+    "streaming": "chunked streams and publish/subscribe, whose messages have no op: tests/protocol/test_stream_bytes.py",
     "routing": "advanced routing",
     "metrics": "channel metrics",
     "model": "the model manager",
