@@ -76,7 +76,7 @@ def plain(value: object) -> Any:
 
     Raises TypeError or ValueError for what has no such form.
     """
-    return msgspec.to_builtins(value, builtin_types=(bytes,), str_keys=True, enc_hook=dumped_for_binary)
+    return msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview), str_keys=True, enc_hook=dumped_for_binary)
 
 
 def from_plain(value: Any, type: type[T] | Any) -> T:

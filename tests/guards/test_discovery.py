@@ -45,5 +45,5 @@ def test_the_command_line_imports_no_backend_to_look_around(arguments: tuple[str
 def test_every_plugin_of_the_repository_is_discovered() -> None:
     printed, _ = imported_by("plugins", "--json")
     found = json.dumps(json.loads(printed))
-    for name in ("pywatt-fastapi", "pywatt-flask", "pywatt-orchestrator", "pywatt-sqlite"):
+    for name in ("pywatt-cbor", "pywatt-fastapi", "pywatt-flask", "pywatt-msgpack", "pywatt-orchestrator", "pywatt-sqlite"):
         assert f'"{name}"' in found, name
