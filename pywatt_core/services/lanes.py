@@ -127,9 +127,9 @@ class Lane:
 
     # ── figures ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def traffic(self) -> tuple[int, int, int, int]:
+    def traffic(self) -> tuple[int, ...]:
         """Messages sent, messages received, bytes sent, bytes received: as the way counts them, else what went well through here."""
-        counted: tuple[int, int, int, int] | None = getattr(self.way, "traffic", None)
+        counted: tuple[int, ...] | None = getattr(self.way, "traffic", None)
         return counted if counted is not None else (self.health.totals[0], 0, 0, 0)
 
     def mark(self, now: float) -> float:

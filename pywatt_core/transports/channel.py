@@ -173,6 +173,7 @@ class ReconnectingChannel:
         self._watch: asyncio.TimerHandle | None = None
         self._since: float | None = None
         self._connections = self._sent = self._received = 0
+        self._before: tuple[int, ...] = (0, 0, 0, 0)
         self.error = ""
 
     # ── its life ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -237,6 +238,12 @@ class ReconnectingChannel:
             connected_for=now - self._since if self._since is not None else None,
             error=self.error,
         )
+
+    @property
+    def traffic(self) -> tuple[int, ...]:
+        """Messages sent, messages received, bytes sent, bytes received, over all connections."""
+        present = self._link.traffic if self._link is not None else (0, 0, 0, 0)
+        return tuple(before + now for before, now in zip(self._before, present, strict=True))
 
     # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -362,6 +369,7 @@ class ReconnectingChannel:
         """A link's `on_close`, before anybody who waits for an answer over it runs."""
         if link is not self._link:
             return
+        self._before = self.traffic
         self._link = self._since = None
         self._outcome = self._loop.create_future()
         if self._watch is not None:

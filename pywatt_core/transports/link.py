@@ -93,6 +93,7 @@ class Link(asyncio.Protocol):
         self._writable.set()
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at = NO_DEADLINE
+        self.messages_sent = self.messages_received = self.bytes_sent = self.bytes_received = 0
 
     # ── the caller's side ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,6 +131,11 @@ class Link(asyncio.Protocol):
         except asyncio.CancelledError:
             self._give_up(waiting)
             raise
+
+    @property
+    def traffic(self) -> tuple[int, int, int, int]:
+        """Messages sent, messages received, bytes sent, bytes received; what waits to be written is not sent yet."""
+        return self.messages_sent, self.messages_received, self.bytes_sent, self.bytes_received
 
     @property
     def keeps_up(self) -> bool:
@@ -202,6 +208,8 @@ class Link(asyncio.Protocol):
         except RemoteProtocolError as error:
             self._fail(error)
             return
+        self.bytes_received += len(data)
+        self.messages_received += len(received)
         self._in_batch = len(received) > 1
         for message, answers, _metadata in received:
             if answers is not None:
@@ -281,11 +289,13 @@ class Link(asyncio.Protocol):
         outgoing = self._outgoing
         if outgoing:
             key = self.session.send_into(outgoing, message, metadata, wait)
+            self.messages_sent += 1
             if len(outgoing) >= PIECE:
                 self._flush()
                 return key
         else:
             key = self.session.send_into(outgoing, message, metadata, wait)
+            self.messages_sent += 1
             if not self._waiting and not self._in_batch:
                 self._flush()
                 return key
@@ -298,6 +308,7 @@ class Link(asyncio.Protocol):
         if self._outgoing and self._writer is not None:
             outgoing, self._outgoing = self._outgoing, bytearray()  # the transport may keep what it could not write at once
             self._unsent.clear()
+            self.bytes_sent += len(outgoing)
             self._writer.write(outgoing)
 
     def _on_problem(self, problem: Problem) -> None:
