@@ -25,10 +25,7 @@ def handlers(state: Any) -> Mapping[type[Message], Handler]:
         return acknowledgement
 
     async def routed(message: RoutedModuleMessage) -> RouteToModule | None:
-        reply: RouteToModule | None = await state.messaging.take(message)
-        if reply is None or not state.channels.names:
-            return reply
-        await state.channels.send(reply)  # by any way: the one that the message came by may be gone by now
-        return None
+        reply: RouteToModule | None = await state.messaging.handle(message)
+        return reply
 
     return {Heartbeat: heartbeat, Secret: secret, Rotated: rotated, RoutedModuleMessage: routed}

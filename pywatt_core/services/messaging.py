@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import telemetry
-from ..errors import LocalProtocolError, PyWattError, RemoteError, RemoteProtocolError, RequestTimeout
+from ..errors import ChannelClosed, LocalProtocolError, PyWattError, RemoteError, RemoteProtocolError, RequestTimeout
 from ..protocol import failures
 from ..protocol.failures import Failure, failure_in, failure_reply
 from ..protocol.messages import ORCHESTRATOR, RESPONSE_ENDPOINT, Metadata, RoutedModuleResponse
@@ -21,7 +21,7 @@ from ..protocol.messages import RouteToModule as Route
 from ..protocol.payloads import Payload, read_payload, write_bare, write_payload
 from ..transports.link import new_id
 from .answering import CANCEL, Answering, Reserved, deadline
-from .arrivals import Arrival
+from .arrivals import NOTHING, Arrival
 
 if TYPE_CHECKING:
     from ..protocol.messages import EncodedMessage, RoutedModuleMessage
@@ -156,17 +156,38 @@ class Messaging:
         """
         self._answering.reserve(endpoint, function)
 
+    async def handle(self, message: RoutedModuleMessage) -> Route | None:
+        """`take`, and send the reply by any way: the one that the message came by may be gone by now.
+
+        Returns the reply where there is no way at all, for whoever called a module that runs inside a test.
+        """
+        reply = await self.take(message)
+        if reply is None or not self.channels.names:
+            return reply
+        try:
+            await self.channels.send(reply)
+        except ChannelClosed as error:
+            log.warning("a reply could not be delivered", extra={"target": reply.target_module_id, "reason": str(error)})
+        except LocalProtocolError as error:
+            log.error("a reply could not be sent", extra={"target": reply.target_module_id, "reason": str(error)})
+            failure = Failure(failures.APPLICATION, f"the result of {self.module_id} cannot be sent: {error}", executed="yes")
+            await self.channels.send(self._failed(message, failure, read_payload(message.payload).metadata.properties or {}))
+        return None
+
     async def take(self, message: RoutedModuleMessage) -> Route | None:
-        """Act on what another module sent; the reply, where one is expected, goes back on the same link."""
+        """Act on what another module sent, and return the reply, where one is expected."""
         source, id = message.source_module_id, message.original_request_id
         try:
             payload = read_payload(message.payload)
         except (RemoteProtocolError, LocalProtocolError) as error:
             log.warning("a message cannot be read", extra={"source": source, "reason": str(error)})
-            failure = Failure(failures.BAD_REQUEST, f"{self.module_id} cannot read the payload: {error}", executed="no")
-            return Route(source, RESPONSE_ENDPOINT, id, failure_reply(failure, {}, id=id, source=self.module_id, destination=source))
+            return self._failed(message, Failure(failures.BAD_REQUEST, f"{self.module_id} cannot read the payload: {error}", executed="no"))
         answer = await self._answering.answer(Arrival(source, id, payload, deadline=_deadline_in(payload)))
         return None if answer is None else Route(source, RESPONSE_ENDPOINT, id, answer)
+
+    def _failed(self, message: RoutedModuleMessage, failure: Failure, properties: Mapping[str, Any] = NOTHING) -> Route:
+        source, id = message.source_module_id, message.original_request_id
+        return Route(source, RESPONSE_ENDPOINT, id, failure_reply(failure, properties, id=id, source=self.module_id, destination=source))
 
 
 def parted(target: str) -> tuple[str, str]:

@@ -144,7 +144,8 @@ class Broker:
             self._refuse(side, message, link, reason, wants_reply)
             return None
         except (ChannelClosed, LocalProtocolError) as error:
-            reason = Failure(failures.UNAVAILABLE, f"module {message.target_module_id!r} cannot be reached: {error}", executed="no")
+            code = failures.UNAVAILABLE if isinstance(error, ChannelClosed) else failures.BAD_REQUEST  # too long for its link
+            reason = Failure(code, f"module {message.target_module_id!r} cannot be sent this: {error}", executed="no")
             self._refuse(side, message, link, reason, wants_reply)
             return None
         self.routed += 1
@@ -186,8 +187,12 @@ class Broker:
         except _Stalled:
             self._complain(side, f"a reply for {requester.peer.module_id} was dropped: it does not read what it is sent")
             return None
-        except (ChannelClosed, LocalProtocolError) as error:
+        except ChannelClosed as error:
             side.peer.note(f"a reply for {requester.peer.module_id} was dropped: {error}", level="debug")
+            return None
+        except LocalProtocolError as error:
+            text = f"the reply of {side.peer.module_id} cannot be carried: {error}"
+            self._answer(pending, self._failure(pending, Failure(failures.APPLICATION, text, executed="yes")))
             return None
         self.routed += 1
         return None if link.keeps_up else self._until_read(link, requester)
