@@ -15,7 +15,8 @@ from ..errors import ChannelClosed, ConfigError
 from ..interfaces import Channel, ChannelContext, Context
 from ..protocol.framing import TCP_LIMIT, UNIX_LIMIT
 from ..protocol.messages import Identify
-from ..transports.channel import ChannelSession, Connect, ReconnectingChannel, TokenSession
+from ..transports.channel import Connect, ReconnectingChannel
+from ..transports.channel_session import ChannelSession, TokenSession
 
 if TYPE_CHECKING:
     from ..protocol.messages import Init

@@ -10,20 +10,18 @@ import asyncio
 import enum
 import logging
 import random
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ChannelClosed, PyWattError
 from ..interfaces import ChannelState
 from ..policies.reconnecting import ExponentialBackoff, Reconnecting, ReconnectPolicy
-from ..protocol.messages import Metadata
-from ..protocol.session import Role, Session, Taken, Wire
-from .link import CLOSE_PATIENCE, Link, OnMessage, new_id
+from .channel_session import ChannelSession
+from .link import CLOSE_PATIENCE, Link, OnMessage
 
 if TYPE_CHECKING:
-    from ..protocol.messages import Message
-    from ..protocol.session import Facts, Problem
+    from ..protocol.messages import Message, Metadata
 
 log = logging.getLogger(__name__)
 
@@ -85,49 +83,6 @@ class ChannelHealth(NamedTuple):
     connected_for: float | None
     error: str
     """Why it is not connected, or why it last was not."""
-
-
-class ChannelSession(Session):
-    """The module's end of one connection: a session that knows when it last heard something."""
-
-    def __init__(
-        self,
-        *,
-        facts: Facts | None = None,
-        module_id: str = "",
-        limit: int | None = None,
-        on_problem: Callable[[Problem], None] | None = None,
-        clock: Callable[[], float],
-    ) -> None:
-        super().__init__(Role.MODULE, Wire.CHANNEL, facts=facts, module_id=module_id, limit=limit, on_problem=on_problem, new_id=new_id)
-        self._clock = clock
-        self.heard_at = clock()
-        self.messages = 0
-        """That have arrived."""
-        if "msgpack" in self.facts.offered[Role.ORCHESTRATOR]:
-            self.use_format("msgpack")
-
-    def take(self, data: bytes) -> list[Taken]:
-        received = super().take(data)
-        self.heard_at = self._clock()
-        self.messages += len(received)
-        return received
-
-
-class TokenSession(ChannelSession):
-    """One whose first message carries the token in its envelope's properties (protocol 5.4)."""
-
-    token = ""
-
-    def send(self, message: Message, *, metadata: Metadata | None = None, wait: bool = True) -> tuple[bytes, Hashable | None]:
-        if not self.token:
-            return super().send(message, metadata=metadata, wait=wait)
-        given = metadata or Metadata()
-        properties = {**(given.properties or {}), "auth_token": self.token}
-        sent = super().send(message, metadata=Metadata(given.id, given.timestamp, given.source, given.destination, properties), wait=wait)
-        if sent[0]:
-            self.token = ""
-        return sent
 
 
 class ReconnectingChannel:
