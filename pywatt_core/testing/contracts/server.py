@@ -33,6 +33,7 @@ from ..client import Response, fetch
 from .server_life import LifeContract
 from .server_probe import Place, ServerSubject, bound, request
 from .server_requests import LinkContract, SocketContract
+from .server_streams import StreamContract
 
 ROUTES = {
     "/hello": ["GET"],
@@ -161,5 +162,5 @@ class ArrivalContract(ServerSubject):
             assert (where["root"], where["url"]) == ("", "http://inner/where")
 
 
-class ServerContract(RoutesContract, SocketContract, LinkContract, ArrivalContract, LifeContract):
+class ServerContract(RoutesContract, SocketContract, LinkContract, StreamContract, ArrivalContract, LifeContract):
     """All of it. The server closes the socket that it was given when it drains; to close it once more is harmless."""
