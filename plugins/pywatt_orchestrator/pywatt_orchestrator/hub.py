@@ -83,6 +83,7 @@ class Hub:
     def leaving(self, peer: Peer) -> None:
         """It was told to end, or has to be replaced: no new messages, its replies still count."""
         self.peers.pop(peer, None)
+        self.broker.leaving(peer)
         self.topics.leaving(peer)  # It may have subscribed before it was ready.
         self.directory.leaving(peer)  # It may have offered something before, too.
 
