@@ -20,11 +20,13 @@ from .definition import Definition, outcome
 from .errors import BootstrapError, ChannelClosed, ConfigError, PluginError, ServerError
 from .interfaces import ServerOptions
 from .listening import Listening, listen
+from .protocol.formats import offered_formats
 from .protocol.http_pieces import HTTP_STREAM
 from .protocol.messages import Announce, AnnouncedEndpoint, Extension, Init
 from .protocol.session import Role, Session
 from .redaction import register
 from .services.channels import Channels
+from .services.formats import open_serializers
 from .services.secrets import Secrets, fetch_from, fetch_over
 from .serving import Inbox, plain_routes
 from .state import AppState, open_storage
@@ -43,9 +45,6 @@ HANDSHAKE_TIMEOUT = 30.0
 
 DRAIN_UNCONFIGURED = 10.0
 """Seconds for the drain of a life that ends before its configuration is known."""
-
-FRAMES = ("msgpack",)
-"""The frame formats that a module reads on channels beside JSON."""
 
 CLOSE_TIMEOUT = 10.0
 """Seconds that closing everything may take once the drain is over."""
@@ -143,13 +142,17 @@ async def live(life: Life, stack: AsyncExitStack) -> None:
     registry = open_registry(settings)
 
     life.step = Step.STATE
+    serializers = await open_serializers(stack, registry, settings, module_id)
     channels = await connect(stack, life, settings, registry, link, init)
     state = await open_state(stack, definition, settings, registry, module_id, link, init, channels=channels)
+    state.serializers.update(serializers)
 
     life.step = Step.APPLICATION
     application = await outcome(definition.build(state))
     if definition.receivers.answering:
         state.messaging.begin()
+    if definition.receivers.streams:
+        state.streams.begin()
 
     life.step = Step.SERVER
     server, place = make_server(stack, life, registry, state, application, init)
@@ -343,7 +346,7 @@ def announcement(definition: Definition, server: Server, address: str, init: Ini
         features: tuple[str, ...] = ("heartbeat",) if definition.bind_http else ("heartbeat", "http_ipc_only")
         if HTTP_STREAM in init.pywatt.features and hasattr(server, "stream"):
             features += (HTTP_STREAM,)
-        offer = Extension(formats=FRAMES, features=features)
+        offer = Extension(formats=offered_formats(), features=features)
     return Announce(listen=address, endpoints=list(by_path.values()), pywatt=offer)
 
 

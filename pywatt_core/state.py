@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .errors import StorageError
 from .held import Blocking, Deferred, Held
-from .interfaces import Cache, Context, Database, Params, Row
+from .interfaces import Cache, Context, Database, Params, Row, Serializer
 from .services.channels import Channels
 from .services.receivers import Receivers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .config import Settings
     from .policies.channels import ChannelCapabilities
     from .protocol.messages import Init, ServiceType
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .services.providers import ServiceProvider
     from .services.registration import Capabilities, HealthSource, ModuleInfo, Registration
     from .services.secrets import Secrets
+    from .services.stream_out import OutboundStream
     from .services.streams import Streams
     from .services.subscriptions import Subscription
     from .services.topics import Topics
@@ -64,6 +67,8 @@ class AppState(Generic[T]):
         self.init = init
         self.databases: dict[str, Database] = dict(databases or {})
         self.caches: dict[str, Cache] = dict(caches or {})
+        self.serializers: dict[str, Serializer] = {}
+        """``[serializers.NAME]``: for values in caches, and for payloads that go elsewhere."""
         self.channels = channels or Channels()
         """Every way to the orchestrator; none stand-alone."""
         self.receivers = receivers or Receivers()
@@ -151,6 +156,24 @@ class AppState(Generic[T]):
     def subscribe(self, pattern: str, *, queue: int = 1000, overflow: str = "drop") -> Subscription:
         """``async with state.subscribe("orders.#") as messages: async for message in messages: …``. See `Topics.subscribe`."""
         return self.topics.subscribe(pattern, queue=queue, overflow=overflow)
+
+    def open_stream(
+        self,
+        target: str,
+        *,
+        total_size: int | None = None,
+        content_type: str | None = None,
+        priority: StreamPriority | str = "Normal",
+        properties: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> OutboundStream:
+        """``async with state.open_stream("files:upload") as stream: await stream.write(data)``. See `Streams.open`."""
+        details: dict[str, Any] = {"content_type": content_type, "priority": priority, "properties": properties, "timeout": timeout}
+        return self.streams.open(target, total_size=total_size, **details)
+
+    async def send_file(self, target: str, path: str | Path, **options: Any) -> Any:
+        """Send a file to a stream's endpoint; what the receiving function returned. See `Streams.send_file`."""
+        return await self.streams.send_file(target, path, **options)
 
     # ── services ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -41,6 +41,8 @@ class ModuleOptions:
     """How long one database, cache or secret source may take to open."""
     threads: int = 8
     """Worker threads of a WSGI application."""
+    frames: Literal["msgpack", "cbor"] = "msgpack"
+    """What is spoken on channels to PyWatt processes that read it; all others get JSON. ``cbor`` needs ``[serializers.cbor]``."""
 
     def __post_init__(self) -> None:
         for name in ("drain", "handshake_timeout", "secret_timeout", "open_timeout"):

@@ -5,7 +5,7 @@ JSON, bincode and MessagePack are this room's own. A codec of `CODECS` is used o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple
 
 from ..errors import LocalProtocolError
@@ -34,14 +34,31 @@ PAYLOAD_FORMATS: Final[dict[str, str]] = {"json": "Json", "msgpack": "MessagePac
 """The member ``format`` of a payload (`EncodedMessage`), by the names that peers offer each other."""
 
 
-def install(codec: Codec) -> None:
-    """Make `codec` known to this process. Installing one of the same name again replaces it.
+_preferred: list[str] = []
 
-    Raises ValueError for a name that has no place on the wire.
+
+def install(codec: Codec, *, preferred: bool = False) -> Callable[[], None]:
+    """Make `codec` known to this process; return the function that takes it back. One of the same name is replaced.
+
+    A `preferred` one is spoken rather than MessagePack. Raises ValueError for a name that has no place on the wire.
     """
     if codec.name not in CODES or codec.name in ("json", "msgpack"):
         raise ValueError(f"no frame format is called {codec.name!r}; a plugin can bring cbor")
     CODECS[codec.name] = codec
+    if preferred:
+        _preferred[:] = [codec.name]
+
+    def remove() -> None:
+        if CODECS.get(codec.name) is codec:
+            del CODECS[codec.name]
+            _preferred.clear()
+
+    return remove
+
+
+def agreed(offered: Collection[str]) -> str:
+    """What to send to a peer that said it reads `offered`: the preferred format, MessagePack, another that is here, or ``"json"``."""
+    return next((name for name in (*_preferred, "msgpack", *CODECS) if name in offered), "json")
 
 
 def offered_formats() -> tuple[str, ...]:
