@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tools import test_servers
+from tools import certificates, test_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,3 +105,12 @@ def memcached_server(start_server: Callable[..., Any]) -> Iterator[MemcachedServ
 
     with start_server(MemcachedServer) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def authorities(tmp_path_factory: pytest.TempPathFactory, lacking: Callable[[str], NoReturn]) -> Callable[[str], certificates.Authority]:
+    """Call it with a name: an authority that signs certificates, made once, or the test is skipped."""
+    if certificates.OPENSSL is None:
+        lacking("there is no openssl command to make certificates with: install openssl")
+    folder = tmp_path_factory.mktemp("certificates")
+    return functools.cache(lambda name: certificates.Authority(folder, name))

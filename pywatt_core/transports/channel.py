@@ -75,9 +75,8 @@ class ChannelHealth(NamedTuple):
     failures: int
     """Attempts in a row that failed, and connections that broke before they had proved themselves."""
     sent: int
-    """Messages of this end's own, answers to the peer's not counted."""
-    received: int
     """Messages, over all connections."""
+    received: int
     last_seen: float | None
     """Since anything came from the peer on the present connection."""
     connected_for: float | None
@@ -119,7 +118,6 @@ class ReconnectingChannel:
         self._rule = Reconnecting(policy=policy or ExponentialBackoff())
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
-        self._session: ChannelSession | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._closing = False
         self._outcome: asyncio.Future[Link | None] = self._loop.create_future()
@@ -127,7 +125,7 @@ class ReconnectingChannel:
         self._changed = asyncio.Event()
         self._watch: asyncio.TimerHandle | None = None
         self._since: float | None = None
-        self._connections = self._sent = self._received = 0
+        self._connections = 0
         self._before: tuple[int, ...] = (0, 0, 0, 0)
         self.error = ""
 
@@ -181,15 +179,15 @@ class ReconnectingChannel:
 
     def health(self) -> ChannelHealth:
         """How it is now."""
-        now, session = self._loop.time(), self._session
+        now, link = self._loop.time(), self._link
         return ChannelHealth(
             name=self.name,
             state=self.state,
             connections=self._connections,
             failures=self._rule.failures,
-            sent=self._sent,
-            received=self._received + (session.messages if session is not None else 0),
-            last_seen=now - session.heard_at if session is not None else None,
+            sent=self.traffic[0],
+            received=self.traffic[1],
+            last_seen=now - link.session.heard_at if link is not None and isinstance(link.session, ChannelSession) else None,
             connected_for=now - self._since if self._since is not None else None,
             error=self.error,
         )
@@ -208,7 +206,6 @@ class ReconnectingChannel:
         if link is None:
             raise self._not_connected(message)
         link.post(message, metadata=metadata)
-        self._sent += 1
 
     async def send(self, message: Message, *, metadata: Metadata | None = None) -> None:
         """Like `post`, then wait until the peer keeps up again. On a connection that is just breaking, it is sent on the next one."""
@@ -222,7 +219,6 @@ class ReconnectingChannel:
                 raise
             link = await self._next_link(error, self._loop.time() + self._connect_timeout)
             await link.send(message, metadata=metadata)
-        self._sent += 1
 
     async def request(self, message: Message, *, timeout: float, metadata: Metadata | None = None) -> Message:
         """Send and return the answer; `timeout` is in seconds and covers everything, a second attempt included.
@@ -233,7 +229,6 @@ class ReconnectingChannel:
         if link is None:
             raise self._not_connected(message)
         until = self._loop.time() + timeout
-        self._sent += 1
         try:
             return await link.request(message, timeout=timeout, metadata=metadata)
         except ChannelClosed as error:
@@ -311,8 +306,7 @@ class ReconnectingChannel:
             self._enter(Event.SUCCESS)
             self._enter(Event.LOSS)
             return
-        assert isinstance(link.session, ChannelSession)
-        self._link, self._session, self._since = link, link.session, self._loop.time()
+        self._link, self._since = link, self._loop.time()
         if self._idle_timeout is not None:
             self._watch = self._loop.call_later(self._idle_timeout, self._look, link, self._idle_timeout)
         if self._connections > 1 or self._rule.failures:
@@ -329,9 +323,6 @@ class ReconnectingChannel:
         self._outcome = self._loop.create_future()
         if self._watch is not None:
             self._watch.cancel()
-        if self._session is not None:
-            self._received += self._session.messages
-            self._session = None
         if not self._closing:
             self._enter(Event.LOSS)
 

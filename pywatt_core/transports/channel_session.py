@@ -29,15 +29,12 @@ class ChannelSession(Session):
         super().__init__(Role.MODULE, Wire.CHANNEL, facts=facts, module_id=module_id, limit=limit, on_problem=on_problem, new_id=new_id)
         self._clock = clock
         self.heard_at = clock()
-        self.messages = 0
-        """That have arrived."""
         if "msgpack" in self.facts.offered[Role.ORCHESTRATOR]:
             self.use_format("msgpack")
 
     def take(self, data: bytes) -> list[Taken]:
         received = super().take(data)
         self.heard_at = self._clock()
-        self.messages += len(received)
         return received
 
 

@@ -15,12 +15,13 @@ from ...lazy import lazily
 
 if TYPE_CHECKING:
     from .cache import CacheContract
+    from .channel import ChannelContract
     from .database import DatabaseContract
     from .secret_source import SecretSourceContract
     from .serializer import SerializerContract
     from .server import ServerContract
 
-__all__ = ["CacheContract", "DatabaseContract", "SecretSourceContract", "SerializerContract", "ServerContract"]
+__all__ = ["CacheContract", "ChannelContract", "DatabaseContract", "SecretSourceContract", "SerializerContract", "ServerContract"]
 
 # A plugin author who breaks a contract wants to see the values: pytest shows them only for modules that it rewrites.
 pytest.register_assert_rewrite(*[f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)])
@@ -29,6 +30,7 @@ __getattr__ = lazily(
     __name__,
     {
         "cache": "CacheContract",
+        "channel": "ChannelContract",
         "database": "DatabaseContract",
         "secret_source": "SecretSourceContract",
         "serializer": "SerializerContract",
