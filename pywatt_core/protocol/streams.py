@@ -202,3 +202,37 @@ def _read(reader: Any, data: bytes) -> Any:
         return reader.decode(data)
     except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
         raise Unreadable(safe_text(error)) from None
+
+
+# ── between PyWatt modules ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class StreamOpen(Struct, frozen=True, kw_only=True):
+    """The request that opens a stream and is answered when it is over. `formats`: of payloads that the sender reads and writes."""
+
+    stream_id: str
+    endpoint: str
+    chunk_size: Annotated[int, Meta(ge=1, le=MAX_CHUNK_SIZE)]
+    total_size: U64 | None = None
+    metadata: StreamMetadata = field(default_factory=StreamMetadata)
+    formats: tuple[str, ...] = ("Json",)
+
+    def __post_init__(self) -> None:
+        structs.force_setattr(self, "stream_id", canonical_uuid(self.stream_id, "stream_id"))
+
+
+class StreamAccept(Struct, frozen=True):
+    """The receiver's word that it wants the stream: in which format, in chunks of what size, and how many for now."""
+
+    stream_id: str
+    format: str
+    chunk_size: Annotated[int, Meta(ge=1, le=MAX_CHUNK_SIZE)]
+    credit: U64
+
+
+class StreamDone(Struct, frozen=True):
+    """The answer to `StreamOpen`: bytes that the receiving function took, whether these were all, and what it returned."""
+
+    size: U64
+    is_all: bool
+    result: Any = None
