@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
+from ..protocol.formats import agreed
 from ..protocol.messages import Metadata
 from ..protocol.session import Role, Session, Taken, Wire
 from .link import new_id
@@ -29,8 +30,7 @@ class ChannelSession(Session):
         super().__init__(Role.MODULE, Wire.CHANNEL, facts=facts, module_id=module_id, limit=limit, on_problem=on_problem, new_id=new_id)
         self._clock = clock
         self.heard_at = clock()
-        if "msgpack" in self.facts.offered[Role.ORCHESTRATOR]:
-            self.use_format("msgpack")
+        self.use_format(agreed(self.facts.offered[Role.ORCHESTRATOR]))
 
     def take(self, data: bytes) -> list[Taken]:
         received = super().take(data)

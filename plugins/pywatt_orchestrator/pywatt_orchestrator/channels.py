@@ -7,6 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from pywatt_core.errors import PyWattError
+from pywatt_core.protocol.formats import agreed, offered_formats
 from pywatt_core.protocol.framing import TCP_LIMIT, UNIX_LIMIT
 from pywatt_core.protocol.messages import Heartbeat, IpcChannel, Role, TcpChannel
 from pywatt_core.redaction import register
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 TOKEN_WANTED = "channel_token"
 """The feature of an init line whose token has to be shown on each channel."""
-FRAMES = ("msgpack",)
-"""The frame formats that we read on channels beside JSON."""
 BEATS = 5
 """Heartbeats on standard input for each one on a channel: enough to tell both ends that it lives."""
 
@@ -101,7 +100,7 @@ class ProcessChannels:
             ipc_channel=ipc,
             auth_token=self._token or None,
             security_level="Mtls" if mutual else "Token" if self._token else "None",
-            formats=() if rust else FRAMES,
+            formats=() if rust else offered_formats(),
             features=(TOKEN_WANTED,) if self._token else (),
         )
 
@@ -114,9 +113,8 @@ class ProcessChannels:
 
     def announced(self) -> None:
         """The process has said which frame formats it reads: connections that are live use them from now on."""
-        if self._reads_msgpack:
-            for link in self.links:
-                link.session.use_format("msgpack")
+        for link in self.links:
+            link.session.use_format(self._format)
 
     def beat(self) -> None:
         """Called with each heartbeat. On its channel it lets a Rust module's own frames through (protocol 5.2), so that has each one."""
@@ -136,8 +134,8 @@ class ProcessChannels:
         return [door for door in (self._unix, self._tcp) if door is not None]
 
     @property
-    def _reads_msgpack(self) -> bool:
-        return "msgpack" in self._facts.offered[Role.MODULE]
+    def _format(self) -> str:
+        return agreed(self._facts.offered[Role.MODULE])
 
     def _owner(self, name: str, limit: int, token: str = "") -> Owner:
         def session(on_proved: Callable[[], None]) -> DoorSession:
@@ -150,8 +148,7 @@ class ProcessChannels:
                 on_problem=self._on_problem,
                 on_proved=on_proved,
             )
-            if self._reads_msgpack:
-                made.use_format("msgpack")
+            made.use_format(self._format)
             return made
 
         def lost(error: Exception | None) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pywatt_core.config import check_section
 from pywatt_core.errors import ConfigError
+from pywatt_core.services.formats import open_serializers
 
 from .control import ControlServer
 from .desk import SecretDesk
@@ -106,6 +107,7 @@ class _Orchestrator:
         sources = SecretSources(lambda opened: registry.open_secret_sources(opened, self._settings, OURSELVES), self._journal)
         stack.push_async_callback(sources.close)
         await sources.open()
+        await open_serializers(stack, registry, self._settings, OURSELVES)
         gateway = Gateway(self._project.gateway)
         stack.push_async_callback(gateway.close)
         await gateway.start()
