@@ -303,6 +303,10 @@ def make_server(
     stack.push_async_callback(server.close)
     for path, handler in plain_routes(definition):
         server.add_route(path, handler)
+    if definition.metrics_path is not None:
+        from .telemetry.channel_lines import expose
+
+        expose(state.channels)
     return server, place
 
 

@@ -91,4 +91,4 @@ class Health:
 
     def latencies(self, now: float, window: float = 300.0) -> list[float]:
         """What the answers of the last `window` seconds took, sorted."""
-        return sorted(took for when, took in self.samples if when > now - window)
+        return sorted(took for when, took in tuple(self.samples) if when > now - window)

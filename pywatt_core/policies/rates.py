@@ -36,7 +36,7 @@ class RateWindow:
         least over one step, so that a first event is no burst.
         """
         before = None
-        for mark in self._marks:
+        for mark in tuple(self._marks):
             if before is not None and mark[0] > now - self.window:
                 break
             before = mark

@@ -192,10 +192,15 @@ class Ways:
     def metrics(self) -> dict[str, ChannelMetrics]:
         """All figures of each way, by name."""
         self._look()
-        now, wall = self._clock(), time.time()
+        now = self._clock()
         for lane in self._lanes.values():
             lane.mark(now)
-        return {name: lane.metrics(now, wall) for name, lane in self._lanes.items()}
+        return self.figures()
+
+    def figures(self) -> dict[str, ChannelMetrics]:
+        """The same for any thread: as far as is known, nothing is looked at."""
+        now, wall = self._clock(), time.time()
+        return {name: lane.metrics(now, wall) for name, lane in list(self._lanes.items())}
 
     def sla(self) -> dict[str, SlaStatus]:
         """How each way does against the targets of ``[routing]``, by name."""
@@ -212,7 +217,7 @@ class Ways:
 
     def breakers(self) -> dict[str, CircuitBreaker]:
         """The breaker of each way, by name."""
-        return {name: lane.breaker for name, lane in self._lanes.items()}
+        return {name: lane.breaker for name, lane in list(self._lanes.items())}
 
     def recommend(self, target: str = "") -> str | None:
         """The name of the way that the preferences want for a target (``"module:endpoint"``, a module, or an address).

@@ -219,8 +219,9 @@ class Metrics:
         return self._family(name, help, "histogram", labels, bounds, lambda: Histogram(bounds))
 
     def collector(self, lines: Callable[[], Iterable[str]]) -> None:
-        """Add lines of the text format that are made whenever metrics are written."""
-        self._collectors.append(lines)
+        """Add lines of the text format that are made whenever metrics are written; the same function twice is there once."""
+        if lines not in self._collectors:
+            self._collectors.append(lines)
 
     def _family(self, name: str, help: str, kind: str, labels: Sequence[str], extra: tuple[float, ...], make: Callable[[], Any]) -> Any:
         names = tuple(labels)

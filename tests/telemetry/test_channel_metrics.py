@@ -39,7 +39,8 @@ def test_the_json_has_the_fields_of_the_reference_in_its_order() -> None:
     text = msgspec.json.encode(figures()).decode()
     names = (
         "channel_type messages_sent messages_received bytes_sent bytes_received failures successes error_rate avg_latency_ms "
-        "p50_latency_ms p95_latency_ms p99_latency_ms max_latency_ms throughput_mps bandwidth_bps uptime last_updated availability queue_depth pool_stats"
+        "p50_latency_ms p95_latency_ms p99_latency_ms max_latency_ms throughput_mps "
+        "bandwidth_bps uptime last_updated availability queue_depth pool_stats"
     )
     assert list(msgspec.json.decode(text)) == names.split()
     assert '"channel_type":"Tcp","messages_sent":3,"messages_received":4,"bytes_sent":30,"bytes_received":40,' in text

@@ -206,7 +206,12 @@ def test_counting_in_threads_loses_nothing() -> None:
 
 def test_a_collector_adds_lines_when_metrics_are_written() -> None:
     metrics = Metrics()
-    metrics.collector(lambda: ("# TYPE extra gauge", "extra 1"))
+
+    def lines() -> tuple[str, str]:
+        return "# TYPE extra gauge", "extra 1"
+
+    metrics.collector(lines)
+    metrics.collector(lines)
     assert metrics.render(process=False) == "# TYPE extra gauge\nextra 1\n"
 
 
