@@ -44,6 +44,8 @@ class Receiver:
                 )
             if role == PAYLOAD:
                 self.type = hints.get(name, Any)
+                if self.type is object:
+                    self.type = Any
                 if isinstance(self.type, str):
                     raise TypeError(f"{_place(function)}: the type {self.type!r} of {name!r} is not known where the function is defined")
             self._roles.append((name if parameter.kind is BY_KEYWORD else "", role))
