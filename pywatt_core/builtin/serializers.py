@@ -32,7 +32,7 @@ class JsonSerializer:
 
         try:
             return msgspec.json.encode(value, enc_hook=dumped_for_json)
-        except (ValueError, OverflowError, RecursionError) as error:  # a lone surrogate, a number of more than 64 bits, a circle
+        except (ValueError, OverflowError, RecursionError) as error:  # a lone surrogate, a circle
             raise TypeError(f"JSON cannot hold this {type(value).__name__}: {error}") from error
 
     def decode(self, data: bytes, type: type[T]) -> T:

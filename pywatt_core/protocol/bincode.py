@@ -154,7 +154,7 @@ def _compile(type: Any, known: dict[Any, Record]) -> Shape:
         return _annotated(type, known)
     if origin in (Union, types.UnionType):
         return _union(typing.get_args(type), known)
-    if origin in (Required, NotRequired):
+    if origin is Required:
         return _compile(typing.get_args(type)[0], known)
     if (supertype := getattr(type, "__supertype__", None)) is not None:
         return _compile(supertype, known)
@@ -233,6 +233,8 @@ def _record(kind: Any, known: dict[Any, Record]) -> Shape:
         return known[kind]
     names, get, build = _members(kind)
     hints = typing.get_type_hints(kind, include_extras=True)
+    if any(typing.get_origin(one) is NotRequired for one in hints.values()) or getattr(kind, "__optional_keys__", None):
+        raise TypeError(f"{kind.__name__} has members that may be missing, for which bincode has no form: give them `T | None`")
     record = known[kind] = Record(dict if typing.is_typeddict(kind) else kind, get, build)
     return _finished(record, [(f".{name}", hints[name]) for name in names], known)
 
@@ -247,8 +249,6 @@ def _members(kind: Any) -> tuple[list[str], Callable[[Any], Sequence[Any]], Call
     """The names of a class's members, the function that takes them from a value, and the one that makes a value of their list."""
     if typing.is_typeddict(kind):
         names = list(kind.__annotations__)
-        if kind.__optional_keys__:
-            raise TypeError(f"{kind.__name__} has members that may be missing, for which bincode has no form: give them `T | None`")
         return names, lambda value: [value[name] for name in names], lambda items: dict(zip(names, items, strict=True))
     if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return list(kind._fields), lambda value: value, kind._make  # type: ignore[attr-defined]

@@ -239,12 +239,23 @@ def _new_reader(type: Any, format: str) -> Reader:
     if format == "MessagePack":
         return guarded_reader(_binary_reader(type, msgspec.msgpack.Decoder(type, dec_hook=built, ext_hook=refuse_extension).decode))
     if format == "Binary":
-        from .encoded import read_bincode
-
-        return guarded_reader(lambda data: read_bincode(bytes(data), type).content)
+        return guarded_reader(lambda data: _read_bincode(bytes(data), type))
     if format == "Cbor":
         return guarded_reader(lambda value: from_plain(value, type))
     raise Unreadable(f"nothing is read in the format {format!r}", kind="encoding")
+
+
+def _read_bincode(data: bytes, type: Any) -> Any:
+    from .bincode import shape_of
+    from .encoded import read_bincode
+
+    try:
+        shape_of(type)
+    except TypeError as error:
+        raise Unreadable(
+            f"binary data that is no JSON text is read only into a type that bincode knows: {error}", kind="encoding"
+        ) from None
+    return read_bincode(data, type).content
 
 
 _cached_reader = lru_cache(maxsize=1024)(_new_reader)
