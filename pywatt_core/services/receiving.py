@@ -79,9 +79,16 @@ def _role(name: str, hint: Any, state_type: type[Any] | None, message_type: type
     kind = typing.get_origin(hint) or hint
     if not isinstance(kind, type) or kind is object:
         return PAYLOAD
-    if issubclass(message_type, kind):
+    if _is_one(message_type, kind):
         return MESSAGE
-    return STATE if state_type is not None and issubclass(state_type, kind) else PAYLOAD
+    return STATE if state_type is not None and _is_one(state_type, kind) else PAYLOAD
+
+
+def _is_one(given: type[Any], kind: type[Any]) -> bool:
+    try:
+        return issubclass(given, kind)
+    except TypeError:  # a TypedDict, or a protocol that does not tell
+        return False
 
 
 def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
