@@ -56,6 +56,8 @@ class Carried:
         """What came before `flow` was called."""
         self._reason = ""
         self._asked = self._over = False
+        self._sent_all = False
+        """Whether the end of the request's body has been sent."""
 
     async def ask(
         self, method: str, uri: str, headers: list[tuple[str, str]], body: bytes = b"", *, more: bool, timeout: float
@@ -67,7 +69,7 @@ class Carried:
         request = HttpStreamRequest(self.request_id, method, uri, headers, WINDOW, body, more)
         self._link.closed.add_done_callback(self._lost)
         try:
-            self._asked = True
+            self._asked, self._sent_all = True, not more
             answer = await self._link.request(request, timeout=timeout)
         except ChannelClosed:
             self._over = True
@@ -90,7 +92,7 @@ class Carried:
     def send(self, body: bytes, *, more: bool) -> int:
         """Send what may be sent of `body`; return how much that was. The last piece goes with the end of `body`."""
         sent = 0
-        while True:
+        while not self._sent_all:
             amount = self._allowance.spend(min(len(body) - sent, MAX_PIECE))
             last = sent + amount == len(body)
             if not amount and (not last or more):
@@ -98,7 +100,9 @@ class Carried:
             self._post(HttpRequestPiece(self.request_id, body[sent : sent + amount], more=more or not last))
             sent += amount
             if last:
+                self._sent_all = not more
                 return sent
+        return 0
 
     def consumed(self, amount: int) -> None:
         """So much of the response has been passed on."""
