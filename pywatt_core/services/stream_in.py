@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import LocalProtocolError, PyWattError, RemoteError
@@ -32,11 +33,13 @@ class InboundStream(AsyncIterator[bytes]):
     right, or is larger than it may be.
     """
 
-    def __init__(self, source: str, opened: StreamOpen, config: StreamConfig, tell: Tell, *, max_size: int | None) -> None:
+    def __init__(
+        self, source: str, opened: StreamOpen, config: StreamConfig, tell: Tell, *, max_size: int | None, formats: Sequence[str]
+    ) -> None:
         self.source, self.endpoint = source, opened.endpoint
         self.total_size, self.metadata = opened.total_size, opened.metadata
         self.size = 0
-        self.format = "MessagePack" if "MessagePack" in opened.formats else "Json"
+        self.format = next((format for format in formats if format in opened.formats), "Json")
         self._opened, self._config, self._tell = opened, config, tell
         self._flow = Flow(opened.stream_id, config, max_size=max_size)
         self._changed = asyncio.Event()
@@ -44,6 +47,7 @@ class InboundStream(AsyncIterator[bytes]):
         self._refusals: dict[int, StreamAck] = {}
         self._has_news = False
         self._telling: asyncio.Task[None] | None = None
+        self._accepting: asyncio.Task[None] | None = None
 
     @property
     def content_type(self) -> str | None:
@@ -90,11 +94,23 @@ class InboundStream(AsyncIterator[bytes]):
     # ── the service's side ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def accept(self) -> None:
-        """Tell the sender to begin. Raises `ChannelClosed`."""
-        await self._tell(ACCEPT, StreamAccept(self._opened.stream_id, self.format, self._config.max_chunk_size, self._flow.credit))
+        """Tell the sender to begin, and tell it again as long as nothing arrives: the word may have been lost. Raises `ChannelClosed`."""
+        said = StreamAccept(self._opened.stream_id, self.format, self._config.max_chunk_size, self._flow.credit)
+        await self._tell(ACCEPT, said)
+
+        async def again() -> None:
+            while True:
+                await asyncio.sleep(self._config.ack_timeout.seconds)
+                with suppress(PyWattError):
+                    await self._tell(ACCEPT, said)
+
+        self._accepting = asyncio.get_running_loop().create_task(again())
 
     def take(self, chunk: StreamChunk) -> None:
         """A chunk has arrived."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+            self._accepting = None
         ack = self._flow.take(chunk)
         is_told_with_others = ack.success and chunk.sequence < (ack.below or 0)
         if not is_told_with_others and len(self._refusals) < self._config.window_size:
@@ -106,8 +122,9 @@ class InboundStream(AsyncIterator[bytes]):
         """Nobody reads it any more."""
         self._ended = True
         self._changed.set()
-        if self._telling is not None:
-            self._telling.cancel()
+        for task in (self._telling, self._accepting):
+            if task is not None:
+                task.cancel()
 
     def _acknowledge(self) -> None:
         """Soon: whatever comes until then is acknowledged with it."""

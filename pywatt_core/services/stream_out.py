@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ..protocol.priorities import StreamPriority
     from .streams import Streams
 
-FORMATS = ("MessagePack", "Json")
 ENDED = "stream_ended"
 """The code of the `RemoteError` where the receiver has ended the stream before it was all sent."""
 
@@ -85,7 +84,7 @@ class OutboundStream:
                 chunk_size=self._config.max_chunk_size,
                 total_size=self.total_size,
                 metadata=self.metadata,
-                formats=FORMATS,
+                formats=self._streams.formats,
             )
             self._request = self._loop.create_task(self._streams.ask(self.target, said, self._timeout))
             self._request.add_done_callback(self._over)
@@ -138,8 +137,10 @@ class OutboundStream:
             if flow.failure is not None:
                 raise self._failed(flow.failure)
             await self._change()
-        self._check()
-        self.result = self._outcome(request).result
+        done = self._outcome(request)
+        if done.size != flow.size:
+            raise RemoteError(self._early(done), code=ENDED, executed="yes")
+        self.result = done.result
 
     async def _leave(self) -> None:
         """Nothing more is sent; the receiver's function is called off where it still runs."""
@@ -199,7 +200,7 @@ class OutboundStream:
         """The receiver wants it."""
         if self._flow is not None or source.partition(".")[0] != self.target.partition(".")[0]:
             return
-        if said.format not in FORMATS or said.chunk_size > self._config.max_chunk_size:
+        if said.format not in self._streams.formats or said.chunk_size > self._config.max_chunk_size:
             raise RemoteProtocolError(f"{source} accepts a stream in a form that was not offered")
         self.receiver, self.format = source, said.format
         config = StreamConfig(

@@ -62,6 +62,11 @@ class Streams:
         for endpoint, function in ((OPEN, self._open), (CHUNK, self._chunk), (ACK, self._ack), (ACCEPT, self._accept)):
             messaging.reserve(endpoint, function)
 
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Formats of chunks that this module reads and writes, the best first; MessagePack where it could offer it."""
+        return ("MessagePack", "Json") if self._messaging.speaks_pywatt else ("Json",)
+
     def begin(self) -> None:
         """The module is to serve. Raises `TypeError` for a function that cannot be called with a stream."""
         import inspect
@@ -198,7 +203,7 @@ class Streams:
         async def tell(endpoint: str, value: Any) -> None:
             await self._messaging.send(f"{arrival.source}:{endpoint}", value, format=stream.format)
 
-        stream = InboundStream(arrival.source, opened, config, tell, max_size=known.max_size)
+        stream = InboundStream(arrival.source, opened, config, tell, max_size=known.max_size, formats=self.formats)
         self._inbound[key] = stream
         try:
             await stream.accept()
