@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from ..errors import ChannelClosed, LocalProtocolError, RemoteProtocolError, RequestTimeout
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from ..protocol.messages import Message, Metadata
@@ -26,6 +27,12 @@ NO_DEADLINE = float("inf")
 
 PIECE = 262_144
 """Bytes after which what one tick sends is handed to the transport: a larger piece would cost more memory and save nothing."""
+
+UNREAD = 1024 * 1024
+"""Bytes that wait for the peer before `send` and `request` wait for it too. One piece and one message come on top."""
+
+BACKLOG = 128 * 1024 * 1024
+"""Bytes that may wait for a peer that does not read: two of the largest messages."""
 
 KEPT = 2 * 1024 * 1024
 """Bytes that the process keeps of what it frees, see below."""
@@ -45,33 +52,15 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-class _Waiting:
-    """One request of ours that has no answer yet; `earlier` is another that waits for the same answer."""
-
-    __slots__ = ("deadline", "earlier", "future", "key", "op")
-
-    def __init__(self, key: Hashable, future: asyncio.Future[Message], deadline: float, op: str, earlier: _Waiting | None) -> None:
-        self.key = key
-        self.future = future
-        self.deadline = deadline
-        self.op = op
-        self.earlier = earlier
-
-    def __iter__(self) -> Iterator[_Waiting]:
-        waiting: _Waiting | None = self
-        while waiting is not None:
-            yield waiting
-            waiting = waiting.earlier
-
-
 class Link(asyncio.Protocol):
     """One end of a conversation over pipes or a socket.
 
     `on_message` is called for every message that is not the answer to a request of ours; it must return at once.
-    `on_close` is called exactly once when the stream is gone, with the reason where there is one.
+    `on_close` is called exactly once when the stream is gone, with the reason where there is one. `backlog` is in bytes: while more
+    than that waits for a peer that does not read, who sends without waiting for it (`post`) gets the link cut.
     """
 
-    def __init__(self, session: Session, *, on_message: OnMessage, on_close: OnClose | None = None) -> None:
+    def __init__(self, session: Session, *, on_message: OnMessage, on_close: OnClose | None = None, backlog: int = BACKLOG) -> None:
         self.session = session
         self.error: Exception | None = None
         self._loop = asyncio.get_running_loop()
@@ -85,12 +74,14 @@ class Link(asyncio.Protocol):
         self.closing = False
         """True once this end has begun to close."""
         self._written = asyncio.Event()
-        self._waiting: dict[Hashable, _Waiting] = {}
+        self._waiting: dict[Hashable, Waiting] = {}
         self._outgoing = bytearray()
         self._unsent: list[Hashable] = []
         self._in_batch = False
+        self._stuck = False
         self._writable = asyncio.Event()
         self._writable.set()
+        self._backlog = backlog
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at = NO_DEADLINE
         self.messages_sent = self.messages_received = self.bytes_sent = self.bytes_received = 0
@@ -118,11 +109,13 @@ class Link(asyncio.Protocol):
         """
         if self.closed.done():  # over two pipes this end may still write, but no answer can arrive
             raise ChannelClosed(f"{message.op!r} was not sent: the link is closed", executed="no")
+        deadline = self._loop.time() + timeout
+        if self._stuck:
+            await self._until_writable(message, deadline)
         key = self._put(message, metadata, True)
         if key is None:
             raise LocalProtocolError(f"nothing answers {message.op!r}: send it, do not request it")
-        deadline = self._loop.time() + timeout
-        waiting = _Waiting(key, self._loop.create_future(), deadline, message.op, self._waiting.get(key))
+        waiting = Waiting(key, self._loop.create_future(), deadline, message.op, self._waiting.get(key))
         self._waiting[key] = waiting
         if deadline < self._sweep_at:
             self._schedule_sweep(deadline)
@@ -162,18 +155,21 @@ class Link(asyncio.Protocol):
         return self._reader is not None and not self._reader.is_reading()
 
     async def close(self) -> None:
-        """Write what is still waiting to be written, then close both directions."""
+        """Write what is still waiting to be written, as long as the peer is patiently waited for, then close both directions."""
         self._flush()
         self.closing = True
         if self._writer is not None:
             self._writer.close()
         if self._reader is not None:
             self._reader.close()
-        await asyncio.shield(self.closed)
-        if not self._one_transport and self._writer is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_PATIENCE):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_PATIENCE):
+                await asyncio.shield(self.closed)
+                if not self._one_transport and self._writer is not None:
                     await self._written.wait()
+        if not self.closed.done() and self._writer is not None:
+            self._writer.abort()
+            await asyncio.shield(self.closed)
 
     def abort(self, error: Exception) -> None:
         """Close at once because of `error`: what was not written yet is lost, and a peer that does not read is not waited for."""
@@ -196,11 +192,13 @@ class Link(asyncio.Protocol):
         self._reader = cast("asyncio.ReadTransport", transport)
         if self._one_transport:
             self._writer = cast("asyncio.WriteTransport", transport)
+            self._writer.set_write_buffer_limits(high=UNREAD)
 
     def attach_writer(self, transport: asyncio.WriteTransport) -> None:
         """Give a link over two pipes its outgoing one, before its incoming one is connected."""
         self._writer = transport
         self._one_transport = False
+        transport.set_write_buffer_limits(high=UNREAD)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -235,9 +233,11 @@ class Link(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
+        self._stuck = True
         self._writable.clear()
 
     def resume_writing(self) -> None:
+        self._stuck = False
         self._writable.set()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -247,7 +247,7 @@ class Link(asyncio.Protocol):
         self.error = self.error or error
         if not self.session.closed:
             self.eof_received()
-        self._writable.set()
+        self.resume_writing()
         unsent, self._outgoing = set(self._unsent), bytearray()
         self.session.abandon()
         waiting, self._waiting = self._waiting, {}
@@ -275,7 +275,7 @@ class Link(asyncio.Protocol):
         self._written.set()
         by_us = self._writer is None or self.closing
         self._writer = None
-        self._writable.set()
+        self.resume_writing()
         if not by_us:  # what the peer wrote before it went may still be on its way
             reason = error or BrokenPipeError("nobody reads what this end writes")
             self._loop.call_later(LAST_WORDS, self._fail, reason)
@@ -284,24 +284,28 @@ class Link(asyncio.Protocol):
 
     def _put(self, message: Message, metadata: Metadata | None, wait: bool) -> Hashable | None:
         """Send now, or collect for the end of the tick; the key that the answer will carry, None where none is waited for."""
-        if self._writer is None or self.closing:
+        writer = self._writer
+        if writer is None or self.closing:
             raise ChannelClosed(f"{message.op!r} was not sent: the link is closed", executed="no")
+        if self._stuck and writer.get_write_buffer_size() > self._backlog:
+            self.abort(ChannelClosed(f"the peer does not read: more than {self._backlog} bytes wait for it", executed="no"))
+            raise ChannelClosed(f"{message.op!r} was not sent: the peer did not read, and the link was cut", executed="no")
         outgoing = self._outgoing
-        if outgoing:
-            key = self.session.send_into(outgoing, message, metadata, wait)
-            self.messages_sent += 1
-            if len(outgoing) >= PIECE:
-                self._flush()
-                return key
-        else:
-            key = self.session.send_into(outgoing, message, metadata, wait)
-            self.messages_sent += 1
+        if not outgoing:
             if not self._waiting and not self._in_batch:
-                self._flush()
+                data, key = self.session.send(message, metadata=metadata, wait=wait)
+                self.messages_sent += 1
+                self.bytes_sent += len(data)
+                if data:
+                    writer.write(data)
                 return key
             self._loop.call_soon(self._flush)
+        key = self.session.send_into(outgoing, message, metadata, wait)
+        self.messages_sent += 1
         if key is not None:
             self._unsent.append(key)
+        if len(outgoing) >= PIECE:
+            self._flush()
         return key
 
     def _flush(self) -> None:
@@ -310,6 +314,15 @@ class Link(asyncio.Protocol):
             self._unsent.clear()
             self.bytes_sent += len(outgoing)
             self._writer.write(outgoing)
+
+    async def _until_writable(self, message: Message, deadline: float) -> None:
+        """Wait until the peer reads. Raises `RequestTimeout`; `_put` says so where the link is gone instead."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self._stuck:
+                    await self._writable.wait()
+        except TimeoutError:
+            raise RequestTimeout(f"{message.op!r} was not sent in time, and was not executed: the peer does not read") from None
 
     def _on_problem(self, problem: Problem) -> None:
         """What arrived malformed was dropped; who waits for it must know, and who sent it gets its negative answer."""
@@ -322,8 +335,8 @@ class Link(asyncio.Protocol):
         if self._report is not None:
             self._report(problem)
 
-    def _give_up(self, given_up: _Waiting) -> None:
-        left: _Waiting | None = None
+    def _give_up(self, given_up: Waiting) -> None:
+        left: Waiting | None = None
         for waiting in reversed(list(self._waiting.pop(given_up.key, ()))):
             if waiting is not given_up:
                 waiting.earlier = left
@@ -366,19 +379,3 @@ class Link(asyncio.Protocol):
         if self._writer is not None and not self._one_transport:
             self._writer.close()
         self._loop.call_soon(self.connection_lost, error)
-
-
-class WritePipe(asyncio.Protocol):
-    """The protocol of a link's outgoing pipe: passes flow control and loss on to the link."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    def pause_writing(self) -> None:
-        self._link.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._link.resume_writing()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._link.writer_lost(error)

@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import BootstrapError
-from .link import Link, OnClose, OnMessage, WritePipe
+from .link import Link, OnClose, OnMessage
 
 if TYPE_CHECKING:
     from ..protocol.session import Session
@@ -87,3 +87,19 @@ async def open_pipes(session: Session, incoming: int, outgoing: int, *, on_messa
     link.attach_writer(transport)
     await loop.connect_read_pipe(lambda: link, os.fdopen(incoming, "rb", buffering=0))
     return link
+
+
+class WritePipe(asyncio.Protocol):
+    """The protocol of a link's outgoing pipe: passes flow control and loss on to the link."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def pause_writing(self) -> None:
+        self._link.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._link.resume_writing()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._link.writer_lost(error)

@@ -18,6 +18,7 @@ from pywatt_core.protocol.messages import (
     Secret,
 )
 from pywatt_core.protocol.session import Role, Session, Wire
+from pywatt_core.transports import link
 from pywatt_core.transports.link import Link, new_id
 from pywatt_core.transports.stdio import open_pipes
 
@@ -37,12 +38,16 @@ class Ends:
     def __init__(self):
         self.arrived = []
         self.lost = []
+        self.options = {}
         self.act = lambda message, link: link.post(answer(message)) if isinstance(message, RouteToModule) else None
 
     async def open(self, raw=False, wire=Wire.CHANNEL):
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
-        make = lambda role: lambda: Link(Session(role, wire, new_id=new_id), on_message=self.take, on_close=self.note)  # noqa: E731
+
+        def make(role):
+            return lambda: Link(Session(role, wire, new_id=new_id), on_message=self.take, on_close=self.note, **self.options)
+
         _, self.module = await loop.create_unix_connection(make(Role.MODULE), sock=ours)
         if raw:
             theirs.setblocking(False)
@@ -219,6 +224,82 @@ async def test_send_waits_while_the_peer_does_not_read_and_memory_stays_bounded(
         async with asyncio.timeout(20):
             await asyncio.get_running_loop().sock_recv(ends.peer, 1 << 20)
     assert sent == 200
+    ends.peer.close()
+    await ends.close()
+
+
+async def test_a_request_waits_while_the_peer_does_not_read_and_says_that_it_was_not_sent(ends):
+    await ends.open(raw=True)
+    while ends.module.keeps_up:
+        ends.module.post(route("x" * 100_000))
+    before = ends.module.traffic
+    with pytest.raises(RequestTimeout, match="not sent in time, and was not executed: the peer does not read"):
+        await ends.module.request(route(), timeout=0.05)
+    assert ends.module.traffic == before
+    waiting = asyncio.create_task(ends.module.request(route(), timeout=60))
+    while not ends.module.keeps_up:
+        async with asyncio.timeout(20):
+            await asyncio.get_running_loop().sock_recv(ends.peer, 1 << 20)
+    while ends.module.traffic == before:
+        await asyncio.sleep(0)
+    ends.peer.close()
+    with pytest.raises(ChannelClosed) as caught:
+        await waiting
+    assert caught.value.executed == "unknown"
+    await ends.close()
+
+
+async def test_who_waits_for_nobody_gets_the_link_cut_once_too_much_waits_for_the_peer(ends):
+    ends.options = {"backlog": 3_000_000}
+    await ends.open(raw=True)
+    asking = asyncio.create_task(ends.module.request(route(), timeout=60))
+    await asyncio.sleep(0)
+    ends.module.post(route("x" * 1_000_000))
+    most = 0
+    with pytest.raises(ChannelClosed, match="the peer did not read, and the link was cut") as caught:
+        while True:
+            ends.module.post(route("x" * 100_000))
+            ends.module._flush()
+            most = max(most, ends.module._writer.get_write_buffer_size())
+    assert caught.value.executed == "no"
+    assert most < 3_000_000 + 500_000, "the backlog and one message"
+    with pytest.raises(ChannelClosed, match="closed before 'route_to_module' was answered"):
+        await asking
+    ((_, reason),) = ends.lost
+    assert str(reason) == "the peer does not read: more than 3000000 bytes wait for it"
+    await ends.close()
+
+
+async def test_closing_waits_patiently_and_no_longer_for_a_peer_that_does_not_read(ends, monkeypatch):
+    monkeypatch.setattr(link, "CLOSE_PATIENCE", 0.05)
+    await ends.open(raw=True)
+    while ends.module.keeps_up:
+        ends.module.post(route("x" * 100_000))
+    async with asyncio.timeout(20):
+        await ends.module.close()
+    assert ends.lost == [(ends.module, None)]
+    await ends.close()
+
+
+async def test_a_tick_that_sends_much_hands_it_over_in_pieces_in_order(ends):
+    await ends.open()
+    requests = [route(f"{number:06}" * 5000) for number in range(40)]
+    answers = await asyncio.gather(*(ends.module.request(request, timeout=20) for request in requests))
+    assert [reply.payload.data for reply in answers] == [request.payload.data for request in requests]
+    assert [message.request_id for message in ends.arrived] == [request.request_id for request in requests]
+    await ends.close()
+
+
+async def test_only_what_was_never_handed_over_was_certainly_not_executed(ends):
+    await ends.open(raw=True)
+    sent = [asyncio.create_task(ends.module.request(route("x" * 20_000), timeout=60)) for _ in range(8)]
+    await asyncio.sleep(0)  # each has run up to its wait; what did not fill a piece leaves at the end of the tick
+    ends.module.abort(ConnectionResetError("cut"))
+    ends.module.connection_lost(None)
+    outcomes = [error.executed for error in await asyncio.gather(*sent, return_exceptions=True)]
+    assert outcomes[:2] == ["unknown", "unknown"], "the first went at once, on an idle line"
+    assert outcomes[-1] == "no"
+    assert outcomes == sorted(outcomes, reverse=True)
     await ends.close()
 
 
