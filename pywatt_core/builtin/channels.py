@@ -28,6 +28,10 @@ TOKEN_WANTED = "channel_token"
 """The feature of an orchestrator that wants the init line's token in the first envelope of each connection."""
 
 
+GREETING = "channel_greeting"
+"""The feature of an orchestrator that sends something as soon as it has accepted a TLS connection and the certificate shown."""
+
+
 @asynccontextmanager
 async def open_unix_channel(options: UnixOptions, context: Context) -> AsyncIterator[Channel]:
     """The Unix socket of ``init.ipc_channel``. Raises `ConfigError` where the init line offers none."""
@@ -67,7 +71,10 @@ async def open_tcp_channel(options: TcpOptions, context: Context) -> AsyncIterat
 
         if tls is None:
             return await open_tcp(host, port, make_link)
-        return await open_tcp(host, port, make_link, tls=tls.context(), server_name=tls.server_name)
+        link = await open_tcp(host, port, make_link, tls=tls.context(), server_name=tls.server_name)
+        if init.pywatt is not None and GREETING in init.pywatt.features:
+            await _greeted(link)
+        return link
 
     def explain(error: BaseException) -> str:
         from ..transports.tls import explain
@@ -139,6 +146,23 @@ async def _kept(channel: ReconnectingChannel) -> AsyncIterator[ReconnectingChann
         yield channel
     finally:
         await channel.close()
+
+
+async def _greeted(link: Link) -> None:
+    """Wait for the first message: with TLS 1.3 a client learns only after its handshake that its certificate was refused."""
+    greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    assert isinstance(link.session, ChannelSession)
+    link.session.on_first = lambda: greeted.set_result(None)
+    if link.messages_received:
+        return
+    try:
+        await asyncio.wait({greeted, link.closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not greeted.done():
+            text = "it closed the connection after the TLS handshake; perhaps it does not accept this end's client certificate"
+            raise link.error or ConnectionAbortedError(text)
+    except BaseException:
+        link.abort(ConnectionAbortedError("nobody greeted"))
+        raise
 
 
 def _offered(context: Context, member: str) -> ChannelContext:

@@ -30,11 +30,16 @@ class ChannelSession(Session):
         super().__init__(Role.MODULE, Wire.CHANNEL, facts=facts, module_id=module_id, limit=limit, on_problem=on_problem, new_id=new_id)
         self._clock = clock
         self.heard_at = clock()
+        self.on_first: Callable[[], None] | None = None
+        """Called when the first message has come."""
         self.use_format(agreed(self.facts.offered[Role.ORCHESTRATOR]))
 
     def take(self, data: bytes) -> list[Taken]:
         received = super().take(data)
         self.heard_at = self._clock()
+        if self.on_first is not None and received:
+            on_first, self.on_first = self.on_first, None
+            on_first()
         return received
 
 

@@ -37,8 +37,12 @@ async def open_tcp(
             )
         except (ConnectionAbortedError, ConnectionResetError, BrokenPipeError) as error:
             late = "taking longer" in str(error)
-            text = f"was not finished within {HANDSHAKE_TIMEOUT:g} s" if late else "was cut off by the other end"
-            raise ConnectionAbortedError(f"the TLS handshake {text}; it does not seem to speak TLS") from error
+            text = (
+                f"was not finished within {HANDSHAKE_TIMEOUT:g} s: the other end does not seem to speak TLS"
+                if late
+                else "was cut off by the other end: perhaps it does not speak TLS 1.2 or newer, or wants another client certificate"
+            )
+            raise ConnectionAbortedError(f"the TLS handshake {text}") from error
     tune(transport.get_extra_info("socket"))
     return link
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TOKEN_WANTED = "channel_token"
 """The feature of an init line whose token has to be shown on each channel."""
+GREETING = "channel_greeting"
+"""The feature of an init line whose TLS channel begins with a heartbeat from us."""
 BEATS = 5
 """Heartbeats on standard input for each one on a channel: enough to tell both ends that it lives."""
 
@@ -101,7 +103,7 @@ class ProcessChannels:
             auth_token=self._token or None,
             security_level="Mtls" if mutual else "Token" if self._token else "None",
             formats=() if rust else offered_formats(),
-            features=(TOKEN_WANTED,) if self._token else (),
+            features=(*((TOKEN_WANTED,) if self._token else ()), *((GREETING,) if tcp is not None and tcp.tls_enabled else ())),
         )
 
     @property

@@ -183,6 +183,8 @@ class Door:
             _, link = await self._loop.connect_accepted_socket(
                 make, connection, ssl=self._tls, ssl_handshake_timeout=ENTRY_TIME if self._tls is not None else None
             )
+            if self._tls is not None or self._proof:
+                link.post(Heartbeat())  # Somebody who sends nothing by itself learns that TLS is done, and answers with its token.
             if self._proof:
                 await self._prove(link, proved)
         except (OSError, PyWattError) as error:
@@ -199,8 +201,7 @@ class Door:
         await self._welcome(link)
 
     async def _prove(self, link: Link, proved: asyncio.Future[None]) -> None:
-        """A peer that sends nothing by itself answers a heartbeat, and the first that it sends has to carry the token."""
-        link.post(Heartbeat())
+        """The first message of the peer has to carry the token."""
         await asyncio.wait({proved, link.closed}, timeout=ENTRY_TIME, return_when=asyncio.FIRST_COMPLETED)
         if not proved.done():
             raise link.error or TimeoutError(f"it did not show the token of this channel within {ENTRY_TIME:g} s")
