@@ -25,12 +25,12 @@ LAYERS = {
     "transports": 5, "config": 5,
     "hookspecs": 4,
     "interfaces": 3,
-    "protocol": 2, "policies": 2, "redaction": 2,
+    "protocol": 2, "policies": 2, "redaction": 2, "statements": 2,
     "errors": 1,
     "lazy": 1,
 }  # fmt: skip
 
-PURE = {"errors", "protocol", "policies", "redaction"}
+PURE = {"errors", "protocol", "policies", "redaction", "statements"}
 IMPURE_STDLIB = {
     "asyncio", "concurrent", "fcntl", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal",
     "socket", "ssl", "subprocess", "tempfile", "threading", "time", "_thread",

@@ -16,13 +16,14 @@ from .failures import primary
 from .pool import Pool
 from .queries import SqliteQueries, run
 from .rows import Job, Reading
-from .statements import Statement, read
+from .statements import bound, read, reads
 from .transaction import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from pywatt_core.interfaces import Params, Row
+    from pywatt_core.statements import Statement
 
     from . import Options
 
@@ -83,7 +84,7 @@ class SqliteDatabase(SqliteQueries):
     async def iterate(self, sql: str, params: Params = ()) -> AsyncGenerator[Row, None]:
         """Rows one after the other, some hundred at a time in memory. Holds one connection until it is exhausted or closed."""
         statement = read(sql)
-        values = statement.bind(params)
+        values = bound(statement, params)
         reading = Reading(statement, values)
         pool, connection = await self._where(statement, False, lambda pool: self._open(pool, reading, sql))
         try:
@@ -128,7 +129,7 @@ class SqliteDatabase(SqliteQueries):
         """`use` the pool that the statement belongs to."""
         if self._writer is None:
             return await use(self._readers)
-        if statement.reads and not changes and self._readers is not self._writer:
+        if reads(statement) and not changes and self._readers is not self._writer:
             try:
                 return await use(self._readers)
             except StorageError as error:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from pywatt_core.errors import Conflict, StorageError, Unavailable
-
-SHOWN = 200
-"""Characters of a statement that an error shows."""
+from pywatt_core.statements import shortened
 
 BACKEND_ERRORS = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError)
 """What a statement may raise: SQLite's own errors, and those of turning Python's values into SQLite's."""
@@ -40,12 +38,6 @@ def code(error: BaseException) -> int:
 def primary(error: BaseException) -> int:
     """SQLite's primary result code: the extended one without its detail."""
     return code(error) & 0xFF
-
-
-def shortened(sql: str) -> str:
-    """The statement on one line, cut where it is long."""
-    line = " ".join(sql[: 4 * SHOWN].split())
-    return line if len(line) <= SHOWN and len(sql) <= 4 * SHOWN else line[:SHOWN] + "…"
 
 
 def translated(error: BaseException, sql: str) -> StorageError:

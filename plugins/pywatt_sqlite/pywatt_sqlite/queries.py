@@ -10,13 +10,14 @@ from pywatt_core.errors import StorageError
 from . import rows
 from .connection import Connection, Interrupted
 from .failures import BACKEND_ERRORS, translated
-from .statements import Statement, read
+from .statements import bound, read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from pywatt_core.interfaces import Params, Row
+    from pywatt_core.statements import Statement
 
     from .rows import Job
 
@@ -49,7 +50,7 @@ class SqliteQueries(ABC):
     async def execute(self, sql: str, params: Params = ()) -> int:
         """Run one statement; return how many rows it inserted, changed or deleted itself (0 for DDL and SELECT)."""
         statement = read(sql)
-        values = statement.bind(params)
+        values = bound(statement, params)
         return await self._run(lambda connection: rows.changed(connection, statement, values), statement, changes=True)
 
     @overload
@@ -76,5 +77,5 @@ class SqliteQueries(ABC):
 
     async def _fetch(self, take: Callable[..., T], sql: str, params: Params) -> T:
         statement = read(sql)
-        values = statement.bind(params)
+        values = bound(statement, params)
         return await self._run(lambda connection: take(connection, statement, values), statement, changes=False)

@@ -14,8 +14,12 @@ import msgspec
 from pywatt_core.errors import StorageError
 from pywatt_core.interfaces import Row
 
+from .statements import reads
+
 if TYPE_CHECKING:
-    from .statements import Statement, Values
+    from pywatt_core.statements import Statement
+
+    from .statements import Values
 
 T = TypeVar("T")
 
@@ -30,7 +34,7 @@ def changed(connection: sqlite3.Connection, statement: Statement, values: Values
     before = connection.total_changes
     cursor = connection.execute(statement.sql, values)
     try:
-        if not statement.reads or statement.word == "WITH":
+        if not reads(statement) or statement.word == "WITH":
             for _ in cursor:  # RETURNING: the count is known only after the last row
                 pass
         if connection.total_changes == before:

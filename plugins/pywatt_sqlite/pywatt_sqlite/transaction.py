@@ -12,12 +12,13 @@ from pywatt_core.errors import StorageError, Unavailable
 from .connection import Connection, finished
 from .queries import SqliteQueries, run
 from .rows import Job, Reading
-from .statements import Statement, read
+from .statements import bound, read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from pywatt_core.interfaces import Params, Row
+    from pywatt_core.statements import Statement
 
 T = TypeVar("T")
 
@@ -117,7 +118,7 @@ class Transaction(SqliteQueries):
     async def iterate(self, sql: str, params: Params = ()) -> AsyncGenerator[Row, None]:
         """Rows one after the other; other statements of the transaction may run meanwhile."""
         statement = read(sql)
-        values = statement.bind(params)
+        values = bound(statement, params)
         reading = Reading(statement, values)
         self._readings.add(reading)
         try:

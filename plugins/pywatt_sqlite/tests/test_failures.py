@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pywatt_core.errors import Conflict, StorageError, Unavailable
-from pywatt_sqlite.failures import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,9 +87,3 @@ async def test_nothing_logs_the_values_of_a_statement(opened: Opened, caplog: py
     assert "canary-8171" not in caplog.text
     assert isinstance(caught.value.__cause__, sqlite3.IntegrityError)
     assert "canary-8171" not in str(caught.value.__cause__)
-
-
-def test_a_long_statement_is_shown_on_one_short_line() -> None:
-    assert shortened("SELECT\n   1") == "SELECT 1"
-    assert len(shortened("SELECT " + "x, " * 100_000)) <= 201
-    assert shortened(" " * 100_000 + "SELECT 1").endswith("…")
