@@ -96,14 +96,14 @@ class Ours:
     """An orchestrator with two modules."""
 
     def __init__(self, process: subprocess.Popen[str], address: str, pids: list[int]) -> None:
-        self._process, self._address, self._pids = process, address, pids
+        self._process, self._address, self.pids = process, address, pids
 
     def round(self, megabytes: int) -> Round:
-        before = cpu_seconds(self._pids)
+        before = cpu_seconds(self.pids)
         answer = asyncio.run(fetch(self._address, "GET", f"/sender/send?megabytes={megabytes}"))
         if answer.status != 200:
             raise RuntimeError(f"the stream failed: {answer.text}")
-        return Round(megabytes / json.loads(answer.text), (cpu_seconds(self._pids) - before) / megabytes * 1000)
+        return Round(megabytes / json.loads(answer.text), (cpu_seconds(self.pids) - before) / megabytes * 1000)
 
 
 @contextlib.contextmanager
