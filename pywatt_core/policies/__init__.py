@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         characteristics,
     )
     from .rates import RateWindow
+    from .reconnecting import ExponentialBackoff, FixedInterval, NoReconnect, Reconnecting, ReconnectPolicy
     from .retry import Retry
     from .router import ChannelRouter, Route, RoutingDecision
     from .waiting import Backoff, Intensity, Restarts
@@ -37,11 +38,16 @@ __all__ = [
     "Characteristics",
     "CircuitBreaker",
     "Condition",
+    "ExponentialBackoff",
+    "FixedInterval",
     "Health",
     "Intensity",
     "MessagePriority",
     "MessageType",
+    "NoReconnect",
     "RateWindow",
+    "ReconnectPolicy",
+    "Reconnecting",
     "Restarts",
     "Retry",
     "Route",
@@ -61,6 +67,7 @@ __getattr__ = lazily(
         "health": "Health",
         "matrix": "Characteristics ChannelPreference Condition MessagePriority MessageType RoutingMatrix characteristics",
         "rates": "RateWindow",
+        "reconnecting": "ExponentialBackoff FixedInterval NoReconnect ReconnectPolicy Reconnecting",
         "retry": "Retry",
         "router": "ChannelRouter Route RoutingDecision",
         "waiting": "Backoff Intensity Restarts",

@@ -30,6 +30,9 @@ FIRST_CONNECT = 30.0
 CONNECT_TIMEOUT = 30.0
 """Seconds for one attempt."""
 
+CALM = 5.0
+"""Seconds after which a connection has proved itself."""
+
 Connect = Callable[[Callable[[], Link]], Awaitable[Link]]
 """One attempt: connects the link that it is given a maker for."""
 
@@ -88,9 +91,10 @@ class ReconnectingChannel:
     """A `Channel`. `start` connects in the background; as a context manager it is connected inside, or entering raises.
 
     `connect` makes one attempt, which has `connect_timeout` seconds; `session` makes the session of each connection;
-    `greet` posts what has to come first. Without a word from the peer for `idle_timeout` seconds (None: for ever) the
-    connection is given up and made anew. `explain` puts an error into words; one that `is_final` holds to be beyond
-    another attempt makes the channel fail at once. `on_state` is told every change of state and must not block.
+    `greet` posts what has to come first. A connection that lasted `calm` seconds and breaks is made again at once.
+    Without a word from the peer for `idle_timeout` seconds (None: for ever) the connection is given up and made anew.
+    `explain` puts an error into words; one that `is_final` holds to be beyond another attempt makes the channel fail at
+    once. `on_state` is told every change of state and must not block.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class ReconnectingChannel:
         on_message: OnMessage,
         on_state: Callable[[ChannelState], None] = lambda state: None,
         policy: ReconnectPolicy | None = None,
+        calm: float = CALM,
         connect_timeout: float = CONNECT_TIMEOUT,
         idle_timeout: float | None = None,
         greet: Callable[[Link], None] = lambda link: None,
@@ -115,7 +120,7 @@ class ReconnectingChannel:
         self._on_message, self._on_state = on_message, on_state
         self._connect_timeout, self._idle_timeout = connect_timeout, idle_timeout
         self._explain, self._is_final, self._chance = explain, is_final, chance
-        self._rule = Reconnecting(policy=policy or ExponentialBackoff())
+        self._rule = Reconnecting(policy=policy or ExponentialBackoff(), calm=calm)
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -217,7 +222,7 @@ class ReconnectingChannel:
         except ChannelClosed as error:
             if error.executed != "no":
                 raise
-            link = await self._next_link(error, self._loop.time() + self._connect_timeout)
+            link = await self._next_link(link, error, self._loop.time() + self._connect_timeout)
             await link.send(message, metadata=metadata)
 
     async def request(self, message: Message, *, timeout: float, metadata: Metadata | None = None) -> Message:
@@ -234,7 +239,7 @@ class ReconnectingChannel:
         except ChannelClosed as error:
             if error.executed != "no":
                 raise
-            link = await self._next_link(error, until)
+            link = await self._next_link(link, error, until)
             return await link.request(message, timeout=until - self._loop.time(), metadata=metadata)
 
     def _not_connected(self, message: Message) -> ChannelClosed:
@@ -242,11 +247,13 @@ class ReconnectingChannel:
         state = "closed" if self._closing else self.state.value
         return ChannelClosed(f"{message.op!r} was not sent: the channel {self.name} is {state}{reason}", executed="no")
 
-    async def _next_link(self, error: ChannelClosed, until: float) -> Link:
+    async def _next_link(self, broken: Link, error: ChannelClosed, until: float) -> Link:
         """The link of the attempt that follows a loss at once; `error` where it fails, or is not there in time."""
+        if self._link is broken:
+            await asyncio.wait({broken.closed}, timeout=max(0.0, until - self._loop.time()))
         if self._link is None:
             await asyncio.wait({self._outcome}, timeout=max(0.0, until - self._loop.time()))
-        if self._link is None or self._loop.time() >= until:
+        if self._link is None or self._link is broken or self._loop.time() >= until:
             raise error
         return self._link
 
