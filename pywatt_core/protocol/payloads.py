@@ -57,7 +57,7 @@ _to_json = msgspec.json.Encoder(enc_hook=dumped_for_json).encode
 _to_msgpack = msgspec.msgpack.Encoder(enc_hook=dumped_for_binary).encode
 
 
-def _content(value: object, format: str) -> bytes:
+def _encoded(value: object, format: str, noun: str) -> bytes:
     """The bytes of a value. Raises `LocalProtocolError` where it cannot travel."""
     try:
         if format == "MessagePack":
@@ -70,12 +70,16 @@ def _content(value: object, format: str) -> bytes:
         return data
     except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
         reason = "text with a lone surrogate" if isinstance(error, UnicodeError) else str(error)
-        raise LocalProtocolError(f"a {type(value).__name__} cannot be sent: {reason}") from None
+        raise LocalProtocolError(f"a {noun} cannot be sent: {reason}") from None
 
 
 def _all_finite(value: object) -> bool:
     """False where msgspec wrote null for a number that JSON does not have."""
-    return not isinstance(value, Raw) and is_finite(plain(value))
+    return is_finite(msgspec.to_builtins(value, str_keys=True, enc_hook=_dumped_or_raw))
+
+
+def _dumped_or_raw(value: object) -> Any:
+    return None if isinstance(value, Raw) else dumped_for_binary(value)
 
 
 def _labelled(data: bytes, format: str) -> EncodedMessage:
@@ -92,23 +96,14 @@ def write_payload(content: Any, metadata: Metadata = NOTHING, *, format: str = "
 
     Raises `LocalProtocolError` where the value cannot travel.
     """
-    if format == "MessagePack":
-        try:
-            return EncodedMessage(_to_msgpack(_Envelope(id, Raw(_content(content, format)), metadata)), "MessagePack")
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise LocalProtocolError(f"metadata cannot be sent: {error}") from None
-    if format == "Cbor":
-        if isinstance(content, Raw):
-            content = codec_of("cbor").decode(bytes(content))
-        return EncodedMessage(_content(_OpenEnvelope(id, content, metadata), format), "Cbor")
-    data = bytes(content) if isinstance(content, Raw) else _content(content, format)
-    properties = b"{}" if metadata is NOTHING else _content(metadata, format)
-    return _labelled(b'{"id":"' + id.encode() + b'","content":' + data + b',"metadata":' + properties + b"}", format)
+    if format == "Cbor" and isinstance(content, Raw):
+        content = codec_of("cbor").decode(bytes(content))
+    return _labelled(_encoded(_OpenEnvelope(id, content, metadata), format, type(content).__name__), format)
 
 
 def write_bare(value: Any, format: str = "Json") -> EncodedMessage:
     """`value` without an envelope. Raises `LocalProtocolError` where it cannot travel."""
-    return _labelled(bytes(value) if isinstance(value, Raw) else _content(value, format), format)
+    return _labelled(bytes(value) if isinstance(value, Raw) else _encoded(value, format, type(value).__name__), format)
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
