@@ -79,7 +79,7 @@ def test_a_bare_request_is_read_like_an_enveloped_one() -> None:
         ({"request_type": "unregistration", **ME}, Unregister(**ME)),
         (
             {"request_type": "heartbeat", **ME, "status": "degraded", "details": None},
-            HeartbeatReport(**ME, status=HealthStatus.DEGRADED),
+            HeartbeatReport(module_id=UUID, token="tok", status=HealthStatus.DEGRADED),
         ),
     ],
 )

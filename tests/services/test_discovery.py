@@ -45,14 +45,14 @@ class Orchestrator:
         self.received: list[Message] = []
         self.asked: list[tuple[str, Any]] = []
         self.providers: list[ProviderInfo] = []
-        self.script: Callable[[Message, Link], bool] = lambda message, link: False
+        self.script: Callable[[Message, Link], Any] | None = None
         self.link: Link | None = None
 
     def take(self, message: Message, link: Link) -> None:
         self.received.append(message)
-        if self.script(message, link):
-            return
-        if isinstance(message, RegisterServiceProvider):
+        if self.script is not None:
+            self.script(message, link)
+        elif isinstance(message, RegisterServiceProvider):
             link.post(RegisterServiceProviderResponse(success=True, provider_id=f"p{len(self.received)}"))
         elif isinstance(message, DiscoverServiceProviders):
             link.post(DiscoverServiceProvidersResponse(success=True, providers=self.providers))
@@ -165,7 +165,7 @@ async def test_an_offer_that_cannot_be_made_is_not_sent() -> None:
 )
 async def test_an_offer_that_is_not_taken_says_why(answer: RegisterServiceProviderResponse, reason: str) -> None:
     async with module() as (discovery, end):
-        end.script = lambda message, link: link.post(answer) or True
+        end.script = lambda message, link: link.post(answer)
         with pytest.raises(RemoteError, match=reason) as caught:
             await discovery.register("search", "s", "a:1")
         assert caught.value.code == "registration_failed"
@@ -185,7 +185,7 @@ async def test_an_end_without_an_orchestrator_is_an_end_all_the_same(monkeypatch
     monkeypatch.setattr("pywatt_core.services.discovery.FAREWELL", 0.05)
     async with module() as (discovery, end):
         await discovery.register("search", "a", "a:1")
-        end.script = lambda message, link: True
+        end.script = lambda message, link: None
         await discovery.end()
 
 
@@ -208,14 +208,19 @@ async def test_what_is_found_has_what_is_wanted_healthy_ones_first() -> None:
         assert await found(capabilities="us") == []
         one = await discovery.discover_one("cache")
         assert isinstance(one, ServiceProvider)
-        assert (one.name, one.metadata, one.capabilities, one.module_id) == ("eu", {"region": "eu"}, {"ttl", "tags"}, "module_eu")
+        assert (one.name, dict(one.metadata), one.capabilities, one.module_id) == (
+            "eu",
+            {"region": "eu"},
+            frozenset({"ttl", "tags"}),
+            "module_eu",
+        )
         assert await discovery.discover_one("cache", metadata={"region": "mars"}) is None
         assert all(message == DiscoverServiceProviders(service_type=ServiceType.CACHE, all_providers=True) for message in end.received)
 
 
 async def test_a_failed_search_says_why() -> None:
     async with module() as (discovery, end):
-        end.script = lambda message, link: link.post(DiscoverServiceProvidersResponse(success=False, error="none")) or True
+        end.script = lambda message, link: link.post(DiscoverServiceProvidersResponse(success=False, error="none"))
         with pytest.raises(RemoteError, match="providers of cache could not be found: none") as caught:
             await discovery.discover("cache")
         assert caught.value.code == "discovery_failed"
@@ -224,12 +229,12 @@ async def test_a_failed_search_says_why() -> None:
 async def test_one_question_of_each_kind_is_under_way_at_a_time_and_all_are_answered() -> None:
     held: list[tuple[Message, Link]] = []
     async with module() as (discovery, end):
-        end.script = lambda message, link: held.append((message, link)) or True
+        end.script = lambda message, link: held.append((message, link))
         asking = [asyncio.create_task(discovery.register("search", str(number), "a:1")) for number in range(3)]
         asking += [asyncio.create_task(discovery.discover("cache")) for _ in range(2)]  # type: ignore[arg-type]
         await until(lambda: len(held) == 2)
         assert {type(message) for message, _ in held} == {RegisterServiceProvider, DiscoverServiceProviders}
-        end.script = lambda message, link: False
+        end.script = None
         for message, link in held:
             end.take(message, link)
         await asyncio.gather(*asking)
@@ -238,11 +243,11 @@ async def test_one_question_of_each_kind_is_under_way_at_a_time_and_all_are_answ
 async def test_a_question_without_an_answer_ends_and_its_late_answer_is_nobodys() -> None:
     held: list[tuple[Message, Link]] = []
     async with module() as (discovery, end):
-        end.script = lambda message, link: held.append((message, link)) or True
+        end.script = lambda message, link: held.append((message, link))
         end.providers = [info("late")]
         with pytest.raises(RequestTimeout):
             await discovery.discover("cache", timeout=0.05)
-        end.script = lambda message, link: False
+        end.script = None
         asking = asyncio.create_task(discovery.discover("cache"))
         await until(lambda: len(end.received) == 1)
         end.take(*held[0])
@@ -252,7 +257,7 @@ async def test_a_question_without_an_answer_ends_and_its_late_answer_is_nobodys(
 
 async def test_who_waits_for_its_turn_has_a_deadline_too() -> None:
     async with module() as (discovery, end):
-        end.script = lambda message, link: True
+        end.script = lambda message, link: None
         first = asyncio.create_task(discovery.discover("cache", timeout=20))
         await until(lambda: end.received)
         with pytest.raises(RequestTimeout, match="'discover_service_providers' was not answered within 0.05 s"):

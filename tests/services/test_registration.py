@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -239,6 +240,29 @@ async def test_a_connection_that_closes_before_the_answer_leaves_open_what_was_e
             await asking
         assert caught.value.executed == "unknown"
         end.script = end.grant
+
+
+async def test_a_connection_that_was_closed_meanwhile_costs_the_next_request_nothing() -> None:
+    async with orchestrator() as end, await register_module(at(end), INFO) as registration:
+        await end.hang_up()
+        stream = registration._exchange._stream
+        assert stream is not None
+        async with asyncio.timeout(20):
+            while not stream.ended:
+                await asyncio.sleep(0)
+        assert await registration.heartbeat() is HealthStatus.HEALTHY
+        assert end.connections == 2
+
+
+async def test_the_golden_answer_frame_is_understood() -> None:
+    vectors = json.loads((Path(__file__).parents[1] / "data" / "vectors.json").read_text())
+    (golden,) = (bytes.fromhex(one["hex"]) for one in vectors if one["name"] == "frame_registration_response")
+    async with orchestrator() as end:
+        end.script = lambda content: golden[5:]
+        registration = await register_module(at(end), INFO)
+        assert (registration.module.id, registration.module.orchestrator_port, registration.module.info) == (UUID, 9900, INFO)
+        end.script = end.grant
+        await registration.unregister()
 
 
 @pytest.mark.parametrize(

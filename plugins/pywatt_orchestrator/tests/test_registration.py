@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import struct
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,6 +211,21 @@ async def test_answers_are_bare_and_a_failed_heartbeat_has_a_status() -> None:
         assert (unreadable["response_type"], unreadable["status"]) == ("heartbeat", "Unhealthy")
         assert unreadable["error"] == "Invalid enum value - at `$.content.status`"
         assert (unknown["response_type"], unknown["success"]) == ("unknown", False)
+
+
+async def test_a_rust_module_registers_with_its_golden_frame() -> None:
+    vectors = json.loads((Path(__file__).parents[3] / "tests" / "data" / "vectors.json").read_text())
+    golden = {one["name"]: one for one in vectors}
+    async with listening() as (server, _):
+        assert server.address is not None
+        reader, writer = await asyncio.open_connection(server.address.host, server.address.port)
+        writer.write(bytes.fromhex(golden["frame_registration_request"]["hex"]))
+        length, code = struct.unpack(">IB", await reader.readexactly(5))
+        answer = json.loads(await reader.readexactly(length))
+        wanted = json.loads(golden["registration_response"]["json"])
+        assert (code, answer.keys(), answer["module"].keys()) == (1, wanted.keys(), wanted["module"].keys())
+        assert answer["module"]["info"] == wanted["module"]["info"]
+        writer.close()
 
 
 async def test_the_earlier_python_port_is_understood_and_answered_in_its_own_way() -> None:
