@@ -57,8 +57,7 @@ class Problem(NamedTuple):
 def id_sequence(seed: int) -> Callable[[], str]:
     """Ids of the shape of random UUIDs: 74 bits from `seed`, then a count."""
     prefix = f"{seed >> 42 & 0xFFFFFFFF:08x}-{seed >> 26 & 0xFFFF:04x}-4{seed >> 14 & 0xFFF:03x}-{0x8000 | seed & 0x3FFF:04x}-"
-    numbers = count(1)
-    return lambda: f"{prefix}{next(numbers):012x}"
+    return map(f"{prefix}%012x".__mod__, count(1)).__next__  # no Python runs for an id: half the time
 
 
 _numbers = count()

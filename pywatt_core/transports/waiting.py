@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Hashable, Iterator
 
     from ..protocol.messages import Message
 
 
-class Waiting:
-    """One request of ours that has no answer yet; `earlier` is another that waits for the same answer."""
+class Waiting(Struct, eq=False):
+    """One request of ours that has no answer yet; `earlier` is another that waits for the same answer.
 
-    __slots__ = ("deadline", "earlier", "future", "key", "op")
+    A Struct because one is made for every request, and no Python runs for that.
+    """
 
-    def __init__(self, key: Hashable, future: asyncio.Future[Message], deadline: float, op: str, earlier: Waiting | None) -> None:
-        self.key = key
-        self.future = future
-        self.deadline = deadline
-        self.op = op
-        self.earlier = earlier
+    key: Hashable
+    future: asyncio.Future[Message]
+    deadline: float
+    """On the loop's clock."""
+    op: str
+    earlier: Waiting | None
 
     def __iter__(self) -> Iterator[Waiting]:
+        """This one and all earlier ones."""
         waiting: Waiting | None = self
         while waiting is not None:
             yield waiting
