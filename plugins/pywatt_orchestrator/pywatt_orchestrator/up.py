@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from pywatt_core.config import check_section
 from pywatt_core.errors import ConfigError
 from pywatt_core.services.formats import open_serializers
+from pywatt_core.telemetry import metrics
 
 from .control import ControlServer
 from .desk import SecretDesk
+from .figures import lines_of
 from .gateway import Gateway
 from .guard import Guardian
 from .hub import Hub
@@ -108,7 +110,7 @@ class _Orchestrator:
         stack.push_async_callback(sources.close)
         await sources.open()
         await open_serializers(stack, registry, self._settings, OURSELVES)
-        gateway = Gateway(self._project.gateway)
+        gateway = Gateway(self._project.gateway, metrics=metrics)
         stack.push_async_callback(gateway.close)
         await gateway.start()
         hub = Hub(self._journal)
@@ -125,6 +127,7 @@ class _Orchestrator:
         )
         await self._open_registration(stack)
         self._supervisor = Supervisor(self._project, self._folder, around, update=gateway.update, read_again=self._reading.again)
+        metrics.collector(lines_of(self._supervisor, hub))
         control = ControlServer(str(self._folder.control), self._supervisor, self._journal, stop_everything=self._asked.set)
         stack.push_async_callback(control.close)
         await control.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,10 @@ class GatewayOptions:
     """A PEM file with the unencrypted private key of `tls_cert`."""
     access_log: bool = False
     """One structured record for each request on the logger ``pywatt.access``."""
+
+    metrics: Literal["owner", "local", "open", "off"] = "owner"
+    """Who may see ``/_pywatt/metrics``: the user that the orchestrator runs as, and root, from this machine; anybody on this machine;
+    whoever reaches the door; nobody, and then nothing is counted."""
 
     max_connections: int = 4096
     """Client connections open at once; one more is answered 503 and closed."""

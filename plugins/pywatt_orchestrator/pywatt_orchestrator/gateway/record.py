@@ -46,6 +46,10 @@ class Recorder:
 
     def add(self, client: ClientConnection, status: int, seconds: float, instance: Instance | None) -> None:
         """A request has been answered, or its client has gone (status 499)."""
+        if self._on_access is None:  # counting alone costs less than keeping what it was
+            route = client.request.route
+            self._count(route.module.name if route is not None else client.module, status, seconds)
+            return
         if len(self._waiting) >= KEPT:
             self._left_out += 1
             return

@@ -65,6 +65,8 @@ class RequestLines(Lines):
     traceparent: bytes | None = None
     """Empty where it is there and cannot be used."""
     tracestate: bytes = b""
+    passed_on: bool = False
+    """Whether somebody in between says that it has passed the request on."""
 
 
 @lru_cache(maxsize=256)
@@ -98,6 +100,12 @@ def _tracestate(lines: RequestLines, value: bytes) -> None:
     lines.tracestate += b"," + value if lines.tracestate else value
 
 
+def _passed_on(lines: RequestLines, _value: bytes) -> None:
+    lines.passed_on = True
+
+
+PASSED_ON = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
+
 READERS = with_usual_spelling(
     FRAMING
     | {
@@ -106,6 +114,7 @@ READERS = with_usual_spelling(
         b"x-request-id": _request_id,
         b"traceparent": _traceparent,
         b"tracestate": _tracestate,
+        **dict.fromkeys(PASSED_ON, _passed_on),
     }
 )
 

@@ -12,6 +12,7 @@ from pywatt_core.protocol.values import TcpAddress
 
 from .client import ClientConnection
 from .exchange import Exchange
+from .inside import METRICS_PATH, may_see, show_metrics
 from .lines import header_lines
 from .linked import LinkExchange
 from .paths import BadPath
@@ -56,6 +57,8 @@ class Gateway:
         self.draining = False
         self.now = 0.0
         """The loop's time at the last sweep: exact enough for deadlines, and free."""
+        self.metrics = metrics if options.metrics != "off" else None
+        """What ``/_pywatt/metrics`` shows."""
         self.requests = RequestParser(options)
         self.responses = response_heads(options)
         self._clients: set[ClientConnection] = set()
@@ -66,7 +69,8 @@ class Gateway:
         self._nobody_left: asyncio.Future[None] | None = None
         if on_access is None and options.access_log:
             on_access = log_access
-        self.recorder = Recorder(on_access, metrics, lambda: len(self._clients)) if on_access is not None or metrics is not None else None
+        records = on_access is not None or self.metrics is not None
+        self.recorder = Recorder(on_access, self.metrics, lambda: len(self._clients)) if records else None
 
     # ── its life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -205,7 +209,9 @@ class Gateway:
             client.problem(404, f"module {module.name} has no such path", module=module.name)
 
     def _not_mounted(self, client: ClientConnection, request: RequestHead) -> None:
-        if request.path != b"/":
+        if request.path == METRICS_PATH and self.metrics is not None and may_see(client, request):
+            show_metrics(client, request, self.metrics)
+        elif request.path != b"/":
             client.problem(404, "no module is mounted at this path")
         elif request.method in (b"GET", b"HEAD"):
             lines, body = index(self.table, request.lines.field(b"accept"))

@@ -231,9 +231,11 @@ class Stage:
 
     @staticmethod
     @contextlib.asynccontextmanager
-    async def gateway(*modules: ModuleRoutes, on_access: Any = None, metrics: Any = None, **options: Any) -> AsyncIterator[Front]:
+    async def gateway(
+        *modules: ModuleRoutes, on_access: Any = None, metrics: Any = None, page: str = "owner", **options: Any
+    ) -> AsyncIterator[Front]:
         async with contextlib.AsyncExitStack() as stack:
-            gateway = Gateway(GatewayOptions(**({"port": 0} | options)), on_access=on_access, metrics=metrics)
+            gateway = Gateway(GatewayOptions(**({"port": 0, "metrics": page} | options)), on_access=on_access, metrics=metrics)
             stack.push_async_callback(gateway.close)
             await gateway.start()
             gateway.update(RouteTable(modules))
