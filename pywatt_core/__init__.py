@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     )
     from .protocol.encoded import EncodedMessage, EncodingFormat, Message, MessageMetadata
     from .protocol.messages import AnnouncedEndpoint, ServiceType
+    from .protocol.priorities import PriorityMessageQueue, StreamPriority
+    from .protocol.streams import StreamAck, StreamChunk, StreamConfig, StreamMetadata
+    from .protocol.topics import PubSubMessage, TopicPattern
     from .redaction import Secret
     from .services.arrivals import Arrival
     from .services.ports import (
@@ -71,6 +74,9 @@ if TYPE_CHECKING:
     from .services.providers import ServiceProvider, ServiceProviderBuilder
     from .services.registration import Capabilities, HealthStatus, ModuleInfo, RegisteredModule, Registration, register_module
     from .services.secrets import SecretMode, Secrets
+    from .services.stream_in import InboundStream
+    from .services.stream_out import OutboundStream
+    from .services.subscriptions import Subscription
     from .services.watching import ProviderChange, ProviderEvent
     from .state import AppState
     from .transports.encoded_stream import EncodedStream
@@ -88,6 +94,9 @@ _HOMES = {
     "module": "Module ServeOptions pywatt_module serve_module serve_module_full serve_module_with_lifecycle serve_with_options",
     "protocol.encoded": "EncodedMessage EncodingFormat Message MessageMetadata",
     "protocol.messages": "AnnouncedEndpoint ServiceType",
+    "protocol.priorities": "PriorityMessageQueue StreamPriority",
+    "protocol.streams": "StreamAck StreamChunk StreamConfig StreamMetadata",
+    "protocol.topics": "PubSubMessage TopicPattern",
     "redaction": "Secret",
     "services.arrivals": "Arrival",
     "services.ports": "NegotiatedPort PortNegotiation PortOptions get_pre_allocated_port negotiate_port set_pre_allocated_port",
@@ -95,6 +104,9 @@ _HOMES = {
     "services.registration": "Capabilities HealthStatus ModuleInfo RegisteredModule Registration register_module",
     "services.secrets": "SecretMode Secrets",
     "services.watching": "ProviderChange ProviderEvent",
+    "services.stream_in": "InboundStream",
+    "services.stream_out": "OutboundStream",
+    "services.subscriptions": "Subscription",
     "state": "AppState",
     "transports.encoded_stream": "EncodedStream",
 }
@@ -123,6 +135,7 @@ __all__ = [
     "Forbidden",
     "Handshake",
     "HealthStatus",
+    "InboundStream",
     "InvalidToken",
     "LocalProtocolError",
     "Message",
@@ -131,13 +144,16 @@ __all__ = [
     "ModuleInfo",
     "NegotiatedPort",
     "NotFound",
+    "OutboundStream",
     "PluginError",
     "PortNegotiation",
     "PortOptions",
+    "PriorityMessageQueue",
     "ProtocolError",
     "Provider",
     "ProviderChange",
     "ProviderEvent",
+    "PubSubMessage",
     "PyWattError",
     "PyWattSDKError",
     "RegisteredModule",
@@ -160,6 +176,13 @@ __all__ = [
     "ServiceProviderBuilder",
     "ServiceType",
     "StorageError",
+    "StreamAck",
+    "StreamChunk",
+    "StreamConfig",
+    "StreamMetadata",
+    "StreamPriority",
+    "Subscription",
+    "TopicPattern",
     "Unavailable",
     "announce_from_router",
     "bootstrap_module",
