@@ -143,10 +143,12 @@ class Broker:
             reason = Failure(failures.OVERLOADED, f"module {message.target_module_id!r} does not read what it is sent", executed="no")
             self._refuse(side, message, link, reason, wants_reply)
             return None
-        except (ChannelClosed, LocalProtocolError) as error:
-            code = failures.UNAVAILABLE if isinstance(error, ChannelClosed) else failures.BAD_REQUEST  # too long for its link
-            reason = Failure(code, f"module {message.target_module_id!r} cannot be sent this: {error}", executed="no")
-            self._refuse(side, message, link, reason, wants_reply)
+        except ChannelClosed:  # Its process is about to be known as ended; the next one may be waited for.
+            self._absent(side, message, link)
+            return None
+        except LocalProtocolError as error:
+            text = f"module {message.target_module_id!r} cannot be sent this: {error}"
+            self._refuse(side, message, link, Failure(failures.BAD_REQUEST, text, executed="no"), wants_reply)
             return None
         self.routed += 1
         if wants_reply:

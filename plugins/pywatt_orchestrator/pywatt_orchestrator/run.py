@@ -361,14 +361,14 @@ class Run:
         if self.child is not None:
             self.child.signal(signal.SIGKILL)
             code = await self.child.exited
-        self._around.hub.gone(self)
-        self._talk.end()
         if self._pump is not None and self._pump_transport is not None:
-            ends: list[asyncio.Future[None]] = [self._pump.ended]
+            ends: list[asyncio.Future[None]] = [self._pump.ended, *(link.closed for link in self._channels.links)]
             if self._link is not None:
                 ends.append(self._link.closed)
             await asyncio.wait(ends, timeout=LAST_WORDS)
             self._pump_transport.close()
+        self._around.hub.gone(self)  # Not earlier: what it answered last may have been on its way still.
+        self._talk.end()
         if self._link is not None:
             await self._link.close()
         await self._channels.close()

@@ -64,6 +64,8 @@ class Order:
 
 @pywatt_module()
 async def app(state):
+    while os.path.exists("hold"):
+        await asyncio.sleep(0.01)
     return Starlette()
 
 @app.on("order")
@@ -94,6 +96,19 @@ async def slow():
 @app.on("die")
 async def die():
     os._exit(1)
+
+@app.on("last_words")
+async def last_words(state):
+    send = state.channels.send
+
+    async def send_and_leave(message, **more):
+        await send(message, **more)
+        for _ in range(3):  # until the loop has written it
+            await asyncio.sleep(0)
+        os._exit(1)
+
+    state.channels.send = send_and_leave
+    return "farewell"
 
 @app.on("pid")
 async def pid():
@@ -198,6 +213,15 @@ async def test_a_target_that_dies_is_told_at_once_and_its_successor_answers(runn
         assert (await project.ps())["answerer"]["restarts"] == 1
 
 
+async def test_what_a_target_answers_with_its_last_words_still_arrives(running: Running) -> None:
+    async with running() as project:
+        await two(project)
+        for _ in range(4):
+            seen = len(project.lines)
+            assert await ask(project, "answerer:last_words") == {"value": "farewell"}
+            await project.ready("answerer", after=seen)
+
+
 async def test_who_dies_with_requests_under_way_has_them_cancelled(running: Running) -> None:
     async with running() as project:
         await two(project)
@@ -205,6 +229,7 @@ async def test_who_dies_with_requests_under_way_has_them_cancelled(running: Runn
         await project.line("slow begun", module="answerer")
         os.kill((await project.ps())["asker"]["pid"], signal.SIGKILL)
         await project.line("slow cancelled", module="answerer")
+        asking.cancel()  # The front door has asked the next process: a GET may be asked twice.
         await asyncio.wait({asking})
 
 
@@ -215,9 +240,14 @@ async def test_a_stopped_module_is_unavailable_at_once_and_one_that_starts_is_wa
         gone = await ask(project, "answerer:pid")
         assert (gone["code"], gone["executed"]) == ("unavailable", "no")
         assert "'answerer' is not running" in gone["error"]
+        project.write("", "hold")
         starting = asyncio.create_task(project.command("restart", "answerer"))
         await project.is_state("answerer", "starting")
-        assert isinstance((await ask(project, "answerer:pid"))["value"], int)
+        late = await ask(project, "answerer:pid", timeout=0.5)
+        assert (late["code"], late["executed"], late["error"]) == ("unavailable", "no", "module 'answerer' was not ready within 0.5 s")
+        asking = asyncio.create_task(ask(project, "answerer:pid"))
+        (project.folder / "hold").unlink()
+        assert (await asking)["value"] == (await project.ps())["answerer"]["pid"]
         assert (await starting)[0] == 0
 
 
