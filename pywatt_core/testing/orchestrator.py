@@ -8,8 +8,14 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ..errors import ChannelClosed
+from ..protocol import failures
+from ..protocol.failures import Failure, failure_reply, success_reply
 from ..protocol.messages import (
+    ORCHESTRATOR,
     Announce,
+    DiscoverServiceProviders,
+    DiscoverServiceProvidersResponse,
+    EncodedMessage,
     Extension,
     GetSecret,
     HttpRequest,
@@ -18,11 +24,17 @@ from ..protocol.messages import (
     Message,
     PortRequest,
     PortResponse,
+    ProviderInfo,
+    RegisterServiceProvider,
+    RegisterServiceProviderResponse,
     Rotated,
     RotationAck,
+    RoutedModuleResponse,
+    RouteToModule,
     Secret,
     Shutdown,
 )
+from ..protocol.payloads import read_payload
 from ..protocol.session import Problem, Role, Session
 from ..transports.link import Link, new_id
 from ..transports.stdio import open_pipes
@@ -37,6 +49,8 @@ DEADLINE = 30.0
 class FakeOrchestrator:
     """Sends init, answers `get_secret` from `secrets`, keeps everything else that arrives in `received`, in order.
 
+    What the module offers is added to `providers`, in which it finds services; a test may put others' there.
+
     `problems` holds what the module wrote that is no message. With `config` the module is told that its orchestrator is
     a PyWatt one, which has read the configuration for it.
     """
@@ -45,8 +59,10 @@ class FakeOrchestrator:
         self.secrets = dict(secrets or {})
         self.answer_secrets = answer_secrets
         self.received: list[Message] = []
+        self.providers: list[ProviderInfo] = []
         self.problems: list[Problem] = []
         self.link: Link | None = None
+        self.module_id = ""
         self._arrived = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -65,6 +81,7 @@ class FakeOrchestrator:
         pywatt: bool = True,
     ) -> None:
         """Send the init line."""
+        self.module_id = module_id
         extension = Extension(features=("heartbeat",), config=dict(config or {})) if pywatt else None
         await self.send(
             Init(orchestrator_api="http://127.0.0.1:9900", module_id=module_id, env=dict(env or {}), listen=listen, pywatt=extension)
@@ -133,8 +150,40 @@ class FakeOrchestrator:
             link.post(Secret(name=message.name, value=value, error=error))
         elif isinstance(message, PortRequest):
             link.post(PortResponse(request_id=message.request_id, success=False, port=0, error_message="no ports in a test"))
+        elif isinstance(message, RegisterServiceProvider):
+            self.providers.append(self._provider(message))
+            link.post(RegisterServiceProviderResponse(success=True, provider_id=self.providers[-1].provider_id))
+        elif isinstance(message, DiscoverServiceProviders):
+            found = [one for one in self.providers if one.service_type == message.service_type]
+            link.post(DiscoverServiceProvidersResponse(success=True, providers=found))
+        elif isinstance(message, RouteToModule) and message.target_module_id == ORCHESTRATOR:
+            link.post(RoutedModuleResponse(ORCHESTRATOR, message.request_id, self._answer(message)))
         self.received.append(message)
         self._notify()
+
+    def _answer(self, question: RouteToModule) -> EncodedMessage:
+        """What is asked of the orchestrator itself: offers are taken back, everything else is not known here."""
+        payload = read_payload(question.payload)
+        said = payload.metadata.properties or {}
+        if question.target_endpoint != "unregister":
+            failure = Failure(failures.NO_ENDPOINT, f"a test's orchestrator does not know {question.target_endpoint!r}", executed="no")
+            return failure_reply(failure, said, id=new_id(), source=ORCHESTRATOR, destination=self.module_id)
+        content: dict[str, Any] = payload.decode(dict)
+        left = [one for one in self.providers if one.provider_id != content.get("provider_id")]
+        found, self.providers = len(left) < len(self.providers), left
+        return success_reply(found, said, id=new_id(), source=ORCHESTRATOR, destination=self.module_id)
+
+    def _provider(self, offer: RegisterServiceProvider) -> ProviderInfo:
+        return ProviderInfo(
+            provider_id=new_id(),
+            module_id=self.module_id,
+            service_type=offer.service_type,
+            name=offer.name,
+            version=offer.version,
+            address=offer.address,
+            metadata=dict(offer.metadata or {}),
+            is_healthy=True,
+        )
 
     def _closed(self, _link: Link, _error: Exception | None) -> None:
         self._notify()
