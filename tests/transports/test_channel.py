@@ -325,18 +325,23 @@ async def test_silence_for_too_long_is_taken_for_a_loss(caplog: pytest.LogCaptur
 
 async def test_a_peer_that_speaks_is_not_taken_for_silent_nor_one_that_we_do_not_listen_to() -> None:
     stage = Stage()
-    async with stage.channel(idle_timeout=0.2) as channel:
+    async with stage.channel(idle_timeout=3600.0) as channel:
         link = channel._link
         assert link is not None
-        first = channel.health().last_seen
-        for _ in range(8):
-            await asyncio.sleep(0.05)
-            stage.peers[0].post(Heartbeat())
-        assert channel.health().connections == 1 and first is not None
+        session: Any = link.session
+        session.heard_at -= 4000.0
+        stage.peers[0].post(Heartbeat())
+        await stage.until(lambda: link.messages_received)
+        channel._look(link, 3600.0)
+        assert not link.closed.done()
+        session.heard_at -= 4000.0
         link.pause_reading()
-        await asyncio.sleep(0.5)
-        assert channel.health().connections == 1
+        channel._look(link, 3600.0)
+        assert not link.closed.done()
         link.resume_reading()
+        channel._look(link, 3600.0)
+        await link.closed
+        assert str(link.error) == "nothing came for 3600 s (idle_timeout)"
 
 
 async def test_a_greeting_comes_first_on_each_connection() -> None:
