@@ -68,8 +68,10 @@ def nats_server() -> str | None:
     return str(found) if found else None
 
 
-def pin(processor: int, process: int = 0) -> None:
-    """Keep a process, this one without a number, on one processor where the system lets us choose."""
+def pin(processor: int | None, process: int = 0) -> None:
+    """Keep a process, this one without a number, on one processor where the system lets us choose; None leaves it alone."""
+    if processor is None:
+        return
     with contextlib.suppress(AttributeError, OSError):
         os.sched_setaffinity(process, {processor % (os.cpu_count() or 1)})
 
@@ -92,9 +94,9 @@ def run(main: Awaitable[Any]) -> Any:
 
 
 class Server:
-    """One server in a process of its own, on one processor; nats-server, where there is one, on the processor `broker`."""
+    """One server in a process of its own, on one processor or, with None, on all; nats-server, where there is one, on `broker`."""
 
-    def __init__(self, kind: str, transport: str, folder: str, processor: int, *, broker: int) -> None:
+    def __init__(self, kind: str, transport: str, folder: str, processor: int | None, *, broker: int | None) -> None:
         self.address = Address(transport, f"{folder}/{kind}", free_port())
         self.broker: subprocess.Popen[bytes] | None = None
         if kind == "nats":
@@ -137,7 +139,7 @@ def free_port() -> int:
         return port
 
 
-def serve(kind: str, address: Address, processor: int, ready: Any) -> None:
+def serve(kind: str, address: Address, processor: int | None, ready: Any) -> None:
     """The body of the server's process."""
     pin(processor)
     if kind == "blocking":
