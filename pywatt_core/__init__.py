@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         serve_module_with_lifecycle,
         serve_with_options,
     )
+    from .policies import ChannelCapabilities, ChannelPreferences, ChannelRouter, CircuitBreaker, RoutingMatrix
     from .protocol.encoded import EncodedMessage, EncodingFormat, Message, MessageMetadata
     from .protocol.messages import AnnouncedEndpoint, ServiceType
     from .protocol.priorities import PriorityMessageQueue, StreamPriority
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from .protocol.topics import PubSubMessage, TopicPattern
     from .redaction import Secret
     from .services.arrivals import Arrival
+    from .services.channels import ChannelStatus
     from .services.ports import (
         NegotiatedPort,
         PortNegotiation,
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
     from .services.subscriptions import Subscription
     from .services.watching import ProviderChange, ProviderEvent
     from .state import AppState
+    from .telemetry.channel_metrics import ChannelMetrics
     from .transports.encoded_stream import EncodedStream
 
 _HOMES = {
@@ -92,6 +95,7 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "interfaces": "Cache Command Context Database Provider Row Server ServerOptions",
     "module": "Module ServeOptions pywatt_module serve_module serve_module_full serve_module_with_lifecycle serve_with_options",
+    "policies": "ChannelCapabilities ChannelPreferences ChannelRouter CircuitBreaker RoutingMatrix",
     "protocol.encoded": "EncodedMessage EncodingFormat Message MessageMetadata",
     "protocol.messages": "AnnouncedEndpoint ServiceType",
     "protocol.priorities": "PriorityMessageQueue StreamPriority",
@@ -99,6 +103,7 @@ _HOMES = {
     "protocol.topics": "PubSubMessage TopicPattern",
     "redaction": "Secret",
     "services.arrivals": "Arrival",
+    "services.channels": "ChannelStatus",
     "services.ports": "NegotiatedPort PortNegotiation PortOptions get_pre_allocated_port negotiate_port set_pre_allocated_port",
     "services.providers": "ServiceProvider ServiceProviderBuilder",
     "services.registration": "Capabilities HealthStatus ModuleInfo RegisteredModule Registration register_module",
@@ -108,6 +113,7 @@ _HOMES = {
     "services.stream_out": "OutboundStream",
     "services.subscriptions": "Subscription",
     "state": "AppState",
+    "telemetry.channel_metrics": "ChannelMetrics",
     "transports.encoded_stream": "EncodedStream",
 }
 
@@ -122,7 +128,13 @@ __all__ = [
     "BuildInfo",
     "Cache",
     "Capabilities",
+    "ChannelCapabilities",
     "ChannelClosed",
+    "ChannelMetrics",
+    "ChannelPreferences",
+    "ChannelRouter",
+    "ChannelStatus",
+    "CircuitBreaker",
     "Command",
     "ConfigError",
     "Conflict",
@@ -162,6 +174,7 @@ __all__ = [
     "RemoteProtocolError",
     "RequestTimeout",
     "Result",
+    "RoutingMatrix",
     "Row",
     "Secret",
     "SecretError",
