@@ -103,7 +103,10 @@ class AppState(Generic[T]):
         """Requests and messages to other modules, and what answers theirs."""
         from .services.messaging import Messaging
 
-        return Messaging(self.channels, self.module_id, self.receivers, self)
+        limits = self.config.module
+        return Messaging(
+            self.channels, self.module_id, self.receivers, self, at_once=limits.messages_at_once, waiting=limits.messages_waiting
+        )
 
     @cached_property
     def topics(self) -> Topics:

@@ -44,12 +44,19 @@ class ModuleOptions:
     frames: Literal["msgpack", "cbor"] = "msgpack"
     """What is spoken on channels to PyWatt processes that read it; all others get JSON. ``cbor`` needs ``[serializers.cbor]``."""
 
+    messages_at_once: int = 1000
+    """Requests and messages of other modules that are worked on at once; more wait their turn."""
+    messages_waiting: int = 1000
+    """How many may wait; what comes on top is refused with the code ``overloaded``."""
+
     def __post_init__(self) -> None:
         for name in ("drain", "handshake_timeout", "secret_timeout", "open_timeout"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is a number of seconds, not below 0")
         if not 1 <= self.threads <= 1024:
             raise ValueError("threads is between 1 and 1024")
+        if self.messages_at_once < 1 or self.messages_waiting < 0:
+            raise ValueError("messages_at_once is at least 1, messages_waiting at least 0")
 
 
 class Section(Struct, frozen=True):

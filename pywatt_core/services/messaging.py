@@ -20,7 +20,7 @@ from ..protocol.messages import ORCHESTRATOR, RESPONSE_ENDPOINT, Metadata, Route
 from ..protocol.messages import RouteToModule as Route
 from ..protocol.payloads import Payload, read_payload, write_bare, write_payload
 from ..transports.link import new_id
-from .answering import CANCEL, Answering, Reserved, deadline
+from .answering import AT_ONCE, CANCEL, WAITING, Answering, Reserved, deadline
 from .arrivals import NOTHING, Arrival
 
 if TYPE_CHECKING:
@@ -45,10 +45,19 @@ NOTIFICATION: Final = Metadata(properties={"notification": True})
 class Messaging:
     """One module's messages. Targets are ``"module:endpoint"``, or ``"module.2:endpoint"`` for one instance."""
 
-    def __init__(self, channels: Channels, module_id: str, receivers: Receivers, state: Any = None) -> None:
+    def __init__(
+        self,
+        channels: Channels,
+        module_id: str,
+        receivers: Receivers,
+        state: Any = None,
+        *,
+        at_once: int = AT_ONCE,
+        waiting: int = WAITING,
+    ) -> None:
         self.channels, self.module_id, self.receivers = channels, module_id, receivers
         self.state = state
-        self._answering = Answering(module_id, receivers, state)
+        self._answering = Answering(module_id, receivers, state, at_once=at_once, waiting=waiting)
         self._calling_off: set[asyncio.Task[None]] = set()
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -164,7 +164,17 @@ def test_deferred_problems_are_kept_and_what_is_sound_works(tmp_path: Path) -> N
         raise_problems(settings.problems)
 
 
-@pytest.mark.parametrize(("option", "value"), [("drain", "-1"), ("drain", "inf"), ("threads", "0"), ("handshake_timeout", "nan")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("drain", "-1"),
+        ("drain", "inf"),
+        ("threads", "0"),
+        ("handshake_timeout", "nan"),
+        ("messages_at_once", "0"),
+        ("messages_waiting", "-1"),
+    ],
+)
 def test_numbers_without_sense_are_refused(option: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"module.*{option}"):
         load(start="/", environ={f"PYWATT__MODULE__{option.upper()}": value})
