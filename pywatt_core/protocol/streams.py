@@ -225,7 +225,7 @@ class StreamOpen(Struct, frozen=True, kw_only=True):
 
 
 class StreamAccept(Struct, frozen=True):
-    """The receiver's word that it wants the stream: in which format, in chunks of what size, and how many for now."""
+    """The receiver's word that it wants the stream: in which format, in chunks of what size, and how many there is room for."""
 
     stream_id: str
     format: str

@@ -140,10 +140,10 @@ def test_credit_holds_the_sender_back_and_one_chunk_asks_when_nothing_is_heard()
     assert sender.deadline == 1.0
     (probe,) = chunks(sender, 1.0)
     assert probe.sequence == 1
-    for now in range(2, 20):  # it answers that there is no room: it is there, and is waited for
-        sender.acknowledge(StreamAck(ID, 1, False, None, 1, 1), now)
-        assert chunks(sender, now) == []
-        (again,) = chunks(sender, now + 1)
+    for second in range(2, 20):  # it answers that there is no room: it is there, and is waited for
+        sender.acknowledge(StreamAck(ID, 1, False, None, 1, 1), second)
+        assert chunks(sender, second) == []
+        (again,) = chunks(sender, second + 1)
         assert again == probe
     assert sender.failure is None
     sender.acknowledge(StreamAck(ID, 0, True, None, 1, 4), 30)
