@@ -79,13 +79,14 @@ class FakeOrchestrator:
         env: Mapping[str, str] | None = None,
         config: Mapping[str, Any] | None = None,
         pywatt: bool = True,
+        formats: tuple[str, ...] = (),
+        **members: Any,
     ) -> None:
-        """Send the init line."""
+        """Send the init line; `formats` are those of frames on channels, `members` further ones of the line: ``ipc_channel``, say."""
         self.module_id = module_id
-        extension = Extension(features=("heartbeat",), config=dict(config or {})) if pywatt else None
-        await self.send(
-            Init(orchestrator_api="http://127.0.0.1:9900", module_id=module_id, env=dict(env or {}), listen=listen, pywatt=extension)
-        )
+        extension = Extension(formats=formats, features=("heartbeat",), config=dict(config or {})) if pywatt else None
+        api = "http://127.0.0.1:9900"
+        await self.send(Init(orchestrator_api=api, module_id=module_id, env=dict(env or {}), listen=listen, pywatt=extension, **members))
 
     async def send(self, message: Message) -> None:
         """Send any message that is legal now."""

@@ -28,7 +28,8 @@ class ModuleRunner:
     """Runs ``python -m pywatt_core.launch FILE[:NAME]`` from entering the block until leaving it.
 
     `listen` is ``"handed"`` (a Unix socket that the parent owns, as under `pywatt up`), ``"tcp"`` (a free port) or an
-    address. `config` is the effective configuration; None lets the module read files and environment itself. With
+    address. `config` is the effective configuration; None lets the module read files and environment itself. `init` holds
+    further arguments of `FakeOrchestrator.start`. With
     ``announce=False`` the block begins before the module has announced itself. One that does not within `PATIENCE`, or
     ends before, is an `AssertionError` with its exit code and all that it wrote.
     """
@@ -49,7 +50,9 @@ class ModuleRunner:
         announce: bool = True,
         pywatt: bool = True,
         cwd: str | Path | None = None,
+        init: Mapping[str, Any] | None = None,
     ) -> None:
+        self.init = dict(init or {})
         self.command = list(command) if command is not None else [sys.executable, "-m", "pywatt_core.launch", str(module)]
         self.orchestrator = FakeOrchestrator(secrets=secrets)
         self.module_id, self.config, self.env, self.listen = module_id, config, dict(env or {}), listen
@@ -117,7 +120,7 @@ class ModuleRunner:
         process.stdout.close()
         process.stdin.close()
         await self.orchestrator.start(
-            module_id=self.module_id, listen=address, config=self.config, pywatt=self.pywatt and self.config is not None
+            module_id=self.module_id, listen=address, config=self.config, pywatt=self.pywatt and self.config is not None, **self.init
         )
         if self.announce_first:
             self.announce = await self._announced()
