@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from pywatt_core.protocol.messages import PortRequest, PortResponse
+from pywatt_orchestrator.hub import Hub
+from pywatt_orchestrator.logs import Journal
 from pywatt_orchestrator.ports import MOST, Ports, why_not_free
 
 Running = Callable[[], Any]
@@ -50,6 +52,16 @@ def test_no_port_is_given_to_two_processes() -> None:
     given = [ask(ports, peer).port for peer in (one, two) * 10]
     assert len(set(given)) == 20
     assert all(20_000 <= port < 30_000 for port in given)
+
+
+async def test_a_port_that_is_held_is_not_free_although_nobody_serves_there_until_its_process_is_gone(free: int) -> None:
+    hub = Hub(Journal())
+    hub.ports = Ports([free])
+    one, two = Peer("a"), Peer("b")
+    assert ask(hub.ports, one).port == free
+    assert ask(hub.ports, two).error_message == f"no port from {free} to {free} is free"
+    hub.gone(one)  # type: ignore[arg-type]
+    assert ask(hub.ports, two).port == free
 
 
 def test_a_wished_port_is_granted_to_its_holder_again_and_refused_to_others(free: int) -> None:
