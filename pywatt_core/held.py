@@ -168,6 +168,8 @@ class Blocking:
         return key in cast("Any", self._target)
 
     def __iter__(self) -> Iterator[Any]:
+        if isinstance(self._target, AsyncIterator):
+            return self._iterate(self._target, "next")
         return iter(cast("Any", self._target))
 
     def __len__(self) -> int:

@@ -51,7 +51,7 @@ class OutboundStream:
         self._request: asyncio.Task[StreamDone] | None = None
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop
 
     @property
     def priority(self) -> StreamPriority:
@@ -72,6 +72,7 @@ class OutboundStream:
     async def __aenter__(self) -> OutboundStream:
         if self._request is not None:
             raise LocalProtocolError(f"{self._name} is entered once: open another one")
+        self._loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):
                 await self._streams.enter(self)

@@ -62,7 +62,6 @@ class Subscription(AsyncIterator[PubSubMessage]):
         self.id = f"w{next(_numbers)}" if self.waits else "/".join(self.pattern.segments)
         """Its name at the orchestrator; those of one pattern that drop share one."""
         self._topics = topics
-        self._loop = asyncio.get_running_loop()
         self._size = self._ours = 0
         self._credit_count = self._credit_size = 0
         self._ended = False
@@ -100,7 +99,7 @@ class Subscription(AsyncIterator[PubSubMessage]):
     async def room(self) -> None:
         """Before a publication of this module: wait for its place, where this subscription does not want to miss anything."""
         while self.waits and self._ours >= self.limit and not self._ended:
-            await _wait_in(self._blocked, self._loop)
+            await _wait_in(self._blocked)
 
     def put(self, message: PubSubMessage, *, is_ours: bool = False) -> None:
         """Take in what was published; `is_ours` where this module did it. Waits for nothing."""
@@ -113,7 +112,7 @@ class Subscription(AsyncIterator[PubSubMessage]):
             if given_up is None:
                 return
             self._left(given_up)
-        expires = None if message.ttl is None else self._loop.time() + message.ttl.seconds
+        expires = None if message.ttl is None else _now() + message.ttl.seconds
         self._queue.put(_Heard(message, expires, is_ours), message.priority)
         self._size += size
         self._ours += is_ours
@@ -151,20 +150,24 @@ class Subscription(AsyncIterator[PubSubMessage]):
             while len(self._queue):
                 heard = self._queue.get()
                 self._left(heard)
-                if heard.expires is None or self._loop.time() < heard.expires:
+                if heard.expires is None or _now() < heard.expires:
                     return heard.message
                 self.expired += 1
             if self._ended:
                 raise StopAsyncIteration
-            await _wait_in(self._waiting, self._loop)
+            await _wait_in(self._waiting)
 
     def __repr__(self) -> str:
         return f"Subscription({self.pattern.text!r}, waiting={len(self._queue)}, dropped={self.dropped}, expired={self.expired})"
 
 
-async def _wait_in(line: deque[asyncio.Future[Any]], loop: asyncio.AbstractEventLoop) -> None:
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _wait_in(line: deque[asyncio.Future[Any]]) -> None:
     """Wait to be woken; who is cancelled when already woken wakes the next."""
-    place = loop.create_future()
+    place = asyncio.get_running_loop().create_future()
     line.append(place)
     try:
         await place

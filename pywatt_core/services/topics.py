@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ..errors import LocalProtocolError, PyWattError, RemoteProtocolError
+from ..errors import LocalProtocolError, PyWattError, RemoteError, RemoteProtocolError
+from ..protocol import failures
 from ..protocol.durations import Duration
 from ..protocol.payloads import write_bare
 from ..protocol.priorities import StreamPriority
 from ..protocol.topics import CONTENT_TYPE, OCTETS, PubSubMessage, TopicTable
+from .messaging import TIMEOUT
 from .subscriptions import DROP, QUEUE, Subscription
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class Topics:
         message = self._message(topic, payload, priority, ttl, metadata)
         async with self._under_way:
             count = await self._publish_elsewhere(message, timeout)
-            return count + await self._deliver(message, wait=True)
+            return count + await self._publish_here(message, TIMEOUT if timeout is None else timeout)
 
     def _message(
         self, topic: str, payload: Any, priority: StreamPriority | str, ttl: float | None, metadata: Mapping[str, str] | None
@@ -108,6 +110,19 @@ class Topics:
         )
         return int(reply.get("delivered", 0))
 
+    async def _publish_here(self, message: PubSubMessage, timeout: float) -> int:
+        """Hand it to the subscriptions of this module; wait for those that must not miss anything."""
+        found = self._table.match(message.topic)
+        try:
+            async with asyncio.timeout(timeout):
+                for subscription in found:
+                    await subscription.room()
+                    subscription.put(message, is_ours=True)
+        except TimeoutError:
+            text = f"{self._messaging.module_id} does not keep up with {message.topic!r} itself, and does not want to miss any of it"
+            raise RemoteError(text, code=failures.OVERLOADED) from None
+        return len(found)
+
     def _is_connected(self) -> bool:
         """Whether there is an orchestrator that carries topics; told once in the log where there is another one."""
         if not self._messaging.channels.names or self._alone:
@@ -121,16 +136,10 @@ class Topics:
     # ── hearing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _arrived(self, arrival: Arrival) -> None:
-        await self._deliver(arrival.decode(PubSubMessage), wait=False)
-
-    async def _deliver(self, message: PubSubMessage, *, wait: bool) -> int:
-        """Hand it to the subscriptions of this module; without `wait` without waiting, so that their order stays."""
-        found = self._table.match(message.topic)
-        for subscription in found:
-            if wait:
-                await subscription.room()
-            subscription.put(message, is_ours=wait)
-        return len(found)
+        """Hand on what another module published; nothing is waited for, so that the order stays."""
+        message: PubSubMessage = arrival.decode(PubSubMessage)
+        for subscription in self._table.match(message.topic):
+            subscription.put(message)
 
     def subscribe(self, pattern: str, *, queue: int = QUEUE, overflow: str = DROP) -> Subscription:
         """``async with topics.subscribe("orders.#") as messages: async for message in messages: …``

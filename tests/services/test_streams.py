@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pywatt_core.errors import LocalProtocolError, RemoteError, RequestTimeout
+from pywatt_core.held import Blocking
 from pywatt_core.protocol.durations import Duration
 from pywatt_core.protocol.payloads import Payload
 from pywatt_core.protocol.streams import StreamChunk, StreamConfig
@@ -220,7 +222,7 @@ async def test_who_has_read_all_bytes_need_not_wait_for_the_end() -> None:
 
     @pair.receivers.on_stream("one")
     async def one(stream: Any) -> bytes:
-        return await anext(stream)  # type: ignore[no-any-return]
+        return await anext(stream)
 
     pair.begin()
     async with pair.a.open("b:one") as stream:
@@ -314,6 +316,20 @@ async def test_a_file_that_does_not_exist_is_an_os_error(tmp_path: Path) -> None
     (tmp_path / "some").write_bytes(b"some bytes")
     assert await pair.a.send_file("b:keep", str(tmp_path / "some")) == 1
     assert kept == [b"some bytes"]
+
+
+async def test_a_thread_sends_through_the_blocking_face() -> None:
+    pair = Pair()
+    kept = pair.keep()
+    face = Blocking(pair.a, asyncio.get_running_loop(), threading.get_ident(), 30)
+
+    def send() -> Any:
+        with face.open("b:keep", total_size=3) as stream:
+            stream.write(b"abc")
+        return stream.result
+
+    assert await asyncio.to_thread(send) == 1
+    assert kept == [b"abc"]
 
 
 async def test_a_plain_function_cannot_receive_a_stream() -> None:

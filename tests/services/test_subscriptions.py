@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pywatt_core.errors import LocalProtocolError
+from pywatt_core.errors import LocalProtocolError, RemoteError
 from pywatt_core.services.subscriptions import MOST_BYTES
 from pywatt_core.services.topics import Topics
 
@@ -67,6 +67,15 @@ async def test_who_must_not_miss_anything_holds_its_own_module_back() -> None:
         await asyncio.sleep(0)
     await fourth
     assert messages.dropped == 0
+
+
+async def test_a_module_that_does_not_keep_up_with_itself_is_told_so_in_time() -> None:
+    topics = alone()
+    async with topics.subscribe("a", queue=1, overflow="wait"):
+        await topics.publish("a", 1)
+        with pytest.raises(RemoteError, match="alone does not keep up with 'a' itself") as caught:
+            await topics.publish("a", 2, timeout=0.01)
+    assert caught.value.code == "overloaded"
 
 
 async def test_a_publisher_that_is_cancelled_leaves_its_place_to_the_next() -> None:

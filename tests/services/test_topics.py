@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from pywatt_core.errors import LocalProtocolError
+from pywatt_core.held import Blocking
 from pywatt_core.protocol.messages import ORCHESTRATOR
 from pywatt_core.services.channels import Channels
 from pywatt_core.services.messaging import Messaging
@@ -93,6 +96,18 @@ async def test_what_is_published_is_read_as_its_type() -> None:
         raw = await anext(messages)
         assert raw.decode() == b"\xff\x00"
         assert raw.metadata == {"content-type": "application/octet-stream"}
+
+
+async def test_a_thread_publishes_and_hears_through_the_blocking_face() -> None:
+    face = Blocking(alone(), asyncio.get_running_loop(), threading.get_ident(), 30)
+
+    def talk() -> list[Any]:
+        with face.subscribe("a") as messages:
+            face.publish("a", 1)
+            face.publish("a", 2)
+            return [message.decode() for message in itertools.islice(messages, 2)]
+
+    assert await asyncio.to_thread(talk) == [1, 2]
 
 
 @pytest.mark.parametrize(
