@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
+
 PEER = Path(__file__).with_name("rust_peer.py")
 VECTORS = Path(__file__).parents[3] / "tests" / "data" / "vectors.json"
 
 Running = Callable[[], Any]
 
 ASKER = """
-import json
+import json, os, sys
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -26,6 +28,9 @@ from pywatt_core import ChannelClosed, RemoteError, RequestTimeout, pywatt_modul
 
 @pywatt_module()
 async def app(state):
+    if os.path.exists("early"):
+        print("early", await state.send_request("answerer:pid", timeout=25), file=sys.stderr, flush=True)
+
     async def ask(request):
         said = request.query_params
         try:
@@ -118,6 +123,10 @@ async def pid():
 async def back(name: str, state, message):
     return await state.send_request(f"{message.source}:greet", name, str)
 
+@app.on("blocking")
+def blocking(name: str, state, message):
+    return state.sync.send_request(f"{message.source}:greet", name, str)
+
 @app.on("nested")
 async def nested(state):
     left = message_deadline() - asyncio.get_running_loop().time()
@@ -152,19 +161,22 @@ async def two(project: Any, **options: Any) -> None:
     project.write(ASKER, "asker.py")
     project.write(ANSWERER, "answerer.py")
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in options.items())
-    project.write(f'[modules.asker]\nrun = "asker.py"\n[modules.answerer]\nrun = "answerer.py"\n{lines}')
+    same = f"channels = {json.dumps(options['channels'])}\n" if "channels" in options else ""
+    project.write(f'[modules.asker]\nrun = "asker.py"\n{same}[modules.answerer]\nrun = "answerer.py"\n{lines}')
     await project.start()
     await project.ready("asker", *([f"answerer.{n + 1}" for n in range(options["instances"])] if "instances" in options else ["answerer"]))
 
 
-async def test_a_function_answers_another_module_with_what_its_types_say(running: Running) -> None:
+@pytest.mark.parametrize("channels", [["unix"], ["tcp"], []], ids=["unix", "tcp", "stdio"])
+async def test_a_function_answers_another_module_with_what_its_types_say(running: Running, channels: list[str]) -> None:
     async with running() as project:
-        await two(project)
+        await two(project, channels=channels)
         value = {"id": 7, "count": 2, "by": "answerer", "from": "asker", "to": "order"}
         assert await ask(project, "answerer:order", {"id": 7, "items": ["a", "b"]}) == {"value": value}
         assert await ask(project, "answerer:thread", 21) == {"value": 42}
         assert await ask(project, "answerer:anything", 3) == {"value": "asker said 3 to anything"}
         assert await ask(project, "answerer:back", "you") == {"value": "hello you of answerer"}
+        assert await ask(project, "answerer:blocking", "thread") == {"value": "hello thread of answerer"}
         await project.http("/asker/tell?" + urlencode({"target": "answerer:note", "payload": json.dumps("this")}))
         await project.line("noted this", module="answerer")
         assert await project.stop() == 0
@@ -249,6 +261,14 @@ async def test_a_stopped_module_is_unavailable_at_once_and_one_that_starts_is_wa
         (project.folder / "hold").unlink()
         assert (await asking)["value"] == (await project.ps())["answerer"]["pid"]
         assert (await starting)[0] == 0
+
+
+async def test_a_module_may_ask_while_it_starts_itself(running: Running) -> None:
+    async with running() as project:
+        project.write("", "early")
+        await two(project)
+        line = await project.line("early", module="asker")
+        assert line["message"] == f"early {(await project.ps())['answerer']['pid']}"
 
 
 async def test_instances_take_turns_and_one_can_be_meant(running: Running) -> None:
