@@ -321,6 +321,8 @@ class ServerOptions(NamedTuple):
     """True only on the orchestrator's own socket: ``X-Forwarded-*`` headers are then believed."""
     threads: int = 8
     """Worker threads of a WSGI server."""
+    port: bool = True
+    """False where all requests come over links: `Server.start` will be given None."""
 
 
 PlainReply: TypeAlias = tuple[int, str, bytes]

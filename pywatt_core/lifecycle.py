@@ -296,7 +296,13 @@ def make_server(
     )
     # Without a port all requests come over the link, and so through the gateway of an orchestrator of ours.
     behind_gateway = place.inherited if definition.bind_http else init is not None and init.pywatt is not None
-    options = ServerOptions(state=state, prefix=definition.prefix, behind_gateway=behind_gateway, threads=state.config.module.threads)
+    options = ServerOptions(
+        state=state,
+        prefix=definition.prefix,
+        behind_gateway=behind_gateway,
+        threads=state.config.module.threads,
+        port=definition.bind_http,
+    )
     if place.socket is not None:
         stack.callback(place.close)
     server = registry.make_server(application, options, framework=definition.framework)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ..hookspecs import hookimpl
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from ..interfaces import Cache, Context, Handler
+    from ..interfaces import Cache, Context, Handler, Server, ServerOptions
     from ..protocol.messages import Message
     from .channel_options import TcpOptions, UnixOptions
     from .memory_options import MemoryOptions
@@ -84,3 +85,14 @@ def pywatt_register_handlers(state: Any) -> Mapping[type[Message], Handler]:
     from .handlers import handlers
 
     return handlers(state)
+
+
+@hookimpl
+def pywatt_make_server(app: object, options: ServerOptions) -> Server | None:
+    """A server for an `HttpIpcRouter` without a port; with one it is a server plugin's."""
+    routers = sys.modules.get("pywatt_core.http.router")  # not imported: then nobody can have made one
+    if options.port or routers is None or not isinstance(app, routers.HttpIpcRouter):
+        return None
+    from ..http.link_server import LinkServer
+
+    return LinkServer(app, options)

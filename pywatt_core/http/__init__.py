@@ -16,9 +16,13 @@ from .arrival import AUTH_MARK, ExtraRoutes, below, clean_prefix, literal_path, 
 from .mapping import MAX_BODY, BadRequest, plain
 
 if TYPE_CHECKING:
+    from .api import ApiResponse
     from .asgi import Lifespan, call_asgi
     from .asgi_front import AsgiFront
     from .calls import Calls, refuse, unavailable
+    from .failures import HttpError, HttpIpcError, HttpTcpError
+    from .router import HttpIpcMetrics, HttpIpcRequest, HttpIpcResponse, HttpIpcRouter
+    from .router_asgi import RouterApp
     from .stream_asgi import stream_asgi
     from .stream_wsgi import stream_wsgi
     from .streams import Disconnected, Stream
@@ -28,12 +32,21 @@ if TYPE_CHECKING:
 __all__ = [
     "AUTH_MARK",
     "MAX_BODY",
+    "ApiResponse",
     "AsgiFront",
     "BadRequest",
     "Calls",
     "Disconnected",
     "ExtraRoutes",
+    "HttpError",
+    "HttpIpcError",
+    "HttpIpcMetrics",
+    "HttpIpcRequest",
+    "HttpIpcResponse",
+    "HttpIpcRouter",
+    "HttpTcpError",
     "Lifespan",
+    "RouterApp",
     "Stream",
     "WsgiFront",
     "below",
@@ -53,9 +66,13 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
+        "api": "ApiResponse",
         "asgi": "Lifespan call_asgi",
         "asgi_front": "AsgiFront",
         "calls": "Calls refuse unavailable",
+        "failures": "HttpError HttpIpcError HttpTcpError",
+        "router": "HttpIpcMetrics HttpIpcRequest HttpIpcResponse HttpIpcRouter",
+        "router_asgi": "RouterApp",
         "stream_asgi": "stream_asgi",
         "stream_wsgi": "stream_wsgi",
         "streams": "Disconnected Stream",

@@ -67,7 +67,9 @@ def nobody_serves(registry: Registry, app: object) -> str:
         if normalised(plugin.distribution) == wanted and (plugin.broken or plugin.disabled):
             return f"{text}. It would be {_why_not(plugin)}"
     if wanted is not None:
-        return f"{text}. Install it: pip install {wanted}"
+        return f"{text}. Install it: pip install {wanted}" + (
+            "" if "pywatt_core" not in roots else "; or do without a port: bind_http=False"
+        )
     return (
         f"{text}. PyWatt serves FastAPI and Starlette (pip install pywatt-fastapi) and Flask (pip install pywatt-flask){_broken(registry)}"
     )
@@ -78,7 +80,7 @@ def _why_not(plugin: Plugin) -> str:
 
 
 def _servers(registry: Registry) -> str:
-    names = [plugin.identity for plugin in registry.implementing("pywatt_make_server")]
+    names = [plugin.identity for plugin in registry.implementing("pywatt_make_server") if not plugin.builtin]
     return f"installed server plugins: {', '.join(names) or 'none'}"
 
 

@@ -42,7 +42,7 @@ DISTRIBUTIONS = {
 }
 """Which distribution brings a provider that is not installed."""
 
-FRAMEWORKS = {"fastapi": "pywatt-fastapi", "starlette": "pywatt-fastapi", "flask": "pywatt-flask"}
+FRAMEWORKS = {"fastapi": "pywatt-fastapi", "starlette": "pywatt-fastapi", "flask": "pywatt-flask", "pywatt_core": "pywatt-fastapi"}
 """Which distribution serves the applications of a package."""
 
 

@@ -143,7 +143,9 @@ async def app(
         if definition.state_builder is not None:
             state.user_state = await outcome(definition.state_builder(None, declared))
         server = registry.make_server(
-            await outcome(definition.build(state)), ServerOptions(state=state, prefix=definition.prefix), framework=definition.framework
+            await outcome(definition.build(state)),
+            ServerOptions(state=state, prefix=definition.prefix, port=False),
+            framework=definition.framework,
         )
         stack.push_async_callback(server.close)
         for path, handler in plain_routes(definition):

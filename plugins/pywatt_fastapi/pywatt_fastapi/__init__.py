@@ -22,7 +22,13 @@ __all__ = ["state", "state_of"]
 
 @hookimpl
 def pywatt_make_server(app: object, options: ServerOptions) -> Server | None:
-    """A server for FastAPI, APIRouter, Starlette, Router and Mount, also inside ASGI middleware; None for anything else."""
+    """A server for FastAPI, APIRouter, Starlette, Router and Mount, also inside ASGI middleware, and for PyWatt's own router.
+
+    None for anything else.
+    """
+    routers = sys.modules.get("pywatt_core.http.router")
+    if routers is not None and isinstance(app, routers.HttpIpcRouter):
+        return _router_server(app, options) if options.port else None
     if "starlette.routing" not in sys.modules:  # then nobody can have made an application of it
         return None
     from .applications import recognise
@@ -33,6 +39,16 @@ def pywatt_make_server(app: object, options: ServerOptions) -> Server | None:
     from .server import StarletteServer
 
     return StarletteServer(application, options)
+
+
+def _router_server(router: Any, options: ServerOptions) -> Server:
+    from pywatt_core.http import RouterApp
+
+    from .applications import Application
+    from .server import StarletteServer
+
+    app = RouterApp(router)
+    return StarletteServer(Application(app, app), options)
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pywatt_core.errors import ServerError
-from pywatt_core.http import AsgiFront, Calls, Lifespan, below, call_asgi, clean_prefix, refuse, stream_asgi, unavailable
+from pywatt_core.http import AsgiFront, Calls, Lifespan, RouterApp, below, call_asgi, clean_prefix, refuse, stream_asgi, unavailable
 
 from .applications import Application, take_root_path
 from .routes import announced, has_literal
@@ -54,16 +54,21 @@ class StarletteServer:
         self._calls = Calls()
 
     def routes(self) -> list[AnnouncedEndpoint]:
-        return announced(self._application.inner, self._prefix)
+        inner = self._application.inner
+        return inner.announced(self._prefix) if isinstance(inner, RouterApp) else announced(inner, self._prefix)
 
     def add_route(self, path: str, handler: Callable[[], PlainReply]) -> bool:
         if path in self._front.extra:
             return False
         rest = below(self._prefix, path)
-        if rest is not None and has_literal(self._application.inner.routes, rest):
+        if rest is not None and self._has(rest):
             return False
         self._front.extra.add(path, handler)
         return True
+
+    def _has(self, path: str) -> bool:
+        inner = self._application.inner
+        return path in inner.router if isinstance(inner, RouterApp) else has_literal(inner.routes, path)
 
     async def start(self, listener: socket.socket | None) -> None:
         if self._started or self._closed:
