@@ -14,7 +14,7 @@ from ..errors import RemoteProtocolError
 from .envelope import LOOSE_MEMBERS, UNREAD, UNWRITABLE, Envelope, Read, check_finite, is_finite, plain_value
 from .formats import codec_of
 from .lenient import Loose, Unreadable, read_object, read_value, safe_text, too_deep
-from .messages import MESSAGES, Message, Role, union_of
+from .messages import MESSAGES, Message, Metadata, Role, union_of
 
 _to_json = msgspec.json.Encoder(enc_hook=plain_value).encode
 _msgpack = msgspec.msgpack.Encoder(enc_hook=plain_value)
@@ -79,9 +79,11 @@ def msgpack_decoder(sender: Role) -> Read:
 
 def cbor_decoder(sender: Role) -> Read:
     """What `codec.decoder` promises, for CBOR. Raises `LocalProtocolError` where the plugin is not here."""
-    union: Any = union_of(sender)
-    envelope: Any = Envelope[union]
+    kinds = MESSAGES[sender]
     parse = codec_of("cbor").decode
+
+    def typed(value: dict[str, Any]) -> Message:
+        return msgspec.convert(value, kinds[value["op"]], dec_hook=read_value)  # one class: for a union, msgspec would begin anew each time
 
     def read_cbor(data: bytes) -> Any:
         try:
@@ -89,9 +91,15 @@ def cbor_decoder(sender: Role) -> Read:
         except RemoteProtocolError as error:
             raise Unreadable(str(error)) from None
         found: Any = None
-        if isinstance(value, dict):
-            with contextlib.suppress(*UNREAD):
-                found = msgspec.convert(value, union if "op" in value else envelope, dec_hook=read_value)
+        with contextlib.suppress(LookupError, *UNREAD):  # what it is not, `read_object` says
+            if not isinstance(value, dict):
+                pass
+            elif "op" in value:
+                found = typed(value)
+            else:
+                metadata = msgspec.convert(value["metadata"], Metadata) if "metadata" in value else Metadata()
+                id = value.get("id")
+                found = Envelope(id=id if isinstance(id, str) else None, content=typed(value["content"]), metadata=metadata)
         if found is None:
             found = read_object(value, sender)
         _check_loose(found.content if isinstance(found, Envelope | Loose) else found)

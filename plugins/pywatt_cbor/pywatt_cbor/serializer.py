@@ -50,7 +50,7 @@ class CborSerializer:
         try:
             plain_value = plain(value)
             data: bytes = cbor2.dumps(plain_value, encoders={memoryview: _bytes_of})
-            if _BIG_NUMBER(data) is not None:
+            if (b"\xc2" in data or b"\xc3" in data) and _BIG_NUMBER(data) is not None:
                 _check_numbers(plain_value)
         except (ValueError, OverflowError, RecursionError, NotImplementedError, cbor2.CBORError) as error:
             raise TypeError(f"CBOR cannot hold this {type(value).__name__}: {error}") from error
