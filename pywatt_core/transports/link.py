@@ -1,8 +1,8 @@
 """A `Link` marries one byte stream to one `Session`. It is the only read loop and the only writer, on both ends.
 
-A message on an idle line is written at once. While requests of ours are in flight, or several messages arrived
-together, what is sent in one loop tick is collected and leaves in one system call. Back-pressure works both ways:
-`send` waits while the peer does not read, and `pause_reading` makes the peer wait while we are behind.
+A message on an idle line is written at once. What else is sent in the same loop tick is collected and leaves in one system
+call, and so is everything while requests of ours are in flight, or while messages arrive several at a time. Back-pressure
+works both ways: `send` waits while the peer does not read, and `pause_reading` makes the peer wait while we are behind.
 """
 
 from __future__ import annotations
@@ -77,7 +77,10 @@ class Link(asyncio.Protocol):
         self._waiting: dict[Hashable, Waiting] = {}
         self._outgoing = bytearray()
         self._unsent: list[Hashable] = []
+        self._collecting = False
+        """True from the first message of a tick until its end."""
         self._in_batch = False
+        """True while the peer sends several messages at once: what is said then is not waited for by somebody who has nothing else."""
         self._stuck = False
         self._writable = asyncio.Event()
         self._writable.set()
@@ -221,7 +224,6 @@ class Link(asyncio.Protocol):
                 self._on_message(message, self)
             except Exception as error:
                 self._loop.call_exception_handler({"message": f"acting on {message.op!r} failed", "exception": error, "protocol": self})
-        self._in_batch = False
         if self.session.failure is not None:
             self._fail(self.session.failure)
 
@@ -291,7 +293,9 @@ class Link(asyncio.Protocol):
             self.abort(ChannelClosed(f"the peer does not read: more than {self._backlog} bytes wait for it", executed="no"))
             raise ChannelClosed(f"{message.op!r} was not sent: the peer did not read, and the link was cut", executed="no")
         outgoing = self._outgoing
-        if not outgoing:
+        if not self._collecting:
+            self._collecting = True
+            self._loop.call_soon(self._end_tick)
             if not self._waiting and not self._in_batch:
                 data, key = self.session.send(message, metadata=metadata, wait=wait)
                 self.messages_sent += 1
@@ -299,7 +303,6 @@ class Link(asyncio.Protocol):
                 if data:
                     writer.write(data)
                 return key
-            self._loop.call_soon(self._flush)
         key = self.session.send_into(outgoing, message, metadata, wait)
         self.messages_sent += 1
         if key is not None:
@@ -307,6 +310,10 @@ class Link(asyncio.Protocol):
         if len(outgoing) >= PIECE:
             self._flush()
         return key
+
+    def _end_tick(self) -> None:
+        self._collecting = False
+        self._flush()
 
     def _flush(self) -> None:
         if self._outgoing and self._writer is not None:
