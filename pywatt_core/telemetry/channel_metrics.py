@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -33,8 +33,32 @@ class SystemTime(Struct, frozen=True):
         return cls(*divmod(round(seconds * NANOS), NANOS))
 
 
+class PoolFigures(Protocol):
+    """What a pool of connections tells."""
+
+    @property
+    def active(self) -> int: ...
+    @property
+    def available(self) -> int: ...
+    @property
+    def max(self) -> int: ...
+    @property
+    def created(self) -> int: ...
+    @property
+    def destroyed(self) -> int: ...
+    @property
+    def lifetime(self) -> float: ...
+
+
+class Pool(Protocol):
+    """`ConnectionPool`, or what is like it."""
+
+    @property
+    def stats(self) -> PoolFigures: ...
+
+
 class PoolMetrics(Struct, kw_only=True):
-    """A pool of connections."""
+    """A pool of connections. A channel that has one offers this with a method `pool_metrics`."""
 
     active_connections: int
     idle_connections: int
@@ -42,6 +66,19 @@ class PoolMetrics(Struct, kw_only=True):
     total_connections_created: int
     total_connections_destroyed: int
     avg_connection_lifetime: Duration
+
+    @classmethod
+    def of(cls, pool: Pool) -> PoolMetrics:
+        """Of a pool as it is now."""
+        stats = pool.stats
+        return cls(
+            active_connections=stats.active,
+            idle_connections=stats.available,
+            max_pool_size=stats.max,
+            total_connections_created=stats.created,
+            total_connections_destroyed=stats.destroyed,
+            avg_connection_lifetime=Duration.of(stats.lifetime),
+        )
 
 
 class ChannelMetrics(Struct, kw_only=True):

@@ -33,6 +33,8 @@ class PoolStats(NamedTuple):
     waiting: int
     created: int
     destroyed: int
+    lifetime: float
+    """Seconds that those lived, on average, that are destroyed."""
 
 
 class ConnectionPool(Generic[C]):
@@ -66,6 +68,9 @@ class ConnectionPool(Generic[C]):
         self._loop = asyncio.get_running_loop()
         self._idle: list[tuple[C, float]] = []
         self._active = self._created = self._destroyed = 0
+        self._born: dict[int, float] = {}
+        """When each connection was made, by its identity."""
+        self._lived = 0.0
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -89,7 +94,15 @@ class ConnectionPool(Generic[C]):
     @property
     def stats(self) -> PoolStats:
         """How it is now."""
-        return PoolStats(len(self._idle), self._maximum, self._active, len(self._waiters), self._created, self._destroyed)
+        return PoolStats(
+            len(self._idle),
+            self._maximum,
+            self._active,
+            len(self._waiters),
+            self._created,
+            self._destroyed,
+            self._lived / max(1, self._destroyed),
+        )
 
     async def close(self) -> None:
         """Close what lies idle, and what is in use when it comes back; who waits is told. May be called twice."""
@@ -156,6 +169,7 @@ class ConnectionPool(Generic[C]):
             self._leave()
             raise
         self._created += 1
+        self._born[id(connection)] = self._loop.time()
         return connection
 
     def _put(self, connection: C, *, usable: bool) -> None:
@@ -181,6 +195,8 @@ class ConnectionPool(Generic[C]):
                 await self._end(connection)
 
         self._destroyed += 1
+        now = self._loop.time()
+        self._lived += now - self._born.pop(id(connection), now)
         task = self._loop.create_task(end())
         self._ending.add(task)
         task.add_done_callback(self._ended)

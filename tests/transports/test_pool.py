@@ -11,6 +11,7 @@ import pytest
 
 from pywatt_core.errors import RequestTimeout
 from pywatt_core.protocol.session import Role, Session, Wire
+from pywatt_core.telemetry.channel_metrics import PoolMetrics
 from pywatt_core.transports.link import Link
 from pywatt_core.transports.pool import ConnectionPool
 
@@ -43,6 +44,17 @@ def made() -> Made:
     return Made()
 
 
+async def test_a_pool_tells_how_long_its_connections_live(made: Made) -> None:
+    async with made.pool(maximum=3) as pool:
+        async with pool.connection(), pool.connection() as ill:
+            ill.healthy = False
+        metrics = PoolMetrics.of(pool)
+        assert (metrics.active_connections, metrics.idle_connections, metrics.max_pool_size) == (0, 1, 3)
+        assert (metrics.total_connections_created, metrics.total_connections_destroyed) == (2, 1)
+        assert metrics.avg_connection_lifetime.seconds > 0
+        assert pool._born.keys() == {id(made.all[0])}
+
+
 async def test_a_connection_is_used_again_and_the_one_used_last_first(made: Made) -> None:
     async with made.pool() as pool:
         async with pool.connection() as first, pool.connection() as second:
@@ -50,7 +62,7 @@ async def test_a_connection_is_used_again_and_the_one_used_last_first(made: Made
         # the inner block ended first: `first` was put back last
         async with pool.connection() as again:
             assert again is first
-        assert pool.stats._asdict() == {"available": 2, "max": 10, "active": 0, "waiting": 0, "created": 2, "destroyed": 0}
+        assert pool.stats._asdict() == {"available": 2, "max": 10, "active": 0, "waiting": 0, "created": 2, "destroyed": 0, "lifetime": 0.0}
     assert [one.closed for one in (first, second)] == [True, True]
 
 
