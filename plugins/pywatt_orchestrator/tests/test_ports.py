@@ -25,7 +25,7 @@ class Peer:
     """A process, as far as ports are concerned."""
 
     def __init__(self, module_id: str) -> None:
-        self.module_id = module_id
+        self.module_id = self.module = module_id
         self.notes: list[str] = []
 
     def note(self, text: str, *, level: str = "info") -> None:
