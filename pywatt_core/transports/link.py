@@ -8,7 +8,7 @@ works both ways: `send` waits while the peer does not read, and `pause_reading` 
 from __future__ import annotations
 
 import asyncio
-import uuid
+import os
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
@@ -47,9 +47,13 @@ CLOSE_PATIENCE = 5.0
 """Seconds that the peer has to read what was still to be written when this end closes."""
 
 
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+
+
 def new_id() -> str:
     """A random version 4 UUID, the identity of an envelope."""
-    return str(uuid.uuid4())
+    digits = os.urandom(16).hex()  # half the time of `str(uuid.uuid4())`, and as random after a fork
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
 
 
 class Link(asyncio.Protocol):

@@ -281,6 +281,65 @@ async def test_closing_waits_patiently_and_no_longer_for_a_peer_that_does_not_re
     await ends.close()
 
 
+async def test_a_message_on_an_idle_line_leaves_at_once_and_the_others_of_its_tick_together(ends):
+    await ends.open()
+    count = [ends.module.traffic[2]]
+    for _ in range(3):
+        ends.module.post(GetSecret(f"s{len(count)}"))
+        count.append(ends.module.traffic[2])
+    assert count[1] > count[0], "the first leaves at once"
+    assert count[1] == count[2] == count[3], "the others wait for the end of the tick"
+    while ends.module.traffic[2] == count[3]:
+        await asyncio.sleep(0)
+    assert ends.module.traffic[2] == 3 * count[1]
+    ends.module.post(GetSecret(f"s{len(count)}"))
+    assert ends.module.traffic[2] == 4 * count[1], "the line is idle again"
+    await ends.close()
+
+
+async def test_tasks_that_answer_what_came_at_once_write_once_a_tick(ends):
+    await ends.open()
+    tasks, writes = set(), 0
+
+    class Counting:
+        """The real transport, and how often it is written to."""
+
+        def __init__(self, transport):
+            self._transport = transport
+
+        def write(self, data):
+            nonlocal writes
+            writes += 1
+            self._transport.write(data)
+
+        def __getattr__(self, name):
+            return getattr(self._transport, name)
+
+    async def answer_later(message, link):
+        await asyncio.sleep(0)
+        link.post(answer(message))
+
+    def begin(message, link):
+        tasks.add(asyncio.create_task(answer_later(message, link)))
+
+    ends.act = begin
+    ends.orchestrator._writer = Counting(ends.orchestrator._writer)
+    first, *others = [ends.module.request(route(str(number)), timeout=20) for number in range(65)]
+    await first
+    assert writes == 1
+    await asyncio.gather(*others)
+    assert writes < 1 + 64 / 4
+    await ends.close()
+
+
+async def test_ids_are_random_uuids():
+    ids = [new_id() for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    for id in ids:
+        parsed = uuid.UUID(id)
+        assert (str(parsed), parsed.version, parsed.variant) == (id, 4, uuid.RFC_4122)
+
+
 async def test_a_tick_that_sends_much_hands_it_over_in_pieces_in_order(ends):
     await ends.open()
     requests = [route(f"{number:06}" * 5000) for number in range(40)]
