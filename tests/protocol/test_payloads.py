@@ -295,6 +295,11 @@ def test_text_that_is_no_json_is_unreadable_when_it_is_decoded(data: bytes, comp
         read_payload(EncodedMessage(data, "Json")).decode()
 
 
+def test_text_is_utf_8_also_where_nobody_asks_for_it() -> None:
+    with pytest.raises(Unreadable, match="not UTF-8"):
+        read_payload(EncodedMessage(b'{"x":1,"more":"\xff"}', "Json")).decode(Point)
+
+
 def test_messagepack_extensions_are_refused() -> None:
     with pytest.raises(Unreadable):
         read_payload(EncodedMessage(b"\xd4\x05a", "MessagePack")).decode()

@@ -81,6 +81,15 @@ def test_no_tag_but_one_is_read_whatever_the_library_knows() -> None:
     assert set(range(6)) < set(KNOWN_TAGS)
 
 
+def test_nesting_is_read_as_deep_as_in_json() -> None:
+    value = CBOR.decode(b"\x81" * 127 + b"\x01", Any)
+    for _ in range(127):
+        (value,) = value
+    assert value == 1
+    with pytest.raises(RemoteProtocolError, match="nesting depth"):
+        CBOR.decode(b"\x81" * 128 + b"\x01", Any)
+
+
 def test_a_length_that_is_a_lie_takes_no_memory() -> None:
     tracemalloc.start()
     try:
