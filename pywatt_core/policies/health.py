@@ -38,12 +38,12 @@ class Health:
         self._failure = float("-inf")
         self._p95: tuple[tuple[float, float], float] | None = None
 
-    def succeeded(self, now: float, took: float | None = None) -> None:
-        """Something worked; `took` is given where somebody waited for an answer."""
+    def succeeded(self, now: float, took: float | None = None, *, times: int = 1) -> None:
+        """Something worked, `times` in all; `took` is given where somebody waited for an answer."""
         if now - self._last > QUIET:
             self._forget()
         self._last = now
-        self.successes += 1
+        self.successes += times
         if took is not None:
             self.samples.append((now, took))
 

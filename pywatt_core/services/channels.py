@@ -47,22 +47,19 @@ class Channels(Ways):
         lane = self._only
         if lane is None:
             return await self._choose(message, metadata, lambda way, _: way.send(message, metadata=metadata), None)
-        lane.waiting += 1
         try:
-            await lane.way.send(message, metadata=metadata)
+            await lane.send(message, metadata=metadata)
         except ChannelClosed as error:
             self._failed(lane, lost=True)
             if not _again(message, metadata, error):
                 raise
             failed = error
         else:
-            now = self._clock()
-            lane.health.succeeded(now)
-            if now >= self._due:
-                self._tend(now)
+            if lane.unseen:
+                lane.unseen -= 1
+            else:
+                self._worked(lane, self._clock(), None)
             return None
-        finally:
-            lane.waiting -= 1
         return await self._choose(message, metadata, lambda way, _: way.send(message, metadata=metadata), None, begun=(lane, failed))
 
     async def request(self, message: Message, *, timeout: float, metadata: Metadata | None = None) -> Message:
@@ -75,9 +72,8 @@ class Channels(Ways):
         started = self._clock()
         if lane is None:
             return await self._choose(message, metadata, _asking(message, metadata), started + timeout)
-        lane.waiting += 1
         try:
-            answer = await lane.way.request(message, timeout=timeout, metadata=metadata)
+            answer = await lane.request(message, timeout=timeout, metadata=metadata)
         except ChannelClosed as error:
             self._failed(lane, lost=True)
             if not _again(message, metadata, error):
@@ -88,13 +84,12 @@ class Channels(Ways):
                 self._failed(lane, lost=False)
             raise
         else:
-            now = self._clock()
-            lane.health.succeeded(now, now - started)
-            if now >= self._due:
-                self._tend(now)
+            if lane.unseen:
+                lane.unseen -= 1
+            else:
+                now = self._clock()
+                self._worked(lane, now, now - started)
             return answer
-        finally:
-            lane.waiting -= 1
         return await self._choose(message, metadata, _asking(message, metadata), started + timeout, begun=(lane, failed))
 
     async def _choose(

@@ -52,7 +52,7 @@ class RoutingOptions:
     alert_error_rate: float = 0.05
     """Above this share of failures."""
     alert_queue: int = 1000
-    """Above so many calls that wait."""
+    """Above so many requests that wait."""
     alert_pause: float = 300.0
     """How long the same is not told again."""
 

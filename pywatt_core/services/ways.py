@@ -155,6 +155,14 @@ class Ways:
             log.warning("channel %s keeps failing: it is left alone for %g s", lane.name, lane.breaker.timeout)
         self._look()
 
+    def _worked(self, lane: Lane, now: float, took: float | None) -> None:
+        """A message went well over the only way; so did those since the last one that was looked at."""
+        lane.settle(now)
+        lane.health.succeeded(now, took)
+        lane.unseen = lane.given = lane.every
+        if now >= self._due:
+            self._tend(now)
+
     def _tend(self, now: float) -> None:
         """Once a second while messages are sent: marks for the rates, news for the breakers, a look for what is wrong."""
         self._due = now + TEND_EVERY
@@ -162,6 +170,7 @@ class Ways:
         for lane in self._lanes.values():
             lane.mark(now)
             lane.report(now)
+            lane.adapt()
         if self._marks % ALERT_EVERY == 0:
             self._tell([alert for name, one in self.metrics().items() for alert in self._alerting().check(name, one, now)])
 
@@ -194,6 +203,7 @@ class Ways:
         self._look()
         now = self._clock()
         for lane in self._lanes.values():
+            lane.settle(now)
             lane.mark(now)
         return self.figures()
 

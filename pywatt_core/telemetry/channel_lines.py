@@ -31,7 +31,7 @@ FAMILIES: tuple[tuple[str, str, str, Take], ...] = (
     ("bytes_received_total", "counter", "Bytes received.", lambda one, _: one.bytes_received),
     ("successes_total", "counter", "Calls that went well.", lambda one, _: one.successes),
     ("failures_total", "counter", "Calls that failed by the channel's fault, and lost connections.", lambda one, _: one.failures),
-    ("waiting", "gauge", "Calls under way.", lambda one, _: one.queue_depth),
+    ("waiting", "gauge", "Requests under way.", lambda one, _: one.queue_depth),
     ("breaker_open", "gauge", "1 while the channel is left alone because it kept failing.", lambda _, breaker: _is_open(breaker)),
     ("breaker_opened_total", "counter", "How often it began to be left alone.", lambda _, breaker: breaker.opened),
 )

@@ -109,7 +109,7 @@ class ChannelMetrics(Struct, kw_only=True):
     availability: float
     """1 while it is connected, else 0."""
     queue_depth: int
-    """Calls that wait for an answer, or for the peer to keep up."""
+    """Requests that have no answer yet."""
     pool_stats: PoolMetrics | None = None
 
 
@@ -295,7 +295,7 @@ class Alerts:
             text = f"{metrics.error_rate:.1%} of all messages failed, more than {limits.error_rate:.1%}"
             found.append(Alert(AlertType.HIGH_ERROR_RATE, AlertSeverity.WARNING, channel, text))
         if metrics.queue_depth > limits.queue_depth:
-            text = f"{metrics.queue_depth} calls wait, more than {limits.queue_depth}"
+            text = f"{metrics.queue_depth} requests wait, more than {limits.queue_depth}"
             found.append(Alert(AlertType.QUEUE_BACKLOG, AlertSeverity.WARNING, channel, text))
         return [alert for alert in found if self._may_tell(alert, now)]
 

@@ -203,6 +203,11 @@ class ReconnectingChannel:
         present = self._link.traffic if self._link is not None else (0, 0, 0, 0)
         return tuple(before + now for before, now in zip(self._before, present, strict=True))
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that have no answer yet."""
+        return self._link.in_flight if self._link is not None else 0
+
     # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def post(self, message: Message, *, metadata: Metadata | None = None) -> None:

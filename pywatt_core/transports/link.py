@@ -138,6 +138,11 @@ class Link(asyncio.Protocol):
         return self.messages_sent, self.messages_received, self.bytes_sent, self.bytes_received
 
     @property
+    def in_flight(self) -> int:
+        """Requests of ours that have no answer yet; several that wait for the same answer are one."""
+        return len(self._waiting)
+
+    @property
     def keeps_up(self) -> bool:
         """False while the peer does not read what it is sent, so that `send` would wait."""
         return self._writable.is_set()

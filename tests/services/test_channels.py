@@ -473,6 +473,25 @@ async def test_totals_go_on_over_a_reconnection(stage: Stage) -> None:
 
 
 @staged
+async def test_where_much_is_sent_not_each_message_is_looked_at_and_yet_all_are_counted(stage: Stage) -> None:
+    channels = await stage.open("unix", policy=ExponentialBackoff())
+    await asyncio.gather(*(route(channels) for _ in range(600)))
+    stage.clock.now += 1
+    for _ in range(2):
+        await route(channels)
+    looked_at = len(channels._lanes["unix"].health.samples)
+    for _ in range(20):
+        await route(channels)
+    assert len(channels._lanes["unix"].health.samples) == looked_at + 1
+    stage.far["unix"].cuts = True
+    with pytest.raises(ChannelClosed):
+        await route(channels)
+    metrics = channels.metrics()["unix"]
+    assert (metrics.successes, metrics.messages_sent) == (622, 623)
+    assert metrics.failures == 2  # the message, and the connection
+
+
+@staged
 async def test_latency_and_throughput_are_measured(stage: Stage) -> None:
     channels = await stage.open("unix")
     for _ in range(60):
@@ -514,6 +533,19 @@ async def test_what_goes_wrong_for_long_is_told(stage: Stage, caplog: pytest.Log
     assert len(texts) == 1
     assert texts[0].startswith("channel unix: ")
     assert "of all messages failed, more than 1.0%" in texts[0]
+
+
+@staged
+async def test_what_waits_is_told(stage: Stage) -> None:
+    channels = await stage.open("stdio", "unix")
+    stage.far["unix"].silent = True
+    under_way = [asyncio.create_task(route(channels)) for _ in range(3)]
+    await stage.far["unix"].arrived.wait()
+    assert {name: one.waiting for name, one in channels.health().items()} == {"unix": 3, "stdio": 0}
+    for task in under_way:
+        task.cancel()
+    await asyncio.gather(*under_way, return_exceptions=True)
+    assert channels.metrics()["unix"].queue_depth == 0
 
 
 @staged

@@ -143,7 +143,7 @@ def test_alerts_tell_what_is_beyond_its_limit() -> None:
     assert [one.text for one in found] == [
         "answers take 501 ms (p95), more than 500 ms",
         "6.0% of all messages failed, more than 5.0%",
-        "1001 calls wait, more than 1000",
+        "1001 requests wait, more than 1000",
     ]
     assert Alerts().check("tcp", figures(p95_latency_ms=500.0, error_rate=0.05, queue_depth=1000), 0) == []
 
