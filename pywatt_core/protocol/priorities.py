@@ -80,6 +80,11 @@ class PriorityMessageQueue(Generic[T]):
                 return self._levels[priority].popleft()
         return None
 
+    def remove(self, item: T, priority: StreamPriority = StreamPriority.NORMAL) -> None:
+        """Give up one that was put in with this priority. Raises ValueError where it is not there."""
+        self._levels[priority].remove(item)
+        self._length -= 1
+
     def clear(self) -> None:
         """Forget everything."""
         for level in self._levels.values():

@@ -75,8 +75,8 @@ def _stay(phase: str, kinds: Iterable[type[Message]]) -> dict[type[Message], str
 
 _FROM_MODULE = set(MESSAGES[Role.MODULE].values()) - {Announce}
 _FROM_ORCHESTRATOR = set(MESSAGES[Role.ORCHESTRATOR].values()) - {Init, Shutdown}
-_WORK = {HttpRequest, HttpStreamRequest, RoutedModuleMessage, Rotated}
-"""What an orchestrator that has said shutdown asks for no more."""
+_WORK = {HttpRequest, HttpStreamRequest, Rotated}
+"""What an orchestrator that has said shutdown asks for no more. Parts of streams that are under way it still delivers."""
 
 _RUNNING: Phases = {
     OPEN: {**_stay(OPEN, _FROM_ORCHESTRATOR), Shutdown: CLOSING},

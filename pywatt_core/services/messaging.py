@@ -72,19 +72,20 @@ class Messaging:
         unwrap_result: bool = False,
         format: str | None = None,
         properties: Mapping[str, Any] | None = None,
+        id: str | None = None,
     ) -> Any:
         """Ask a function of another module and return its result as `response_type`.
 
         `timeout` is in seconds and covers everything; None means 30. While a request is being answered here, what that one has
         left is the most. `unwrap_result` takes ``{"Ok": value}`` apart, and raises for ``{"Err": error}``. `format` is that of the
-        payload, JSON unless the target is known to read something else.
+        payload, JSON unless the target is known to read something else. `id` is a new UUID where none is given.
 
         Raises `RemoteError` (`code` says what happened), `RequestTimeout`, `ChannelClosed` whose ``executed`` says what the target may
         have done, `RemoteProtocolError` for an answer that does not fit, `LocalProtocolError` for a value that cannot travel.
         """
         module, endpoint = parted(target)
         seconds = self._seconds(TIMEOUT if timeout is None else timeout, target)
-        id = new_id()
+        id = id or new_id()
         said = {"endpoint": endpoint, "timeout": max(1, int(seconds * 1000)), "reply": failures.ENVELOPE, **_trace(), **(properties or {})}
         message = self._message(module, endpoint, id, value, said, format)
         try:

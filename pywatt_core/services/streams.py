@@ -136,7 +136,7 @@ class Streams:
 
     async def ask(self, target: str, said: StreamOpen, timeout: float) -> StreamDone:
         """Make the request that is the stream."""
-        done: StreamDone = await self._messaging.request(f"{target}:{OPEN}", said, StreamDone, timeout=timeout)
+        done: StreamDone = await self._messaging.request(f"{target}:{OPEN}", said, StreamDone, timeout=timeout, id=said.stream_id)
         return done
 
     async def enter(self, stream: OutboundStream) -> None:
@@ -148,6 +148,13 @@ class Streams:
         """It is over."""
         if self._outbound.pop(stream.id, None) is not None:
             self._places.release()
+        if stream.is_queued:
+            self._queue.remove(stream, stream.priority)
+            stream.is_queued = False
+
+    async def _part(self, target: str, endpoint: str, id: str, value: Any, format: str) -> None:
+        """Send a part of the request `id`: to the very process at its other end, which the orchestrator finds by that."""
+        await self._messaging.send(f"{target}:{endpoint}/{id}", value, format=format, properties={"endpoint": endpoint})
 
     def has_news(self, stream: OutboundStream) -> None:
         """There may be a chunk to send."""
@@ -169,7 +176,7 @@ class Streams:
                     continue
                 self.has_news(stream)
                 try:
-                    await self._messaging.send(f"{stream.receiver}:{CHUNK}", _content(chunk, stream.format), format=stream.format)
+                    await self._part(stream.receiver, CHUNK, stream.id, _content(chunk, stream.format), stream.format)
                 except PyWattError as error:  # it is sent again when it was not acknowledged for long
                     log.warning("a chunk of a stream could not be sent", extra={"target": stream.receiver, "reason": str(error)})
         finally:
@@ -201,7 +208,7 @@ class Streams:
         config = msgspec.structs.replace(self.config, max_chunk_size=min(opened.chunk_size, self.config.max_chunk_size))
 
         async def tell(endpoint: str, value: Any) -> None:
-            await self._messaging.send(f"{arrival.source}:{endpoint}", value, format=stream.format)
+            await self._part(arrival.source, endpoint, arrival.request_id, value, stream.format)
 
         stream = InboundStream(arrival.source, opened, config, tell, max_size=known.max_size, formats=self.formats)
         self._inbound[key] = stream

@@ -46,6 +46,16 @@ def test_room_is_made_by_the_oldest_of_the_lowest_level() -> None:
     assert len(queue) == 0
 
 
+def test_what_is_not_wanted_any_more_is_taken_out() -> None:
+    queue: PriorityMessageQueue[str] = PriorityMessageQueue(3)
+    for item in "abc":
+        queue.put(item)
+    queue.remove("b")
+    with pytest.raises(ValueError):
+        queue.remove("a", StreamPriority.HIGH)
+    assert [queue.get() for _ in range(len(queue))] == ["a", "c"]
+
+
 def test_a_queue_has_room_for_something() -> None:
     with pytest.raises(ValueError, match="limit must be at least 1, not 0"):
         PriorityMessageQueue(0)

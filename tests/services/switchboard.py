@@ -69,8 +69,9 @@ class Switchboard:
 
     def carry(self, source: str, message: RouteToModule) -> None:
         payload = read_payload(message.payload)
-        self.carried.append(message.target_endpoint)
-        if self.loses(message.target_endpoint, payload):
+        endpoint = message.target_endpoint.partition("/")[0]
+        self.carried.append(endpoint)
+        if self.loses(endpoint, payload):
             return
         if message.target_endpoint == RESPONSE_ENDPOINT:
             self._answer(source, message.request_id, message.payload)

@@ -25,6 +25,7 @@ from pywatt_core.protocol.payloads import read_payload, write_payload
 from pywatt_core.transports.link import new_id
 
 from .counter import Counter, Service
+from .ongoing import is_part, other_end
 from .waiting_room import Guest, WaitingRoom
 
 if TYPE_CHECKING:
@@ -119,6 +120,11 @@ class Broker:
             return self._counter.answer(sender, message, link)
         if endpoint == CANCEL:
             self._call_off(side, message, link)
+            return None
+        if is_part(endpoint):
+            if (other := other_end(side, endpoint)) is not None:
+                return self._carry(side, other, message, link)
+            link.session.waive(message)
             return None
         ready = self._ready.get(message.target_module_id)
         if ready:

@@ -36,6 +36,7 @@ async def app(state):
                 for number in range(times):
                     digest.update(piece)
                     await stream.write(piece)
+                    await asyncio.sleep(float(said.get("pause", "0")))
                 if "fail" in said:
                     raise ValueError("changed my mind")
                 while "hold" in said:
@@ -214,6 +215,23 @@ async def test_the_end_of_either_process_ends_the_stream_at_once(running: Runnin
         os.kill((await project.ps())["sender"]["pid"], signal.SIGKILL)
         await project.line("slow was called off", module="files", after=after)
         held.cancel()  # the gateway may have asked the next process
+
+
+async def test_a_stream_under_way_is_finished_when_its_receiver_or_its_sender_is_told_to_end(running: Running) -> None:
+    async with running() as project:
+        modules(project)
+        await project.start()
+        await project.ready("sender", "files")
+        for leaving in ("files", "sender"):
+            after = len(project.lines)
+            sending = asyncio.create_task(send(project, "files:upload", 65536, 30, pause=0.05))
+            await project.line("upload begun", module="files", after=after)
+            code, _, errors = await project.command("restart", leaving)
+            assert code == 0, errors
+            answer = await sending
+            assert answer.get("size") == 30 * 65536, answer
+            assert answer["result"]["digest"] == answer["digest"]
+            await project.ready(leaving, after=after)
 
 
 async def test_all_chunks_of_a_stream_go_to_one_instance(running: Running) -> None:
