@@ -253,8 +253,9 @@ class IpcChannel(Struct, frozen=True):
 class Extension(Discreet, frozen=True, omit_defaults=True):
     """What PyWatt peers tell each other in the member ``pywatt`` of init and announce; other peers ignore it.
 
-    `formats`: frame formats that the sender reads on channels (``"msgpack"``). `features` known today: ``"heartbeat"`` in
-    an announce (this module acknowledges heartbeats), ``"http_ipc_only"`` in an announce (this module serves no port).
+    `formats`: what the sender reads beside JSON, as frames on channels and as payloads (``"msgpack"``, ``"cbor"``).
+    `features` known today: ``"heartbeat"`` in an announce (this module acknowledges heartbeats), ``"http_ipc_only"`` in an
+    announce (this module serves no port).
     `config`, in an init alone: the module's effective settings, secrets as ``secret:`` references.
     """
 
@@ -267,7 +268,10 @@ class Extension(Discreet, frozen=True, omit_defaults=True):
 
 
 class EncodedMessage(Discreet, frozen=True, gc=False):
-    """A payload that travels through the orchestrator unread (protocol 4.6). `data` is bytes, `format` says what they hold."""
+    """A payload that travels through the orchestrator unread (protocol 4.6). `data` is bytes, `format` says what they hold.
+
+    ``"MessagePack"`` and ``"Cbor"`` are for PyWatt peers that offered to read them; no other knows the names.
+    """
 
     hidden = frozenset({"data"})
 
