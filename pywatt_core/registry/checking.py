@@ -62,6 +62,10 @@ def examine(registry: Registry, settings: Settings, *, whole: bool = False, nest
         if known.section:
             for section in settings.sections(known.section).values():
                 _examine_section(registry, kind, section, found)
+    frames = settings.module.frames
+    if frames != "msgpack" and all(section.use != frames for section in settings.serializers.values()):
+        reason = f"{frames!r} is what no [serializers.NAME] brings"
+        found.problems.append(Problem("module.frames", reason, settings.origin("module.frames"), f"Add [serializers.{frames}]"))
     tops = registry.sections() if settings.extra else {}
     for name, table in settings.extra.items():
         if name in ELSEWHERE and not whole:

@@ -246,3 +246,11 @@ def test_discovering_checks_and_logs_warnings(tmp_path: Path, caplog: pytest.Log
     assert "[plugins] disable names 'no-such-plugin', which is not installed" in caplog.text
     with pytest.raises(ConfigError, match="unknown cache provider 'nothing'"):
         Registry.discover(loaded(tmp_path, '[caches.main]\nuse = "nothing"\n'))
+
+
+def test_a_format_for_frames_needs_the_section_that_brings_it(tmp_path: Path, registry: Registry) -> None:
+    wanted = '[module]\nframes = "cbor"\n'
+    with pytest.raises(ConfigError, match=r"module.frames \(pywatt.toml:2\): 'cbor' is what no \[serializers.NAME\] brings"):
+        registry.check(loaded(tmp_path, wanted))
+    with pytest.raises(ConfigError, match="(?s)^(?!.*module.frames).*pip install pywatt-cbor"):
+        registry.check(loaded(tmp_path, wanted + '[serializers.compact]\nuse = "cbor"\n'))

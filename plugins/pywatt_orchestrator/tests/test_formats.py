@@ -106,5 +106,5 @@ async def test_a_preferred_format_that_nobody_brings_keeps_the_orchestrator_from
         project.write(ANSWERER, "answerer.py")
         await project.start()
         assert await project.ended() != 0
-        assert 'module.frames = "cbor"' in project.errors + project.transcript()
+        assert "module.frames (pywatt.toml:2)" in project.errors + project.transcript()
         assert "[serializers.cbor]" in project.errors + project.transcript()
