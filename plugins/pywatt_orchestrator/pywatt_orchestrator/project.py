@@ -36,6 +36,9 @@ PRIVATE_VARIABLES = ("PYWATT_MODULE_ID", "PYWATT_LISTEN_FD", "PYWATT_STANDALONE"
 """Variables by which a module recognises how it was started; a value in `env` would mislead it."""
 NOT_SENT = ("modules", "gateway", "registration", "secrets", "orchestrator")
 
+OVERLAYS = (*CORE, "routing")
+"""Tables that may be laid over the top-level ones for one module, those of plugins apart."""
+
 
 @dataclass(frozen=True)
 class ModulePlan:
@@ -201,7 +204,7 @@ def _module(settings: Settings, name: str, entry: Any) -> tuple[ModuleSettings, 
     own = option_fields(ModuleSettings)
     overlays = [key for key, value in entry.items() if key not in own and isinstance(value, Mapping)]
     for key in overlays:
-        if key not in CORE and key not in settings.extra and (near := nearest(key, [*own, *CORE])) is not None:
+        if key not in OVERLAYS and key not in settings.extra and (near := nearest(key, [*own, *OVERLAYS])) is not None:
             problems.append(_at(settings, f"{path}.{key}", "unknown table", f"Did you mean {near!r}?"))
     # A reference to a secret has no place among these options: it is refused here, not left for somebody to resolve.
     plain = {key: value for key, value in entry.items() if key in overlays or next(references(value), None) is None}

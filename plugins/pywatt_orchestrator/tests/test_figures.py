@@ -43,7 +43,9 @@ async def app(state):
         return JSONResponse(await state.send_request("answering:double", 21))
     async def ways(request):
         return JSONResponse({name: [one.type.value, one.healthy] for name, one in state.channel_health().items()})
-    return Starlette(routes=[Route("/ask", ask), Route("/ways", ways)])
+    async def recommended(request):
+        return JSONResponse(state.recommend_channel("answering:double"))
+    return Starlette(routes=[Route("/ask", ask), Route("/ways", ways), Route("/recommended", recommended)])
 """
 
 ANSWERING = """
@@ -60,6 +62,25 @@ async def double(number: int):
 """
 
 
+PROJECT = """
+[gateway]
+port = 0
+
+[modules.asking]
+run = "asking.py"
+expose = ["metrics"]
+
+[modules.answering]
+run = "answering.py"
+
+[modules.strict]
+run = "asking.py"
+
+[modules.strict.routing]
+preference = "tcp_only"
+"""
+
+
 def sample(text: str, name: str) -> float:
     found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     assert found is not None, f"{name} is not on the page:\n{text}"
@@ -70,23 +91,27 @@ async def test_a_project_tells_what_its_modules_say_to_each_other(running: Runni
     async with running() as project:
         project.write(ASKING, "asking.py")
         project.write(ANSWERING, "answering.py")
-        project.write(
-            '[gateway]\nport = 0\n[modules.asking]\nrun = "asking.py"\nexpose = ["metrics"]\n[modules.answering]\nrun = "answering.py"\n'
-        )
+        project.write(PROJECT)
         await project.start()
-        await project.ready("asking", "answering")
+        await project.ready("asking", "answering", "strict")
         for _ in range(3):
             assert (await project.http("/asking/ask")).json() == 42
         page = (await project.http("/_pywatt/metrics")).text
         assert sample(page, "pywatt_messages_routed_total") >= 6
         assert sample(page, "pywatt_requests_pending") == 0
-        assert sample(page, 'pywatt_instances{state="ready"}') == 2
+        assert sample(page, 'pywatt_instances{state="ready"}') == 3
         assert sample(page, 'pywatt_instance_ready{module="asking",module_id="asking"}') == 1
         assert sample(page, 'pywatt_gateway_requests_total{module="asking",status="200"}') == 3
 
         ways = (await project.http("/asking/ways")).json()
         assert ways["unix"] == ["Ipc", True]
         assert ways["stdio"] == ["Stdio", True]
+        assert (await project.http("/asking/recommended")).json() == "unix"
+        assert (await project.http("/strict/recommended")).json() is None
+        assert (await project.http("/strict/ask")).status == 500
+        line = await project.line("exception in the application", module="strict")
+        assert "[routing] preference = 'tcp_only' allows no other" in line["exception"]
+
         own = (await project.http("/asking/metrics")).text
         assert sample(own, 'pywatt_channel_successes_total{channel="unix"}') == 3
         assert sample(own, 'pywatt_channel_failures_total{channel="unix"}') == 0
