@@ -24,6 +24,7 @@ from .interfaces import Handler, Server, ServerOptions
 from .lifecycle import Life, connect, open_orchestrator, open_registry, open_state, read_settings
 from .protocol.messages import Announce, AnnouncedEndpoint, Init, Message
 from .registry import Registry
+from .services.formats import open_serializers
 from .state import AppState
 from .transports.link import Link
 from .transports.stdio import take_wire
@@ -96,8 +97,10 @@ async def bootstrap_module(
         settings = read_settings(definition, handshake.init, os.environ)
         registry = open_registry(settings)
         link, init, stack = handshake.link, handshake.init, handshake.stack
+        serializers = await open_serializers(stack, registry, settings, init.module_id)
         channels = await connect(stack, handshake.life, settings, registry, link, init)
         state = await open_state(stack, definition, settings, registry, init.module_id, link, init, channels=channels)
+        state.serializers.update(serializers)
     except PyWattError as error:
         await handshake.close()
         raise BootstrapError(f"bootstrap failed: {error}") from error

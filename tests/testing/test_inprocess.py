@@ -71,6 +71,18 @@ async def test_an_open_object_can_stand_in_for_a_section(module):
     assert len(Counting.statements) == 2
 
 
+async def test_serializers_are_there_as_in_a_real_life():
+    @pywatt_module()
+    async def build(state):
+        async def encoded(request):
+            return JSONResponse(state.serializers["json"].encode([1]).decode())
+
+        return Starlette(routes=[Route("/", encoded)])
+
+    async with app(build, config={"serializers": {"json": {}}}) as client:
+        assert (await client.get("/")).json() == "[1]"
+
+
 async def test_what_is_missing_is_named(module):
     with pytest.raises(SecretNotFound, match=r"^the test gives no secret 'KEY'; give it with app\(…, secrets=\{'KEY': …\}\)$"):
         async with app(module):
