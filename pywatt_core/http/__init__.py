@@ -16,6 +16,7 @@ from .arrival import AUTH_MARK, ExtraRoutes, below, clean_prefix, literal_path, 
 from .mapping import MAX_BODY, BadRequest, plain
 
 if TYPE_CHECKING:
+    from ..protocol.http_tcp import HttpTcpRequest, HttpTcpResponse
     from .api import ApiResponse
     from .asgi import Lifespan, call_asgi
     from .asgi_front import AsgiFront
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from .stream_asgi import stream_asgi
     from .stream_wsgi import stream_wsgi
     from .streams import Disconnected, Stream
+    from .tcp_client import HttpTcpClient, HttpTcpRequestBuilder
+    from .tcp_router import HttpTcpApiResponse, HttpTcpRouter
+    from .tcp_server import HttpTcpServer, start_http_server
     from .wsgi import call_wsgi
     from .wsgi_front import WsgiFront
 
@@ -44,7 +48,14 @@ __all__ = [
     "HttpIpcRequest",
     "HttpIpcResponse",
     "HttpIpcRouter",
+    "HttpTcpApiResponse",
+    "HttpTcpClient",
     "HttpTcpError",
+    "HttpTcpRequest",
+    "HttpTcpRequestBuilder",
+    "HttpTcpResponse",
+    "HttpTcpRouter",
+    "HttpTcpServer",
     "Lifespan",
     "RouterApp",
     "Stream",
@@ -56,6 +67,7 @@ __all__ = [
     "literal_path",
     "plain",
     "refuse",
+    "start_http_server",
     "stream_asgi",
     "stream_wsgi",
     "unavailable",
@@ -76,6 +88,9 @@ __getattr__ = lazily(
         "stream_asgi": "stream_asgi",
         "stream_wsgi": "stream_wsgi",
         "streams": "Disconnected Stream",
+        "tcp_client": "HttpTcpClient HttpTcpRequest HttpTcpRequestBuilder HttpTcpResponse",
+        "tcp_router": "HttpTcpApiResponse HttpTcpRouter",
+        "tcp_server": "HttpTcpServer start_http_server",
         "wsgi": "call_wsgi",
         "wsgi_front": "WsgiFront",
     },

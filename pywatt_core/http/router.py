@@ -1,4 +1,6 @@
-"""`HttpIpcRouter`: an application without a framework, for requests over links, and over a port with a server plugin (protocol 6.4)."""
+"""Routers: applications without a framework. `HttpIpcRouter` is for requests over links, and over a port with a server plugin
+(protocol 6.4); `HttpTcpRouter` stands in `tcp_router`.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +33,7 @@ Middleware: TypeAlias = Callable[[RouterRequest], Any]
 
 CONCURRENCY = 100
 """Requests that are handled at once."""
+OVERLOADED = "too many requests wait for their turn"
 WAITING = 1000
 """Requests that wait for their turn; what comes on top is answered 503."""
 
@@ -44,8 +47,8 @@ class HttpIpcMetrics(NamedTuple):
     avg_response_time_ms: float
 
 
-class HttpIpcRouter:
-    """Routes, middleware and handlers. Return it from a function decorated with `pywatt_module`.
+class Router:
+    """Routes, middleware and handlers; what responses look like is the business of `HttpIpcRouter` and `HttpTcpRouter`.
 
     `concurrency` requests are handled at once. `timeout` is in seconds for each handler, after which 408 is answered; None
     leaves them their time. `debug` shows clients the text of every failure, which without it only the log has for a 500.
@@ -133,7 +136,7 @@ class HttpIpcRouter:
         self._received += 1
         if self._turns.locked() and self._waiting >= WAITING:
             self._errors += 1
-            return self._finished(message, api.error_response("too many requests wait for their turn", 503, "OVERLOADED"))
+            return self._finished(message, self._overloaded())
         self._waiting += 1
         try:
             await self._turns.acquire()
@@ -152,14 +155,14 @@ class HttpIpcRouter:
         request = RouterRequest(message.method, message.uri, message.headers, message.body, request_id=message.request_id, state=state)
         try:
             async with asyncio.timeout(self._timeout) as limit:
-                return as_response(await self._dispatch(request))
+                return self._as_response(await self._dispatch(request))
         except (Exception, SystemExit) as error:
             late = isinstance(error, TimeoutError) and limit.expired()
             failure = HttpError.Timeout(self._timeout or 0.0) if late else as_http(error)
             self._errors += 1
             if failure.status == 500:
                 log.exception("request %s: a handler failed", request.request_id)
-            return api.failure_response(failure, debug=self.debug)
+            return self._failed(failure)
 
     async def _dispatch(self, request: RouterRequest) -> Any:
         for middleware in self._middleware:
@@ -180,14 +183,31 @@ class HttpIpcRouter:
         allow = ", ".join(sorted({*allowed, "OPTIONS"}))
         if request.method == "OPTIONS":
             return HttpResponse(request.request_id, 204, {"Allow": allow}, b"")
-        refusal = api.method_not_allowed(request.method, request.path)
+        refusal = self._not_allowed(request)
         return replace(refusal, headers={**refusal.headers, "Allow": allow})
 
     async def _nothing_there(self, request: RouterRequest) -> Any:
         if self._not_found is not None:
             return await self._not_found(request, request.state, {})
-        body = ApiResponse.error(f"Endpoint not found: {request.method} {request.path}").to_bytes()
-        return HttpResponse(request.request_id, 404, {"Content-Type": JSON}, body)
+        return self._nowhere(request)
+
+    # what a kind of router says by itself
+
+    def _as_response(self, found: Any) -> HttpResponse:
+        """What a handler returned, as a response. Raises `HttpError.Json` for data that JSON has no form for."""
+        raise NotImplementedError
+
+    def _failed(self, failure: HttpError) -> HttpResponse:
+        raise NotImplementedError
+
+    def _not_allowed(self, request: RouterRequest) -> HttpResponse:
+        raise NotImplementedError
+
+    def _nowhere(self, request: RouterRequest) -> HttpResponse:
+        raise NotImplementedError
+
+    def _overloaded(self) -> HttpResponse:
+        raise NotImplementedError
 
     def _finished(self, message: HttpRequest, response: HttpResponse) -> HttpResponse:
         """The response as it leaves: under the request's id, without a body where there can be none."""
@@ -208,10 +228,23 @@ def _known_as(message: HttpRequest) -> str:
     return next((value for name, value in message.headers.items() if name.lower() == "x-request-id"), "") or message.request_id
 
 
-def as_response(found: Any) -> HttpResponse:
-    """What a handler returned, as a response. Raises `HttpError.Json` for data that JSON has no form for."""
-    if isinstance(found, HttpResponse):
-        return found
-    if isinstance(found, ApiResponse):
-        return api.api_response(found, 200)
-    return api.json_response(found)
+class HttpIpcRouter(Router):
+    """A router for requests over links: return it from a function decorated with `pywatt_module`. Bodies are `ApiResponse`."""
+
+    def _as_response(self, found: Any) -> HttpResponse:
+        if isinstance(found, HttpResponse):
+            return found
+        return api.api_response(found) if isinstance(found, ApiResponse) else api.json_response(found)
+
+    def _failed(self, failure: HttpError) -> HttpResponse:
+        return api.failure_response(failure, debug=self.debug)
+
+    def _not_allowed(self, request: RouterRequest) -> HttpResponse:
+        return api.method_not_allowed(request.method, request.path)
+
+    def _nowhere(self, request: RouterRequest) -> HttpResponse:
+        body = ApiResponse.error(f"Endpoint not found: {request.method} {request.path}").to_bytes()
+        return HttpResponse(request.request_id, 404, {"Content-Type": JSON}, body)
+
+    def _overloaded(self) -> HttpResponse:
+        return api.error_response(OVERLOADED, 503, "OVERLOADED")
