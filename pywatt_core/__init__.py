@@ -46,6 +46,20 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from .hookspecs import hookimpl
+    from .http import (
+        ApiResponse,
+        HttpIpcError,
+        HttpIpcRequest,
+        HttpIpcResponse,
+        HttpIpcRouter,
+        HttpTcpClient,
+        HttpTcpError,
+        HttpTcpRequest,
+        HttpTcpResponse,
+        HttpTcpRouter,
+        HttpTcpServer,
+        start_http_server,
+    )
     from .interfaces import Cache, Command, Context, Database, Provider, Row, Server, ServerOptions
     from .module import (
         Module,
@@ -93,6 +107,10 @@ _HOMES = {
         "SecretNotFound ServerError StorageError Unavailable"
     ),
     "hookspecs": "hookimpl",
+    "http": (
+        "ApiResponse HttpIpcError HttpIpcRequest HttpIpcResponse HttpIpcRouter HttpTcpClient HttpTcpError HttpTcpRequest HttpTcpResponse "
+        "HttpTcpRouter HttpTcpServer start_http_server"
+    ),
     "interfaces": "Cache Command Context Database Provider Row Server ServerOptions",
     "module": "Module ServeOptions pywatt_module serve_module serve_module_full serve_module_with_lifecycle serve_with_options",
     "policies": "ChannelCapabilities ChannelPreferences ChannelRouter CircuitBreaker RoutingMatrix",
@@ -120,6 +138,7 @@ _HOMES = {
 __version__ = "0.1.0"
 __all__ = [
     "AnnouncedEndpoint",
+    "ApiResponse",
     "AppState",
     "Arrival",
     "AuthError",
@@ -147,6 +166,16 @@ __all__ = [
     "Forbidden",
     "Handshake",
     "HealthStatus",
+    "HttpIpcError",
+    "HttpIpcRequest",
+    "HttpIpcResponse",
+    "HttpIpcRouter",
+    "HttpTcpClient",
+    "HttpTcpError",
+    "HttpTcpRequest",
+    "HttpTcpResponse",
+    "HttpTcpRouter",
+    "HttpTcpServer",
     "InboundStream",
     "InvalidToken",
     "LocalProtocolError",
@@ -213,6 +242,7 @@ __all__ = [
     "serve_module_with_lifecycle",
     "serve_with_options",
     "set_pre_allocated_port",
+    "start_http_server",
 ]
 
 __getattr__ = lazily(__name__, _HOMES)
