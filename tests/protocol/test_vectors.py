@@ -43,13 +43,13 @@ UUID = "11111111-2222-4333-8444-555555555555"
 
 LATER_KINDS = {
     "sql": "the model manager's SQL",
-    "http_body": "the response helpers of the HTTP-over-IPC router",
+    "http_body": "response helpers, no wire messages: tests/http/test_api.py, tests/http/test_tcp_router.py; JSON Web Tokens later",
 }
 """Kinds of vectors whose feature is not part of the wire core."""
 
 LATER_DIRECTIONS = {
     "registration": "service registration, a protocol of its own: tests/protocol/test_registration.py",
-    "http_tcp": "HTTP over TCP, whose messages have no op",
+    "http_tcp": "HTTP over TCP, whose messages have no op: tests/protocol/test_http_tcp.py",
     "streaming": "chunked streams and publish/subscribe, whose messages have no op: tests/protocol/test_stream_bytes.py",
     "routing": "advanced routing",
     "metrics": "channel metrics",
