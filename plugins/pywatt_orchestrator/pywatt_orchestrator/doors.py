@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pywatt_core.errors import ChannelClosed, PyWattError, RemoteProtocolError
+from pywatt_core.errors import ChannelClosed, RemoteProtocolError
 from pywatt_core.policies import Intensity
 from pywatt_core.protocol.messages import Heartbeat, Identify, Message, Metadata
 from pywatt_core.protocol.session import Facts, Problem, Role, Session, Taken, Wire
@@ -171,23 +171,26 @@ class Door:
     async def _let_in(self, connection: socket.socket) -> None:
         """TLS, then the token, then the connection counts."""
         proved: asyncio.Future[None] = self._loop.create_future()
+        link: Link | None = None
 
         def make() -> Link:
+            nonlocal link  # what uvloop returns for a TLS connection is a protocol of its own
             session = self._owner.session(lambda: proved.set_result(None))
-            return Link(session, on_message=self._owner.on_message, on_close=self._gone)
+            link = Link(session, on_message=self._owner.on_message, on_close=self._gone)
+            return link
 
-        link = None
         try:
             if connection.family != socket.AF_UNIX:
                 tune(connection)
-            _, link = await self._loop.connect_accepted_socket(
+            await self._loop.connect_accepted_socket(
                 make, connection, ssl=self._tls, ssl_handshake_timeout=ENTRY_TIME if self._tls is not None else None
             )
+            assert link is not None
             if self._tls is not None or self._proof:
                 link.post(Heartbeat())  # Somebody who sends nothing by itself learns that TLS is done, and answers with its token.
             if self._proof:
                 await self._prove(link, proved)
-        except (OSError, PyWattError) as error:
+        except Exception as error:
             self._refuse(f"a connection to its channel was refused: {self._why(error)}")
             if link is not None:
                 link.abort(error)
@@ -213,6 +216,7 @@ class Door:
             return
         self.link = link
         if before is not None:
+            self._owner.lost(ConnectionError("a newer connection of the process took its place"))
             await end(before)
 
     def _gone(self, link: Link, error: Exception | None) -> None:
