@@ -78,7 +78,7 @@ def test_a_connection_that_lasted_is_made_again_at_once_and_one_that_did_not_cou
 def test_a_peer_that_accepts_and_hangs_up_again_is_not_besieged() -> None:
     rule = Reconnecting(policy=FixedInterval(max_attempts=4))
     delays = []
-    for now in range(10):
-        rule.connected(float(now))
-        delays.append(rule.lost(float(now), MIDDLE))
+    for moment in range(10):
+        rule.connected(float(moment))
+        delays.append(rule.lost(float(moment), MIDDLE))
     assert delays == [1.0, 1.0, 1.0, *[None] * 7]
