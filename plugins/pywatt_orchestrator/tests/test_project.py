@@ -199,3 +199,53 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
 def test_each_ring_is_found_once() -> None:
     assert cycles({"a": ["b"], "b": ["a"], "c": ["a"], "d": ["d"]}) == [("a", "b"), ("d",)]
     assert cycles({"a": ["b", "c"], "b": ["c"], "c": []}) == []
+
+
+# ── channels ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("lines", "channels"),
+    [
+        ('run = "users.py"', ("unix",)),
+        ('command = ["./billing"]', ("tcp",)),
+        ('run = "users.py"\nchannels = ["tcp", "unix"]', ("tcp", "unix")),
+        ('run = "users.py"\nchannels = []', ()),
+    ],
+)
+def test_a_module_is_offered_the_channels_that_suit_it_or_those_it_names(project_of: Read, lines: str, channels: tuple[str, ...]) -> None:
+    assert project_of(f"[modules.users]\n{lines}").modules["users"].channels == channels
+
+
+@pytest.mark.parametrize("channels", ["[]", '["unix"]'])
+def test_a_module_built_on_the_rust_sdk_needs_a_tcp_channel(project_of: Read, channels: str) -> None:
+    text = problems_of(project_of, f'[modules.billing]\ncommand = ["./billing"]\nchannels = {channels}')
+    assert "modules.billing.channels" in text and "ends where it is offered no TCP channel" in text and "rust = false" in text
+    assert project_of(f'[modules.billing]\ncommand = ["./billing"]\nrust = false\nchannels = {channels}').modules
+
+
+def test_a_channel_that_there_is_not_is_refused(project_of: Read) -> None:
+    assert "modules.users.channels" in problems_of(project_of, '[modules.users]\nrun = "users.py"\nchannels = ["udp"]')
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ('tls_key = "key.pem"', "tls_key is there without tls_cert"),
+        ('client_ca = "ca.pem"', "client_ca is there without tls_cert"),
+        ('tls_cert = "absent.pem"', "cannot be read: No such file or directory"),
+        ('tls_cert = "pywatt.toml"', "is no certificate in PEM form"),
+        ('tls_certificate = "x"', "Did you mean"),
+    ],
+)
+def test_what_is_wrong_with_the_channel_listener_is_told_before_anything_starts(project_of: Read, lines: str, complaint: str) -> None:
+    text = problems_of(project_of, f'[channel_listener]\n{lines}\n[modules.users]\nrun = "users.py"')
+    assert complaint in text and "channel_listener" in text
+
+
+def test_the_files_of_the_channel_listener_stand_beside_the_configuration(project_of: Read, tmp_path: Path, authorities: Any) -> None:
+    issued = authorities("ours").issue("door")
+    (tmp_path / "door.pem").write_bytes(issued.cert.read_bytes() + issued.key.read_bytes())
+    project = project_of('[channel_listener]\ntls_cert = "door.pem"\ntoken = true\n[modules.users]\nrun = "users.py"')
+    assert (project.listener.tls_cert, project.listener.token) == (tmp_path / "door.pem", True)
+    assert "channel_listener" not in project.modules["users"].config

@@ -81,3 +81,12 @@ def test_a_socket_path_that_the_kernel_would_refuse_is_refused_before_anything_s
     with pytest.raises(ConfigError, match=r"108 bytes.*may have 107.*XDG_RUNTIME_DIR"):
         folder.check_sockets(["short", "u" * (room + 1)])
     folder.release()
+
+
+def test_the_paths_of_channels_have_to_fit_as_well(environ: dict[str, str], tmp_path: Path) -> None:
+    folder = claim(tmp_path, tmp_path, "up", environ=environ)
+    room = MAX_SOCKET_PATH - len(folder.channel_path(""))
+    folder.check_sockets([], ["u" * room])
+    with pytest.raises(ConfigError, match=r'channels = \["tcp"\]'):
+        folder.check_sockets([], ["u" * (room + 1)])
+    folder.release()
