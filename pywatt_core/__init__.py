@@ -60,7 +60,7 @@ if TYPE_CHECKING:
         HttpTcpServer,
         start_http_server,
     )
-    from .interfaces import Cache, Command, Context, Database, Provider, Row, Server, ServerOptions
+    from .interfaces import Cache, Channel, ChannelState, Command, Context, Database, Provider, Row, Server, ServerOptions
     from .module import (
         Module,
         ServeOptions,
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
         serve_module_with_lifecycle,
         serve_with_options,
     )
-    from .policies import ChannelCapabilities, ChannelPreferences, ChannelRouter, CircuitBreaker, RoutingMatrix
+    from .policies import ChannelCapabilities, ChannelPreferences, ChannelRouter, CircuitBreaker, ReconnectPolicy, RoutingMatrix
     from .protocol.encoded import EncodedMessage, EncodingFormat, Message, MessageMetadata
     from .protocol.messages import AnnouncedEndpoint, ServiceType
     from .protocol.priorities import PriorityMessageQueue, StreamPriority
@@ -96,7 +96,9 @@ if TYPE_CHECKING:
     from .services.watching import ProviderChange, ProviderEvent
     from .state import AppState
     from .telemetry.channel_metrics import ChannelMetrics
+    from .transports.channel import ChannelHealth, ReconnectingChannel
     from .transports.encoded_stream import EncodedStream
+    from .transports.pool import ConnectionPool
 
 _HOMES = {
     "bootstrap": "BootstrapResult Handshake announce_from_router bootstrap_module process_ipc_messages read_init send_announce",
@@ -111,9 +113,9 @@ _HOMES = {
         "ApiResponse HttpIpcError HttpIpcRequest HttpIpcResponse HttpIpcRouter HttpTcpClient HttpTcpError HttpTcpRequest HttpTcpResponse "
         "HttpTcpRouter HttpTcpServer start_http_server"
     ),
-    "interfaces": "Cache Command Context Database Provider Row Server ServerOptions",
+    "interfaces": "Cache Channel ChannelState Command Context Database Provider Row Server ServerOptions",
     "module": "Module ServeOptions pywatt_module serve_module serve_module_full serve_module_with_lifecycle serve_with_options",
-    "policies": "ChannelCapabilities ChannelPreferences ChannelRouter CircuitBreaker RoutingMatrix",
+    "policies": "ChannelCapabilities ChannelPreferences ChannelRouter CircuitBreaker ReconnectPolicy RoutingMatrix",
     "protocol.encoded": "EncodedMessage EncodingFormat Message MessageMetadata",
     "protocol.messages": "AnnouncedEndpoint ServiceType",
     "protocol.priorities": "PriorityMessageQueue StreamPriority",
@@ -131,6 +133,8 @@ _HOMES = {
     "services.stream_out": "OutboundStream",
     "services.subscriptions": "Subscription",
     "state": "AppState",
+    "transports.channel": "ChannelHealth ReconnectingChannel",
+    "transports.pool": "ConnectionPool",
     "telemetry.channel_metrics": "ChannelMetrics",
     "transports.encoded_stream": "EncodedStream",
 }
@@ -147,16 +151,20 @@ __all__ = [
     "BuildInfo",
     "Cache",
     "Capabilities",
+    "Channel",
     "ChannelCapabilities",
     "ChannelClosed",
+    "ChannelHealth",
     "ChannelMetrics",
     "ChannelPreferences",
     "ChannelRouter",
+    "ChannelState",
     "ChannelStatus",
     "CircuitBreaker",
     "Command",
     "ConfigError",
     "Conflict",
+    "ConnectionPool",
     "Context",
     "Database",
     "EncodedMessage",
@@ -197,6 +205,8 @@ __all__ = [
     "PubSubMessage",
     "PyWattError",
     "PyWattSDKError",
+    "ReconnectPolicy",
+    "ReconnectingChannel",
     "RegisteredModule",
     "Registration",
     "RemoteError",
