@@ -346,6 +346,9 @@ async def test_the_waiting_room_has_walls(house: Home, monkeypatch: pytest.Monke
         monkeypatch.setattr(waiting_room, "MOST_BYTES", 10_000)
         assert (await failure(asker.ask("late:x", "x" * 10_000))).code == "overloaded"
         assert [(await failure(one)).code for one in asking] == ["unavailable"] * 2
+        for _ in range(3):
+            error = await failure(asker.ask("late:x", "x" * 6_000, timeout=0.1))
+            assert error.code == "unavailable", "there is room again each time that somebody leaves"
 
 
 async def test_who_has_too_many_requests_under_way_gets_no_more(house: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +398,7 @@ async def test_what_a_process_asked_for_is_called_off_when_it_ends(house: Home) 
                 ended.append("slow")
                 raise
 
-        asking = [asyncio.create_task(asker.ask(target)) for target in ("answerer:slow", "late:x")]
+        asking = [asyncio.create_task(asker.ask(target, timeout=600)) for target in ("answerer:slow", "late:x")]
         await answerer.got(RoutedModuleMessage)
         await until(lambda: here.broken() == (1, 1))
         await asker.die()
