@@ -80,31 +80,6 @@ async def test_what_the_wire_loses_or_damages_is_sent_again() -> None:
     assert pair.board.carried.count("__stream__") > 50
 
 
-async def test_a_receiver_that_takes_nothing_holds_the_sender_back() -> None:
-    pair = Pair()
-    go = asyncio.Event()
-    sizes: list[int] = []
-
-    @pair.receivers.on_stream("late")
-    async def late(stream: Any) -> int:
-        await go.wait()
-        async for piece in stream:
-            sizes.append(len(piece))
-        return stream.size  # type: ignore[no-any-return]
-
-    pair.begin()
-    async with pair.a.open("b:late") as stream:
-        writing = asyncio.create_task(stream.write(bytes(10_000)))
-        for _ in range(500):
-            await asyncio.sleep(0)
-        assert not writing.done()
-        assert pair.board.carried.count("__stream__") == 4, "the window, and no more"
-        assert stream.size <= 600
-        go.set()
-        await writing
-    assert stream.result == 10_000
-
-
 async def test_a_stream_of_higher_priority_goes_first() -> None:
     pair = Pair()
     order: list[str] = []
@@ -135,118 +110,6 @@ async def test_a_stream_of_higher_priority_goes_first() -> None:
     for name in ("critical", "high", "normal", "low"):
         await streams[name].__aexit__(None, None, None)
     assert order[:5] == ["low", "critical", "high", "normal", "low"], "the first was on its way when the others came"
-
-
-async def test_leaving_with_an_error_ends_the_function_and_leaves_nothing() -> None:
-    pair = Pair()
-    ended = asyncio.Event()
-
-    @pair.receivers.on_stream("wait")
-    async def wait(stream: Any) -> None:
-        try:
-            async for _piece in stream:
-                pass
-        finally:
-            ended.set()
-
-    b = pair.begin()
-    with pytest.raises(ValueError, match="mine"):
-        async with pair.a.open("b:wait") as stream:
-            await stream.write(b"x")
-            raise ValueError("mine")
-    await ended.wait()
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert not b._inbound
-    assert not pair.a._outbound
-    assert not pair.board.waiting
-
-
-async def test_being_cancelled_is_leaving_with_an_error() -> None:
-    pair = Pair()
-    begun, ended = asyncio.Event(), asyncio.Event()
-
-    @pair.receivers.on_stream("wait")
-    async def wait(stream: Any) -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    pair.begin()
-
-    async def send() -> None:
-        async with pair.a.open("b:wait") as stream:
-            await stream.write(bytes(10_000))
-
-    sending = asyncio.create_task(send())
-    await begun.wait()
-    sending.cancel()
-    await asyncio.wait([sending])
-    await ended.wait()
-    assert not pair.a._outbound
-
-
-async def test_a_receiver_that_never_says_that_anything_arrives_is_given_up() -> None:
-    pair = Pair(StreamConfig(max_chunk_size=100, ack_timeout=Duration.of(0.01), max_retries=2))
-    pair.keep()
-    pair.board.loses = lambda endpoint, payload: endpoint == "__stream__"
-    with pytest.raises(RequestTimeout) as caught:
-        async with pair.a.open("b:keep") as stream:
-            await stream.write(b"x")
-    assert str(caught.value) == "the stream to b:keep: chunk 0 of the stream was sent 3 times and never acknowledged as taken"
-
-
-async def test_a_function_that_has_read_enough_ends_the_stream() -> None:
-    pair = Pair()
-
-    @pair.receivers.on_stream("few")
-    async def few(stream: Any) -> str:
-        async for _piece in stream:
-            break
-        return "enough"
-
-    pair.begin()
-    with pytest.raises(RemoteError) as caught:
-        async with pair.a.open("b:few") as stream:
-            while True:
-                await stream.write(bytes(100))
-                await asyncio.sleep(0)
-    assert caught.value.code == "stream_ended"
-    assert str(caught.value) == "b has ended the stream to b:few after 100 bytes, before it was all sent"
-
-
-async def test_who_has_read_all_bytes_need_not_wait_for_the_end() -> None:
-    pair = Pair()
-
-    @pair.receivers.on_stream("one")
-    async def one(stream: Any) -> bytes:
-        return await anext(stream)
-
-    pair.begin()
-    async with pair.a.open("b:one") as stream:
-        await stream.write(b"x")
-    assert stream.result == "eA=="
-
-
-async def test_a_stream_is_read_only_while_its_function_runs() -> None:
-    pair = Pair()
-    taken: list[Any] = []
-
-    @pair.receivers.on_stream("steal")
-    async def steal(stream: Any) -> None:
-        taken.append(stream)
-
-    pair.begin()
-    with pytest.raises(RemoteError, match="b has ended the stream to b:steal after 0 bytes"):
-        async with pair.a.open("b:steal", content_type="text/plain", properties={"k": "v"}) as stream:
-            await stream.write(b"x")
-    (inbound,) = taken
-    assert (inbound.size, inbound.complete, inbound.content_type, inbound.properties) == (0, False, "text/plain", {"k": "v"})
-    assert repr(inbound) == "InboundStream('a', 'steal', size=0, total_size=None)"
-    with pytest.raises(LocalProtocolError, match="the stream is over: it can only be read by the function that received it"):
-        await anext(inbound)
 
 
 async def test_too_many_streams_are_refused() -> None:
@@ -294,18 +157,6 @@ async def test_a_module_that_receives_no_streams_says_so() -> None:
 async def test_arguments_that_make_no_sense_are_named(target: str, options: Any, text: str) -> None:
     with pytest.raises(LocalProtocolError, match=text):
         Pair().a.open(target, **options)
-
-
-async def test_a_stream_is_written_within_its_block_and_entered_once() -> None:
-    pair = Pair()
-    pair.keep()
-    stream = pair.a.open("b:keep")
-    with pytest.raises(LocalProtocolError, match="the stream to b:keep is not open: write within 'async with'"):
-        await stream.write(b"x")
-    async with stream:
-        pass
-    with pytest.raises(LocalProtocolError, match="is entered once"):
-        await stream.__aenter__()
 
 
 async def test_a_file_that_does_not_exist_is_an_os_error(tmp_path: Path) -> None:
