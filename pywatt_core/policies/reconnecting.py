@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,19 +12,19 @@ JITTER = 0.2
 """The share by which a wait is spread, so that many who lost one peer do not come back together."""
 
 
-class ReconnectPolicy:
+class ReconnectPolicy(ABC):
     """How long to wait after a failure. `ReconnectPolicy.None_`, `.FixedInterval` and `.ExponentialBackoff` are the three there are."""
 
     None_: ClassVar[type[NoReconnect]]
     FixedInterval: ClassVar[type[FixedInterval]]
     ExponentialBackoff: ClassVar[type[ExponentialBackoff]]
 
+    @abstractmethod
     def next_delay(self, failures: int, chance: float) -> float | None:
         """Seconds until the next attempt after `failures` in a row, 0 for a connection that was good and broke; None gives up.
 
         `chance` is a random number from 0 up to 1.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -102,7 +103,7 @@ class Owner(NamedTuple):
     """Somebody was not let in; the text says who and why."""
 
 
-class Door:
+class Door(ABC):
     """A listener for one process. `link` is the live connection; a newer one replaces it. A `single` door closes behind the first.
 
     With `proof` a connection counts once its session has said that the peer proved itself.
@@ -122,9 +123,9 @@ class Door:
         self._entering: set[asyncio.Task[None]] = set()
         self._accepting = self._loop.create_task(self._accept(), name=f"door {self.address}")
 
+    @abstractmethod
     def objection(self, connection: socket.socket) -> str:
         """Why whoever is at the other end may not come in; empty where it may."""
-        raise NotImplementedError
 
     def use_format(self, name: str) -> None:
         """Send in this frame format from now on, which the process has just offered."""
