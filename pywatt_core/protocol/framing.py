@@ -40,8 +40,11 @@ HEADER_SIZE: Final = 5
 put_header = _HEADER.pack_into
 """``put_header(buffer, offset, size, code)`` writes a frame's header over the bytes that stand there."""
 
-_unpack = _HEADER.unpack_from
-_pack = _HEADER.pack
+get_header = _HEADER.unpack_from
+"""``get_header(buffer, offset)`` is a frame's size and code."""
+
+pack_header = _HEADER.pack
+"""``pack_header(size, code)`` is a frame's header."""
 
 
 class Framing(Protocol):
@@ -59,6 +62,11 @@ class Framing(Protocol):
         """Bytes of an unfinished payload that are being kept."""
         ...
 
+    @property
+    def between(self) -> bool:
+        """True where the next byte begins a frame. Lines do not tell."""
+        ...
+
     def feed(self, data: bytes) -> list[Payload]: ...
     def wrap(self, data: bytes, code: int = JSON) -> bytes: ...
 
@@ -70,6 +78,7 @@ class LineFraming:
     """
 
     failure: RemoteProtocolError | None = None
+    between = False
 
     def __init__(self, limit: int = LINE_LIMIT, *, first_limit: int | None = None) -> None:
         self.limit = limit
@@ -141,7 +150,7 @@ class LengthFraming:
         self._buffer = bytearray()
         self._need = HEADER_SIZE
         self._skip = 0
-        self._between = True
+        self.between = True
 
     @property
     def partial(self) -> int:
@@ -149,8 +158,8 @@ class LengthFraming:
 
     def feed(self, data: bytes) -> list[Payload]:
         end = len(data)
-        if self._between and end >= HEADER_SIZE:
-            size, code = _unpack(data)
+        if self.between and end >= HEADER_SIZE:
+            size, code = get_header(data)
             if size == end - HEADER_SIZE and size <= self.limit and code in READABLE:  # one whole frame: the usual case
                 return [(code, data[HEADER_SIZE:])]
         payloads: list[Payload] = []
@@ -159,7 +168,7 @@ class LengthFraming:
         position = 0
         if self._skip or self._buffer:
             position = self._resume(data, payloads)
-        unpack, limit = _unpack, self.limit
+        unpack, limit = get_header, self.limit
         while position + HEADER_SIZE <= end and self.failure is None:
             size, code = unpack(data, position)
             if size > limit or code not in READABLE:
@@ -174,7 +183,7 @@ class LengthFraming:
             position = following
         if position < end and self.failure is None:
             self._buffer += data[position:] if position else data
-        self._between = not self._buffer and not self._skip and self.failure is None
+        self.between = not self._buffer and not self._skip and self.failure is None
         return payloads
 
     def _refuse(self, size: int, code: int, start: int, end: int, payloads: list[Payload]) -> int:
@@ -216,4 +225,4 @@ class LengthFraming:
         size = len(data)
         if size > self.limit:
             raise LocalProtocolError(f"a message of {size} bytes does not fit into a frame of at most {self.limit}")
-        return _pack(size, code) + data
+        return pack_header(size, code) + data

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, Final
 
-from ..errors import LocalProtocolError, RemoteProtocolError
-from .binary import quick_msgpack_decoder, to_msgpack_into
-from .codec import UNWRITABLE, Envelope, Loose, Read, Unreadable, Write, decoder, refuse, text_of
-from .envelope import LOOSE_MEMBERS, UNREAD
-from .exchanges import LATE, SecretExchange, Stray
+from ..errors import RemoteProtocolError
+from .binary import quick_msgpack_decoder
+from .codec import Envelope, Loose, Read, Unreadable, decoder, text_of
+from .envelope import UNREAD
+from .exchanges import LATE, Stray
 from .facts import Facts, Problem, Received, Taken, id_sequence, own_seed
-from .formats import CODES, codec_of
 from .framing import (
     BASE64,
     BINARY,
@@ -30,13 +29,13 @@ from .framing import (
     Framing,
     LengthFraming,
     LineFraming,
-    put_header,
+    get_header,
 )
-from .initline import check_init, check_types, decode_init
-from .messages import MESSAGES, Announce, Init, Message, Metadata, Role
-from .outgoing import Outgoing, is_notification
+from .initline import decode_init
+from .messages import MESSAGES, Init, Message, Role
 from .refusals import refusal_of
-from .tables import ORDER, REPLIES, REQUIRES, Wire, new_exchanges
+from .sending import Sending
+from .tables import ORDER, REPLIES, REQUIRES, Wire
 
 __all__ = ["ORDER", "REPLIES", "REQUIRES", "Facts", "Problem", "Received", "Role", "Session", "Taken", "Wire", "id_sequence"]
 
@@ -49,11 +48,11 @@ OWN_FORMATS: Final = {MSGPACK: "msgpack", CBOR: "cbor"}
 _PLAIN: Final = object()
 """Marks a message that neither asks nor answers."""
 
-_UNKNOWN: Final[Any] = object()
-"""Marks a message whose type has not been written in place yet."""
+LOOK_AGAIN: Final = (*UNREAD, KeyError, Stray)
+"""What is raised on the short way for what has to go the long one: not to be read, not known to be welcome, no answer to anything."""
 
 
-class Session:
+class Session(Sending):
     """One end of one link. Feed it bytes, get messages; give it a message, get bytes.
 
     `facts` is shared by all links of one module; a channel without any counts as one whose module has long announced.
@@ -72,43 +71,22 @@ class Session:
         on_problem: Callable[[Problem], None] | None = None,
         new_id: Callable[[], str] | None = None,
     ) -> None:
-        self.role = role
-        self.wire = wire
-        self.closed = False
-        self.failure: RemoteProtocolError | None = None
-        self.facts = facts if facts is not None else Facts(complete=wire is Wire.CHANNEL)
-        self.on_problem = on_problem
-        self.phase = {sender: next(iter(phases)) for sender, phases in ORDER[wire].items()}
-        self._awaits_init = wire is Wire.STDIO and role is Role.MODULE
-        self._framing: Framing = (
-            LineFraming(limit or LINE_LIMIT, first_limit=INIT_LIMIT if self._awaits_init else None)
+        awaits_init = wire is Wire.STDIO and role is Role.MODULE
+        framing: Framing = (
+            LineFraming(limit or LINE_LIMIT, first_limit=INIT_LIMIT if awaits_init else None)
             if wire is Wire.STDIO
             else LengthFraming(limit or TCP_LIMIT)
         )
-        self._feed, self._wrap = self._framing.feed, self._framing.wrap
-        self._readers: dict[int, Callable[[bytes], Any]] = {JSON: decode_init if self._awaits_init else self._new_reader(JSON)}
+        super().__init__(role, wire, framing, facts, module_id, new_id or id_sequence(own_seed()))
+        self.closed = False
+        self.failure: RemoteProtocolError | None = None
+        self.on_problem = on_problem
+        self._awaits_init = awaits_init
+        self._feed = framing.feed
+        self._readers: dict[int, Callable[[bytes], Any]] = {JSON: decode_init if awaits_init else self._new_reader(JSON)}
         self._thorough: dict[int, Read] = {}
-        self._format = JSON
-        self._new_id = new_id or id_sequence(own_seed())
-        self.module_id = module_id
-        exchanges = new_exchanges()
-        self._asking = {exchange.request: exchange for exchange in exchanges}
-        self._answering = {exchange.answer: exchange for exchange in exchanges}
-        self._may_send: dict[type[Message], tuple[Callable[[Any], Any] | None, Write]] = {}
-        self._may_append: dict[type[Message], Callable[[Any], Any] | None] = {}
+        self._quick: Callable[[bytes], Message] | None = None
         self._may_receive: dict[type[Message], Any] = {}
-
-    @property
-    def module_id(self) -> str:
-        """The source that envelopes and wrappers name; a module learns it from its init line and sets it."""
-        return self._module_id
-
-    @module_id.setter
-    def module_id(self, module_id: str) -> None:
-        self._module_id = module_id
-        self._outgoing = Outgoing(self.role, self.wire, module_id, self._new_id)
-        self._outgoing.format = self._format
-        self._may_send, self._may_append = {}, {}
 
     # ── receiving ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -126,6 +104,16 @@ class Session:
             raise self.failure
         if not data:
             return self._end()
+        if self._quick is not None and self._framing.between and len(data) > HEADER_SIZE:
+            size, code = get_header(data)
+            if code == MSGPACK and size == len(data) - HEADER_SIZE and size <= self._frame_limit:
+                try:  # one message alone is what somebody is waiting for: it gets the short way
+                    message = self._quick(data[HEADER_SIZE:])
+                    note = self._may_receive[type(message)]
+                    key = None if note is _PLAIN else note(message)
+                    return [] if key is LATE else [(message, key, None)]
+                except LOOK_AGAIN:
+                    pass  # the long way says what is wrong with it
         received: list[Taken] = []
         readers, may_receive = self._readers, self._may_receive
         for code, payload in self._feed(data):
@@ -183,16 +171,6 @@ class Session:
                 self.module_id = message.module_id
         return note
 
-    def _objection(self, sender: Role, kind: type[Message]) -> str | None:
-        """Why `sender` may not send this now; None where it may."""
-        phase = self.phase[sender]
-        if kind not in ORDER[self.wire][sender][phase]:
-            return f"the {sender.value} may not send {kind.op!r} on {self.wire.value} while {phase!r}"
-        needed = REQUIRES.get(kind)
-        if needed is not None and needed not in self.facts.seen:
-            return f"the {sender.value} may not send {kind.op!r} before it has received {needed.op!r}"
-        return None
-
     def _new_reader(self, code: int) -> Read:
         return decoder(self.role.other, code, enveloped=self.wire is Wire.CHANNEL and self.role is Role.ORCHESTRATOR)
 
@@ -204,7 +182,8 @@ class Session:
         if OWN_FORMATS.get(code, "") in self.facts.offered[self.role]:
             self._readers[code] = reader = self._new_reader(code)
             if code == MSGPACK:
-                self._readers[code], self._thorough[code] = quick_msgpack_decoder(self.role.other), reader
+                self._thorough[code] = reader
+                self._readers[code] = self._quick = quick_msgpack_decoder(self.role.other)
             return reader(payload)
         if code not in (BINARY, BASE64):
             raise Unreadable(f"a frame of format {code}, which was not agreed on, was skipped", kind="encoding")
@@ -274,127 +253,3 @@ class Session:
         elif self._framing.partial:
             self._problem("invalid", f"the stream ended within a {'line' if self.wire is Wire.STDIO else 'frame'}")
         return []
-
-    # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def send(self, message: Message, *, metadata: Metadata | None = None, wait: bool = True) -> tuple[bytes, Hashable | None]:
-        """The bytes for the wire, and the key that the answer will carry; None where none is expected.
-
-        With ``wait=False`` no answer is expected, and one that comes is dropped. A second `get_secret` for a name that is being
-        asked for has the key of the first, and no bytes. `metadata` travels where messages are enveloped: from a module on a
-        channel, and in MessagePack; elsewhere it stays here. Raises `LocalProtocolError` where the message is illegal now, or
-        holds what cannot travel; nothing has then changed.
-        """
-        rule = self._may_send.get(type(message))
-        if rule is None:
-            return self._send_first(message, metadata, wait)
-        note, write = rule
-        if metadata is None:
-            try:
-                data = write(message)
-            except UNWRITABLE as error:
-                refuse(message, error)
-        else:
-            data = self._outgoing.write_with(metadata, message)
-            wait = wait and not is_notification(metadata)
-        data = self._wrap(data, self._format)
-        if note is None:
-            return data, None
-        key = note(message)
-        if not wait and key is not None:
-            self.forget(key)
-            return data, None
-        return data, key
-
-    def send_into(self, buffer: bytearray, message: Message, metadata: Metadata | None = None, wait: bool = True) -> Hashable | None:
-        """Like `send`, with the bytes appended to `buffer`; where it raises, `buffer` is as it was.
-
-        What a link calls: the usual message of a MessagePack channel is written in place, without bytes in between.
-        """
-        note = self._may_append.get(type(message), _UNKNOWN)
-        if note is _UNKNOWN or metadata is not None:
-            data, sent_key = self.send(message, metadata=metadata, wait=wait)
-            buffer += data
-            if self._format == MSGPACK and (rule := self._may_send.get(type(message))) and type(message) not in LOOSE_MEMBERS:
-                self._may_append[type(message)] = rule[0]
-            return sent_key
-        start = len(buffer)
-        try:
-            to_msgpack_into(message, buffer, start + HEADER_SIZE)
-            size = len(buffer) - start - HEADER_SIZE
-            if size > self._framing.limit:
-                self._wrap(bytes(buffer[start + HEADER_SIZE :]), MSGPACK)  # raises
-            put_header(buffer, start, size, MSGPACK)
-            if note is None:
-                return None
-            key: Hashable | None = note(message)
-        except LocalProtocolError:
-            del buffer[start:]
-            raise
-        except UNWRITABLE as error:
-            del buffer[start:]
-            refuse(message, error)
-        if not wait and key is not None:
-            self.forget(key)
-            return None
-        return key
-
-    def _send_first(self, message: Message, metadata: Metadata | None, wait: bool) -> tuple[bytes, Hashable | None]:
-        """Send a message of a type that is not yet known to be legal in this phase."""
-        sender, kind = self.role, type(message)
-        if reason := self._objection(sender, kind):
-            raise LocalProtocolError(reason)
-        asking, answering = self._asking.get(kind), self._answering.get(kind)
-        if isinstance(asking, SecretExchange) and asking.is_asked(message):
-            return b"", asking.expect(message) if wait else None
-        write = self._outgoing.writer(kind)
-        if isinstance(message, Init):
-            check_init(message, write(message))
-        elif isinstance(message, Announce):
-            check_types(message)
-        self._may_send[kind] = asking.expect if asking else answering.settle if answering else None, write
-        try:
-            sent = self.send(message, metadata=metadata, wait=wait)
-        finally:
-            phase = self.phase[sender]
-            following = ORDER[self.wire][sender][phase][kind]
-            if following != phase or isinstance(asking, SecretExchange):
-                del self._may_send[kind]
-        self.facts.note(message)
-        if following != phase:
-            self.phase[sender] = following
-            self._may_send.clear()
-            self._may_append.clear()
-        return sent
-
-    def use_format(self, name: str) -> None:
-        """Send in this format from now on: ``"msgpack"`` or ``"cbor"``, which the peer must have offered, or ``"json"``.
-
-        Raises `LocalProtocolError` on stdio, which stays JSON lines, where the peer has not offered the format, and where the plugin
-        that brings it is not here.
-        """
-        if name not in CODES:
-            raise LocalProtocolError(f"there is no frame format {name!r}; there are {', '.join(CODES)}")
-        if name != "json" and self.wire is Wire.STDIO:
-            raise LocalProtocolError(f"stdio is JSON lines always; {name!r} is for channels")
-        if name != "json" and name not in self.facts.offered[self.role.other]:
-            raise LocalProtocolError(f"the {self.role.other.value} has not offered the frame format {name!r}")
-        if name == "cbor":
-            codec_of(name)
-        self._format = self._outgoing.format = CODES[name]
-        self._may_send.clear()
-        self._may_append.clear()
-
-    def forget(self, key: Hashable) -> None:
-        """The request under this key is given up; should its answer still come, it is dropped. Unknown keys are ignored."""
-        if isinstance(key, tuple) and key and key[0] in self._answering:
-            self._answering[key[0]].forget(key)
-
-    def waive(self, message: Message) -> None:
-        """A request that has arrived wants no answer: none is owed."""
-        if exchange := self._asking.get(type(message)):
-            exchange.waive(message)
-
-    def abandon(self) -> list[Hashable]:
-        """The keys of all requests that still wait; nothing waits any more."""
-        return [key for exchange in self._answering.values() for key in exchange.abandon()]

@@ -82,7 +82,7 @@ class Link(asyncio.Protocol):
         self._outgoing = bytearray()
         self._unsent: list[Hashable] = []
         self._collecting = False
-        """True from the first message of a tick until its end."""
+        """True from the first message of a tick, unless it is waited for, until the tick's end."""
         self._in_batch = False
         """True while the peer sends several messages at once: what is said then is not waited for by somebody who has nothing else."""
         self._stuck = False
@@ -303,15 +303,18 @@ class Link(asyncio.Protocol):
             raise ChannelClosed(f"{message.op!r} was not sent: the peer did not read, and the link was cut", executed="no")
         outgoing = self._outgoing
         if not self._collecting:
-            self._collecting = True
-            self._loop.call_soon(self._end_tick)
             if not self._waiting and not self._in_batch:
                 data, key = self.session.send(message, metadata=metadata, wait=wait)
                 self.messages_sent += 1
                 self.bytes_sent += len(data)
                 if data:
                     writer.write(data)
+                if key is None:  # else it is waited for, and what follows is collected because of that
+                    self._collecting = True
+                    self._loop.call_soon(self._end_tick)
                 return key
+            self._collecting = True
+            self._loop.call_soon(self._end_tick)
         key = self.session.send_into(outgoing, message, metadata, wait)
         self.messages_sent += 1
         if key is not None:
