@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -47,7 +48,7 @@ class HttpIpcMetrics(NamedTuple):
     avg_response_time_ms: float
 
 
-class Router:
+class Router(ABC):
     """Routes, middleware and handlers; what responses look like is the business of `HttpIpcRouter` and `HttpTcpRouter`.
 
     `concurrency` requests are handled at once. `timeout` is in seconds for each handler, after which 408 is answered; None
@@ -191,23 +192,27 @@ class Router:
             return await self._not_found(request, request.state, {})
         return self._nowhere(request)
 
-    # what a kind of router says by itself
+    # ── what a kind of router says in its own way ───────────────────────────────────────────────────────────────────
 
+    @abstractmethod
     def _as_response(self, found: Any) -> HttpResponse:
         """What a handler returned, as a response. Raises `HttpError.Json` for data that JSON has no form for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _failed(self, failure: HttpError) -> HttpResponse:
-        raise NotImplementedError
+        """A handler could not do it."""
 
+    @abstractmethod
     def _not_allowed(self, request: RouterRequest) -> HttpResponse:
-        raise NotImplementedError
+        """The path is there, and answers other methods; the header ``Allow`` is added."""
 
+    @abstractmethod
     def _nowhere(self, request: RouterRequest) -> HttpResponse:
-        raise NotImplementedError
+        """No route has the path."""
 
+    @abstractmethod
     def _overloaded(self) -> HttpResponse:
-        raise NotImplementedError
+        """Too many wait."""
 
     def _finished(self, message: HttpRequest, response: HttpResponse) -> HttpResponse:
         """The response as it leaves: under the request's id, without a body where there can be none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pywatt_core.errors import ChannelClosed, RequestTimeout
@@ -33,7 +34,7 @@ SET_BY_US = OF_THE_CONNECTION | {"content-length", "server", "x-request-id"}
 """Headers of a response that the gateway sets itself."""
 
 
-class OverLink(Generic[R]):
+class OverLink(ABC, Generic[R]):
     """What requests over a link have in common: an instance that is ready, patience, and an answer whatever happens.
 
     `R` is what an instance answers with.
@@ -92,11 +93,13 @@ class OverLink(Generic[R]):
         """Whether the request is still there to be sent again."""
         return True
 
+    @abstractmethod
     async def _ask(self, instance: Instance) -> R:
-        raise NotImplementedError
+        """Send the request, return what the instance answers. Raises what `Link.request` raises, and `NotReady`."""
 
+    @abstractmethod
     def _respond(self, response: R) -> None:
-        raise NotImplementedError
+        """Tell the client."""
 
     def _headers(self) -> list[tuple[str, str]]:
         """The request's headers, lower-case, with those that the gateway adds."""

@@ -41,7 +41,7 @@ class GatewayOptions:
     max_body_bytes: int = 134_217_728
     """The body of one request; more is 413."""
     max_ipc_body_bytes: int = 8_388_608
-    """The body of one request to a module without a port, which has to be held in memory; more is 413."""
+    """The body of one request to a module without a port that does not take it in pieces; more is 413."""
     max_upstream_connections: int = 256
     """Connections open to one instance; further requests wait for one of them."""
 
