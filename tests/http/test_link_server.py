@@ -9,7 +9,7 @@ from pywatt_core import Module, PluginError, ServerError, pywatt_module
 from pywatt_core.builtin import pywatt_make_server
 from pywatt_core.http import HttpIpcRouter
 from pywatt_core.interfaces import ServerOptions, StreamingServer
-from pywatt_core.protocol.messages import AnnouncedEndpoint
+from pywatt_core.protocol.messages import AnnouncedEndpoint, HttpRequest
 from pywatt_core.registry import Registry
 from pywatt_core.testing import app
 from pywatt_core.testing.contracts.server_probe import request, until
@@ -118,3 +118,15 @@ async def test_a_module_whose_application_is_a_router_is_brought_up():
         assert (await client.get("/hello")).json()["data"] == "hello"
         assert (await client.get("/health")).status == 200
         assert (await client.get("/nowhere")).status == 404
+
+
+async def test_whole_requests_are_answered_on_the_channel_that_they_came_on():
+    one = server()
+    await one.start(None)
+    async with caller_of(one) as caller:
+        asking = [caller.link.request(HttpRequest(str(number), "GET", "/hello"), timeout=20) for number in range(5)]
+        answers = await asyncio.gather(*asking)
+        assert [(answer.request_id, answer.status_code) for answer in answers] == [(str(number), 200) for number in range(5)]
+        bad = await caller.link.request(HttpRequest("bad", "GET /", "/hello"), timeout=20)
+        assert bad.status_code == 400
+    await one.close()
