@@ -137,6 +137,7 @@ async def app(
             secrets=Secrets(_fetch_from(secrets or {})),
             databases=ready_databases,
             caches=ready_caches,
+            receivers=definition.receivers,
         )
         stack.push_async_callback(state.close)
         declared = [await state.secrets.get(name) for name in definition.secrets]

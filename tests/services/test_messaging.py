@@ -77,7 +77,7 @@ def connected() -> Connected:
     """``async with connected() as pair``."""
 
     @asynccontextmanager
-    async def enter(**state: Any) -> AsyncIterator[Pair]:
+    async def enter(limit: int | None = None, **state: Any) -> AsyncIterator[Pair]:
         loop = asyncio.get_running_loop()
         theirs, ours = socket.socketpair()
         arrived: asyncio.Queue[RouteToModule] = asyncio.Queue()
@@ -95,7 +95,7 @@ def connected() -> Connected:
         tasks: list[asyncio.Task[Any]] = []
         _, link = await loop.connect_accepted_socket(lambda: Link(Session(Role.ORCHESTRATOR, Wire.CHANNEL), on_message=take), theirs)
         _, wire = await loop.connect_accepted_socket(
-            lambda: Link(Session(Role.MODULE, Wire.CHANNEL, module_id="us.2"), on_message=handle), ours
+            lambda: Link(Session(Role.MODULE, Wire.CHANNEL, module_id="us.2", limit=limit), on_message=handle), ours
         )
         pair = Pair(Messaging(Channels(wire), "us.2", receivers, SimpleNamespace(**state) if state else None), link, arrived)
         try:
@@ -326,10 +326,7 @@ async def test_a_payload_that_is_not_readable_at_all_is_answered_as_everybody_un
 
 
 async def test_a_result_that_is_too_large_for_the_wire_is_answered_all_the_same(connected: Connected) -> None:
-    async with connected() as pair:
-        link = pair.messaging.channels.stdio
-        assert link is not None
-        link.session._framing.limit = 2000
+    async with connected(limit=2000) as pair:
 
         @pair.messaging.receivers.on("large")
         async def large() -> str:

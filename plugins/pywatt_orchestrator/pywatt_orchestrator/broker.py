@@ -26,6 +26,7 @@ from pywatt_core.transports.link import new_id
 
 from .counter import Counter, Service
 from .ongoing import is_part, other_end
+from .sides import Pending, Side
 from .waiting_room import Guest, WaitingRoom
 
 if TYPE_CHECKING:
@@ -46,32 +47,7 @@ STALLED_AFTER: Final = 10.0
 OFFERED_AS: Final = {"MessagePack": "msgpack", "Cbor": "cbor"}
 """Formats of payloads that not everybody reads, and the names under which they are offered."""
 
-COMPLAINTS: Final = 100
-"""Different reasons for dropped messages that one process's log names; what comes on top is noted for debugging alone."""
-
 Work: TypeAlias = "Coroutine[Any, Any, None]"
-
-
-class Pending:
-    """A request that its target has, and whose reply has not come."""
-
-    __slots__ = ("id", "link", "requester", "target")
-
-    def __init__(self, id: str, requester: Side, target: Side, link: Link) -> None:
-        self.id, self.requester, self.target, self.link = id, requester, target, link
-
-
-class Side:
-    """What the broker keeps of one process: the requests it made, those it works on, those that wait for somebody to be ready."""
-
-    __slots__ = ("asked", "complaints", "peer", "serving", "waiting")
-
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
-        self.asked: dict[str, Pending] = {}
-        self.serving: dict[str, Pending] = {}
-        self.waiting: dict[str, Guest] = {}
-        self.complaints: set[str] = set()
 
 
 class Broker:
@@ -193,7 +169,7 @@ class Broker:
                 self._check_stalled(link, requester)
             link.post(RoutedModuleResponse(side.peer.module_id, pending.id, payload))
         except _Stalled:
-            self._complain(side, f"a reply for {requester.peer.module_id} was dropped: it does not read what it is sent")
+            side.complain(f"a reply for {requester.peer.module_id} was dropped: it does not read what it is sent")
             return None
         except ChannelClosed as error:
             side.peer.note(f"a reply for {requester.peer.module_id} was dropped: {error}", level="debug")
@@ -360,19 +336,13 @@ class Broker:
         """The answer to a request that goes nowhere; a line in the log for a message that wants none."""
         target, id = message.target_module_id, message.request_id
         if not wants_reply:
-            self._complain(side, f"a message for {target}:{message.target_endpoint} was dropped: {failure.message}")
+            side.complain(f"a message for {target}:{message.target_endpoint} was dropped: {failure.message}")
             return
         payload = failure_reply(failure, _properties(message.payload), id=id, source=target, destination=side.peer.module_id)
         try:
             link.post(RoutedModuleResponse(target, id, payload))
         except PyWattError as error:
             side.peer.note(f"it could not be told that {failure.message}: {error}", level="debug")
-
-    def _complain(self, side: Side, text: str) -> None:
-        """Once a reason: who sends a thousand messages to nobody need not fill its log with it."""
-        known = text in side.complaints or len(side.complaints) >= COMPLAINTS
-        side.complaints.update(() if known else (text,))
-        side.peer.note(text, level="debug" if known else "warning")
 
 
 class _Stalled(Exception):

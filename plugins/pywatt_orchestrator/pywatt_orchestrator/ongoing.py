@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from .broker import Side
+    from .sides import Side
 
 STREAM: Final = "__stream_"
 """How the endpoints of the parts of streams begin; the one that opens a stream names no request, it is one."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pywatt_core.protocol.messages import RouteToModule
     from pywatt_core.transports.link import Link
 
-    from .broker import Side
+    from .sides import Side
 
 MOST: Final = 10_000
 """Messages that wait at once."""

@@ -35,9 +35,12 @@ DEADLINE = 20.0
 class Member:
     """One module: its process as the orchestrator sees it (a `Peer`), and its own end of the link."""
 
-    def __init__(self, house: House, module: str, module_id: str, *, rust: bool = False, formats: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, house: House, module: str, module_id: str, *, rust: bool = False, formats: tuple[str, ...] = (), limit: int | None = None
+    ) -> None:
         self.house, self.module, self.module_id, self.rust, self._formats = house, module, module_id, rust, formats
         self.hangs = False
+        self.limit = limit
         self.notes: list[str] = []
         self.received: list[Message] = []
         self.receivers = Receivers()
@@ -54,7 +57,11 @@ class Member:
         loop = asyncio.get_running_loop()
         theirs, ours = socket.socketpair()
         session = Session(
-            Role.ORCHESTRATOR, Wire.CHANNEL, module_id=self.module_id, on_problem=lambda problem: self.notes.append(problem.detail)
+            Role.ORCHESTRATOR,
+            Wire.CHANNEL,
+            limit=self.limit,
+            module_id=self.module_id,
+            on_problem=lambda problem: self.notes.append(problem.detail),
         )
         _, self.link = await loop.connect_accepted_socket(lambda: Link(session, on_message=self.talk.take), theirs)
         self.inbox = Inbox(on_stop=lambda _reason, _drain: None)
@@ -551,8 +558,7 @@ async def test_who_has_stopped_to_read_holds_up_nobody_for_long(house: Home, mon
 
 async def test_a_message_that_the_targets_link_cannot_carry_is_answered(house: Home) -> None:
     async with house() as here:
-        asker, answerer = await here.join("asker"), await here.join("answerer")
-        answerer.link.session._framing.limit = 2000
+        asker, _answerer = await here.join("asker"), await here.join("answerer", limit=2000)
         error = await failure(asker.ask("answerer:x", "x" * 3000))
         assert (error.code, error.executed) == ("bad_request", "no")
         assert "cannot be sent this" in str(error)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pywatt_orchestrator.broker import Pending, Side
 from pywatt_orchestrator.ongoing import is_part, other_end
+from pywatt_orchestrator.sides import Pending, Side
 
 ID = "11111111-2222-4333-8444-555555555555"
 
