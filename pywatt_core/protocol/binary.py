@@ -15,6 +15,7 @@ from .envelope import LOOSE_MEMBERS, UNREAD, UNWRITABLE, Envelope, Read, check_f
 from .formats import codec_of
 from .lenient import Loose, Unreadable, read_object, read_value, safe_text, too_deep
 from .messages import MESSAGES, Message, Metadata, Role, union_of
+from .volume import LARGE, TOO_MANY, too_many_in_cbor, too_many_in_msgpack
 
 _to_json = msgspec.json.Encoder(enc_hook=plain_value).encode
 _msgpack = msgspec.msgpack.Encoder(enc_hook=plain_value)
@@ -55,6 +56,8 @@ def msgpack_decoder(sender: Role) -> Read:
     read_any = msgspec.msgpack.Decoder(ext_hook=refuse_extension).decode
 
     def read_msgpack(data: bytes) -> Any:
+        if len(data) > LARGE and too_many_in_msgpack(data):
+            raise Unreadable(TOO_MANY)
         try:
             message = read(data)
             if type(message) not in LOOSE_MEMBERS:
@@ -86,6 +89,8 @@ def cbor_decoder(sender: Role) -> Read:
         return msgspec.convert(value, kinds[value["op"]], dec_hook=read_value)  # one class: for a union, msgspec would begin anew each time
 
     def read_cbor(data: bytes) -> Any:
+        if len(data) > LARGE and too_many_in_cbor(data):
+            raise Unreadable(TOO_MANY)
         try:
             value = parse(data)
         except RemoteProtocolError as error:

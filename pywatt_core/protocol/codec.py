@@ -37,6 +37,7 @@ from .messages import (
     union_of,
 )
 from .values import U16
+from .volume import LARGE, TOO_MANY, too_many_in_json
 
 __all__ = [
     "UNWRITABLE",
@@ -202,6 +203,8 @@ def decoder(sender: Role, code: int = JSON, *, enveloped: bool = False) -> Read:
     read = msgspec.json.Decoder(union, dec_hook=read_value).decode
 
     def read_json(data: bytes) -> Any:
+        if len(data) > LARGE and too_many_in_json(data):
+            raise Unreadable(TOO_MANY)
         try:
             if len(data) < 256 and data.isascii():  # too short to open and close 128 containers
                 return read(data)

@@ -36,6 +36,7 @@ from .messages import MESSAGES, Init, Message, Role
 from .refusals import refusal_of
 from .sending import Sending
 from .tables import ORDER, REPLIES, REQUIRES, Wire
+from .volume import LARGE
 
 __all__ = ["ORDER", "REPLIES", "REQUIRES", "Facts", "Problem", "Received", "Role", "Session", "Taken", "Wire", "id_sequence"]
 
@@ -104,7 +105,7 @@ class Session(Sending):
             raise self.failure
         if not data:
             return self._end()
-        if self._quick is not None and self._framing.between and len(data) > HEADER_SIZE:
+        if self._quick is not None and self._framing.between and HEADER_SIZE < len(data) <= LARGE:
             size, code = get_header(data)
             if code == MSGPACK and size == len(data) - HEADER_SIZE and size <= self._frame_limit:
                 try:  # one message alone is what somebody is waiting for: it gets the short way
@@ -120,7 +121,7 @@ class Session(Sending):
             found: Any
             try:
                 read = readers.get(code)
-                found = read(payload) if read is not None else self._read_odd(code, payload)
+                found = read(payload) if read is not None and len(payload) <= LARGE else self._read_odd(code, payload)
             except UNREAD as error:
                 found = self._read_again(error, code, payload)
                 if found is None:
@@ -175,7 +176,10 @@ class Session(Sending):
         return decoder(self.role.other, code, enveloped=self.wire is Wire.CHANNEL and self.role is Role.ORCHESTRATOR)
 
     def _read_odd(self, code: int, payload: bytes) -> Any:
-        """Read what is not plain JSON."""
+        """Read what is not plain JSON, and what is too large for the quick readers, which do not count values."""
+        known: Callable[[bytes], Any] | None = self._thorough.get(code) or self._readers.get(code)
+        if known is not None:
+            return known(payload)
         if code == TOO_LONG:
             limit = INIT_LIMIT if self._awaits_init else self._framing.limit
             raise Unreadable(f"a line over the limit of {limit} bytes was thrown away", kind="too long")
