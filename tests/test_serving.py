@@ -9,6 +9,7 @@ import pytest
 from pywatt_core.definition import Definition
 from pywatt_core.protocol.messages import (
     Announce,
+    EncodedMessage,
     Heartbeat,
     HeartbeatAck,
     HttpRequest,
@@ -16,6 +17,7 @@ from pywatt_core.protocol.messages import (
     Init,
     Rotated,
     RotationAck,
+    RoutedModuleMessage,
     Shutdown,
 )
 from pywatt_core.protocol.session import Role, Session
@@ -227,3 +229,29 @@ def test_the_routes_beside_the_users_are_what_was_asked_for():
     for _path, handler in plain_routes(Definition(build=lambda state: None, metrics=True)):
         status, kind, body = handler()
         assert (status, bool(kind), bool(body)) == (200, True, True)
+
+
+async def test_who_sends_faster_than_the_module_acts_is_not_read_until_it_has(pair, monkeypatch):
+    monkeypatch.setattr("pywatt_core.serving.MOST_RUNNING", 10)
+    await pair.open()
+    gate, acted = asyncio.Event(), []
+
+    async def routed(message):
+        await gate.wait()
+        acted.append(message.original_request_id)
+
+    pair.inbox.open({RoutedModuleMessage: routed}, None)
+    sent = [str(uuid.uuid4()) for _ in range(200)]
+
+    async def flood():
+        for id in sent:
+            await pair.orchestrator.send(RoutedModuleMessage("them", id, EncodedMessage(b"x" * 20_000, "Json")))
+
+    flooding = asyncio.create_task(flood())
+    await pair.until(lambda: not pair.orchestrator.keeps_up)
+    assert not flooding.done() and len(pair.inbox._running) < 200, "the rest waits in the wire"
+    gate.set()
+    await flooding
+    await pair.until(lambda: len(acted) == 200)
+    assert acted == sent
+    await pair.close()

@@ -6,17 +6,32 @@ import asyncio
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from functools import cache, partial
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .arrivals import Arrival
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 PAYLOAD: Final = "payload"
 STATE: Final = "state"
 MESSAGE: Final = "message"
 
+WORKERS: Final = 32
+"""Plain functions that run at once, each in a thread; they are no other work's threads, whose turn would not come else."""
+
 BY_KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+@cache
+def _workers() -> Executor:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(WORKERS, thread_name_prefix="pywatt-messages")
 
 
 class Receiver:
@@ -63,7 +78,8 @@ class Receiver:
                 arguments.append(value)
         if self._is_coroutine:
             return await self.function(*arguments, **named)
-        outcome = await asyncio.to_thread(self.function, *arguments, **named)
+        call = partial(copy_context().run, self.function, *arguments, **named)
+        outcome = await asyncio.get_running_loop().run_in_executor(_workers(), call)
         return await outcome if inspect.isawaitable(outcome) else outcome
 
     def __repr__(self) -> str:

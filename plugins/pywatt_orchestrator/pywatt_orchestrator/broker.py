@@ -134,7 +134,7 @@ class Broker:
             return None
         self.routed += 1
         if wants_reply:
-            side.asked[id] = target.serving[id] = Pending(id, side, target, link)
+            side.asked[id] = target.serving[id] = Pending(id, side, target, link, _reads_envelopes(side, payload))
         return None if way.keeps_up else self._until_read(way, target)
 
     def _objection(self, side: Side, target: Side, message: RouteToModule, wants_reply: bool) -> Failure | None:
@@ -147,9 +147,20 @@ class Broker:
             return None
         if message.request_id in side.asked or message.request_id in target.serving:
             return Failure(failures.BAD_REQUEST, "a request with this request_id is under way already", executed="no")
-        if len(side.asked) >= MOST_PENDING:
+        if len(side.asked) >= MOST_PENDING and not self._forgets(side):
             return Failure(failures.OVERLOADED, f"{MOST_PENDING} requests of {side.peer.module_id} wait for their answers", executed="no")
         return None
+
+    def _forgets(self, side: Side) -> bool:
+        """Give up the oldest request of a peer that tells nobody when it does so itself, as the Rust SDK (protocol 12.1)."""
+        if not side.peer.rust:
+            return False
+        pending = next(iter(side.asked.values()))
+        del side.asked[pending.id]
+        pending.target.serving.pop(pending.id, None)
+        text = f"{pending.target.peer.module_id} has not answered while {MOST_PENDING} other requests were made"
+        self._answer(pending, self._failure(pending, Failure(failures.TIMEOUT, text)))
+        return True
 
     def _reply(self, side: Side, message: RouteToModule) -> Work | None:
         pending = side.serving.pop(message.request_id, None)
@@ -321,8 +332,7 @@ class Broker:
     # ── answering for others ────────────────────────────────────────────────────────────────────────────────────────
 
     def _failure(self, pending: Pending, failure: Failure) -> EncodedMessage:
-        """In an envelope for a PyWatt module, bare for every other: the request itself is not here any more."""
-        properties = {} if pending.requester.peer.rust else {"reply": failures.ENVELOPE}
+        properties = {"reply": failures.ENVELOPE} if pending.enveloped else {}
         destination = pending.requester.peer.module_id
         return failure_reply(failure, properties, id=pending.id, source=pending.target.peer.module_id, destination=destination)
 
@@ -358,6 +368,13 @@ def _least_busy(ready: list[Side]) -> Side:
 def _is_notification(message: RouteToModule) -> bool:
     """Whether no reply is wanted. Most payloads need not be read for that: they do not hold the word."""
     return b"notification" in message.payload.data and _properties(message.payload).get("notification") is True
+
+
+def _reads_envelopes(side: Side, payload: EncodedMessage) -> bool:
+    """Whether the sender reads replies in envelopes, as far as that shows without reading its payload."""
+    if payload.format == "Base64":
+        return failures.wants_envelope(_properties(payload))
+    return not side.peer.rust and b"envelope" in payload.data
 
 
 def _properties(payload: EncodedMessage) -> dict[str, Any]:

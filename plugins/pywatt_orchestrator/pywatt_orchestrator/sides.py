@@ -15,12 +15,12 @@ COMPLAINTS: Final = 100
 
 
 class Pending:
-    """A request that its target has, and whose reply has not come."""
+    """A request that its target has, and whose reply has not come. `enveloped`: the requester reads replies in envelopes."""
 
-    __slots__ = ("id", "link", "requester", "target")
+    __slots__ = ("enveloped", "id", "link", "requester", "target")
 
-    def __init__(self, id: str, requester: Side, target: Side, link: Link) -> None:
-        self.id, self.requester, self.target, self.link = id, requester, target, link
+    def __init__(self, id: str, requester: Side, target: Side, link: Link, enveloped: bool) -> None:
+        self.id, self.requester, self.target, self.link, self.enveloped = id, requester, target, link, enveloped
 
 
 class Side:

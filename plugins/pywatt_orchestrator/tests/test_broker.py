@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from pywatt_core.errors import ChannelClosed, LocalProtocolError, RemoteError, RequestTimeout
+from pywatt_core.errors import ChannelClosed, RemoteError, RequestTimeout
 from pywatt_core.interfaces import Handler
 from pywatt_core.protocol.messages import EncodedMessage, Message, Metadata, RoutedModuleMessage, RoutedModuleResponse, RouteToModule
 from pywatt_core.protocol.payloads import write_payload
@@ -371,20 +371,32 @@ async def test_who_has_too_many_requests_under_way_gets_no_more(house: Home, mon
         assert await asyncio.gather(*asking) == [1, 1, 1]
 
 
+async def test_who_never_says_that_it_gave_up_loses_its_oldest_request(house: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_room, "MOST_PENDING", 3)
+    async with house() as here:
+        rust, _silent = await here.join("rusty", rust=True), await here.join("silent", rust=True)
+        asking = [asyncio.create_task(rust.ask_raw("silent")) for _ in range(4)]
+        assert await asking[0] == ("silent", {"Err": "silent has not answered while 3 other requests were made"})
+        assert here.broken() == (3, 0)
+        for one in asking[1:]:
+            one.cancel()
+
+
 # ── who goes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_requests_of_a_process_that_ends_are_disconnected_and_its_successor_cannot_answer_them(house: Home) -> None:
     async with house() as here:
         asker, answerer, rust = await here.join("asker"), await here.join("answerer", rust=True), await here.join("rusty", rust=True)
-        asking = asyncio.create_task(asker.ask("answerer:x"))
-        bare = asyncio.create_task(rust.ask_raw("answerer"))
-        id = (await answerer.got(RoutedModuleMessage, 2))[0].original_request_id
+        asking = [asyncio.create_task(asker.ask("answerer:x", format=format)) for format in ("Json", "Base64")]
+        bare = [asyncio.create_task(one.ask_raw("answerer")) for one in (rust, asker)]
+        id = (await answerer.got(RoutedModuleMessage, 4))[0].original_request_id
         await answerer.die()
-        error = await failure(asking)
-        assert (error.code, error.executed) == ("disconnected", "unknown")
+        for one in asking:
+            error = await failure(one)
+            assert (error.code, error.executed) == ("disconnected", "unknown")
         text = "the process of answerer ended before it answered; it may or may not have acted"
-        assert await bare == ("answerer", {"Err": text})
+        assert await asyncio.gather(*bare) == [("answerer", {"Err": text})] * 2, "only who said so reads envelopes"
         successor = await here.join("answerer", rust=True)
         await successor.raw("asker", id=id, endpoint="__response__")
         await until(lambda: successor.noted("of an earlier process"))
@@ -562,15 +574,6 @@ async def test_a_message_that_the_targets_link_cannot_carry_is_answered(house: H
         error = await failure(asker.ask("answerer:x", "x" * 3000))
         assert (error.code, error.executed) == ("bad_request", "no")
         assert "cannot be sent this" in str(error)
-
-
-def test_what_is_no_target_is_refused() -> None:
-    from pywatt_core.services.messaging import parted
-
-    assert parted("users.2:find") == ("users.2", "find")
-    for wrong in ("users", "users:", ":find", "", None, 7):
-        with pytest.raises(LocalProtocolError, match="a target is 'module:endpoint'"):
-            parted(wrong)  # type: ignore[arg-type]
 
 
 def test_a_payload_is_looked_into_only_where_it_may_be_a_notification(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def test_parts_of_streams_name_their_request(endpoint: str, is_one: bool) -> Non
 def test_each_end_of_a_request_reaches_the_other_and_nobody_else_reaches_either() -> None:
     nobody: Any = None
     asking, serving, other = Side(nobody), Side(nobody), Side(nobody)
-    asking.asked[ID] = serving.serving[ID] = Pending(ID, asking, serving, nobody)
+    asking.asked[ID] = serving.serving[ID] = Pending(ID, asking, serving, nobody, True)
     assert other_end(asking, f"__stream__/{ID}") is serving
     assert other_end(serving, f"__stream_ack__/{ID}") is asking
     assert other_end(other, f"__stream__/{ID}") is None
@@ -32,5 +32,5 @@ def test_each_end_of_a_request_reaches_the_other_and_nobody_else_reaches_either(
 def test_a_module_that_streams_to_itself_is_both_ends() -> None:
     nobody: Any = None
     both = Side(nobody)
-    both.asked[ID] = both.serving[ID] = Pending(ID, both, both, nobody)
+    both.asked[ID] = both.serving[ID] = Pending(ID, both, both, nobody, True)
     assert other_end(both, f"__stream__/{ID}") is both
