@@ -163,6 +163,19 @@ class CacheStats:
     memory_used_bytes: int | None = None
 
 
+class CacheLock(Protocol):
+    """A lock that is held. It is given up by leaving its block, never by anything that another owner does."""
+
+    @property
+    def token(self) -> int:
+        """Greater than that of every earlier holder of the same lock: what is written with an older one can be refused."""
+        ...
+
+    async def extend(self, ttl: float | None = None) -> None:
+        """Hold it for `ttl` seconds from now (None: as many as at first). Raises `Conflict` where it is held no longer."""
+        ...
+
+
 @runtime_checkable
 class Cache(Protocol):
     """Keys are text, values bytes; `ttl` is in seconds, None means the configured default, which may be none at all."""
@@ -198,7 +211,13 @@ class Cache(Protocol):
         """Drop everything, or the keys that begin with ``namespace + ":"``."""
         ...
 
-    def lock(self, key: str, *, ttl: float = 30.0, wait: float | None = 10.0) -> AbstractAsyncContextManager[None]:
+    async def get_or_set(
+        self, key: str, make: Callable[[], Awaitable[bytes] | bytes], *, ttl: float | None = None, timeout: float = 30.0
+    ) -> bytes:
+        """What is there, or what `make` gives, stored: of all who ask at once one calls it, the others wait `timeout` seconds at most."""
+        ...
+
+    def lock(self, key: str, *, ttl: float = 30.0, wait: float | None = 10.0) -> AbstractAsyncContextManager[CacheLock]:
         """Mutual exclusion among all users of the cache; `RequestTimeout` after `wait` seconds."""
         ...
 

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import NotFound, StorageError
 from ..interfaces import CacheStats
+from ..services.caching import Filling, bytes_value, text_key, value_ttl
 from .eviction import POLICIES, Eviction
 from .memory_lock import CLOSED, MemoryLocks
 from .memory_options import MemoryOptions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from ..interfaces import Context
+    from ..interfaces import CacheLock, Context
 
 INTEGER = re.compile(rb"-?(0|[1-9][0-9]*)\Z")
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
@@ -48,6 +49,7 @@ class MemoryCache:
         self._limits: list[tuple[float, str]] = []
         """A heap of (expires, key); it may hold outdated pairs, which do not match their entry any more."""
         self._locks = MemoryLocks()
+        self._filling = Filling(self)
         self._hits = self._misses = self._sets = self._deletes = 0
         self._closed = False
 
@@ -148,11 +150,17 @@ class MemoryCache:
         for key in [key for key in self._entries if namespace is None or key.startswith(namespace + ":")]:
             self._remove(key)
 
-    def lock(self, key: str, *, ttl: float = 30.0, wait: float | None = 10.0) -> AbstractAsyncContextManager[None]:
+    async def get_or_set(
+        self, key: str, make: Callable[[], Awaitable[bytes] | bytes], *, ttl: float | None = None, timeout: float = 30.0
+    ) -> bytes:
+        """What is there, or what `make` gives, stored; see `Filling.get_or_set`."""
+        return await self._filling.get_or_set(key, make, ttl=ttl, timeout=timeout)
+
+    def lock(self, key: str, *, ttl: float = 30.0, wait: float | None = 10.0) -> AbstractAsyncContextManager[CacheLock]:
         """Mutual exclusion among the tasks of this process, first come first served; `RequestTimeout` after `wait` seconds.
 
-        The lock lapses after `ttl` seconds; a block that is left later than that raises `Conflict`, because it was not
-        alone any more.
+        The lock lapses after `ttl` seconds unless it is extended; a block that is left later than that raises `Conflict`,
+        because it was not alone any more.
         """
         self._check_open()
         return self._locks.lock(key, ttl=ttl, wait=wait)
@@ -188,21 +196,11 @@ class MemoryCache:
         return entry.value
 
     def _expiry(self, ttl: float | None) -> float:
-        seconds = self._options.default_ttl if ttl is None else ttl
-        if seconds is None:
-            return math.inf
-        if not 0 < seconds < math.inf:
-            raise StorageError(f"ttl is {ttl}: more than 0 seconds are needed, or None; delete() removes a key")
-        return self._clock() + seconds
+        seconds = value_ttl(ttl, self._options.default_ttl)
+        return math.inf if seconds is None else self._clock() + seconds
 
     def _checked(self, key: str, value: bytes) -> int:
-        if not isinstance(key, str):
-            raise StorageError(f"a key is text, not {type(key).__name__}")
-        if not isinstance(value, bytes | bytearray | memoryview):
-            raise StorageError(
-                f"the value of {key!r} is a {type(value).__name__}, and a cache keeps bytes: encode it, for example with a serializer"
-            )
-        size = len(key) + memoryview(value).nbytes
+        size = len(text_key(key)) + memoryview(bytes_value(key, value)).nbytes
         if size > self._options.max_bytes:
             raise StorageError(
                 f"the value of {key!r} has {size} bytes with its key, and the whole cache {self._options.max_bytes}: raise max_bytes"

@@ -7,7 +7,8 @@ from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ..errors import Conflict, RequestTimeout, StorageError
+from ..errors import RequestTimeout, StorageError
+from ..services.caching import lapsed, lock_ttl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -16,11 +17,18 @@ CLOSED = "the cache is closed"
 
 
 class Holding:
-    """Somebody's turn with a lock. It is over when it is released, or when its time has lapsed."""
+    """Somebody's turn with a lock, a `CacheLock`. It is over when it is released, or when its time has lapsed."""
 
-    def __init__(self, ttl: float) -> None:
+    def __init__(self, locks: MemoryLocks, key: str, ttl: float) -> None:
+        self._locks = locks
+        self.key = key
         self.ttl = ttl
+        self.token = 0
         self.lapse: asyncio.TimerHandle | None = None
+
+    async def extend(self, ttl: float | None = None) -> None:
+        """Lapse `ttl` seconds from now. Raises `Conflict` where it has lapsed already, or was given up."""
+        self._locks.extend(self, self.ttl if ttl is None else lock_ttl(ttl))
 
 
 class MemoryLocks:
@@ -29,21 +37,26 @@ class MemoryLocks:
     def __init__(self) -> None:
         self._held: dict[str, Holding] = {}
         self._waiting: dict[str, deque[tuple[Holding, asyncio.Future[None]]]] = {}
+        self._given = 0
 
     @asynccontextmanager
-    async def lock(self, key: str, *, ttl: float, wait: float | None) -> AsyncIterator[None]:
+    async def lock(self, key: str, *, ttl: float, wait: float | None) -> AsyncIterator[Holding]:
         """Hold `key` during the block, for `ttl` seconds at most. `wait=None` waits as long as it takes, 0 not at all."""
-        if not 0 < ttl < float("inf"):
-            raise StorageError(f"ttl is {ttl}: a lock needs more than 0 seconds, and an end")
-        holding = Holding(ttl)
+        holding = Holding(self, key, lock_ttl(ttl))
         await self._acquire(key, holding, wait)
         try:
-            yield
+            yield holding
         except BaseException:
             self._release(key, holding)
             raise
         if not self._release(key, holding):
-            raise Conflict(f"the lock {key!r} lapsed after {ttl:g} s, before its block had ended: others may have been in it; raise ttl")
+            raise lapsed(key)
+
+    def extend(self, holding: Holding, ttl: float) -> None:
+        """Start the time of a turn again. Raises `Conflict` where it is over."""
+        if self._held.get(holding.key) is not holding:
+            raise lapsed(holding.key)
+        self._run_out(holding, ttl)
 
     def close(self) -> None:
         """Whoever waits gets an error; whoever holds a lock goes on."""
@@ -78,7 +91,14 @@ class MemoryLocks:
 
     def _give(self, key: str, holding: Holding) -> None:
         self._held[key] = holding
-        holding.lapse = asyncio.get_running_loop().call_later(holding.ttl, self._release, key, holding)
+        self._given += 1
+        holding.token = self._given
+        self._run_out(holding, holding.ttl)
+
+    def _run_out(self, holding: Holding, ttl: float) -> None:
+        if holding.lapse is not None:
+            holding.lapse.cancel()
+        holding.lapse = asyncio.get_running_loop().call_later(ttl, self._release, holding.key, holding)
 
     def _release(self, key: str, holding: Holding) -> bool:
         """Pass `key` on to the first that waits; False, and nothing done, where it is not `holding`'s any more."""

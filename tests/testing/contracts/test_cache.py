@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pywatt_core.builtin.memory_cache import MemoryCache
+from pywatt_core.builtin.memory_lock import Holding, MemoryLocks
 from pywatt_core.builtin.memory_options import MemoryOptions
 from pywatt_core.testing.contracts import CacheContract
 
@@ -44,8 +45,8 @@ class Open(MemoryCache):
     """Locks that lock nothing."""
 
     @asynccontextmanager
-    async def lock(self, key: str, *, ttl: float = 30.0, wait: float | None = 10.0) -> AsyncIterator[None]:
-        yield
+    async def lock(self, key: str, *, ttl: float = 30.0, wait: float | None = 10.0) -> AsyncIterator[Holding]:
+        yield Holding(MemoryLocks(), key, ttl)
 
 
 class Greedy(MemoryCache):

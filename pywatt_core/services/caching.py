@@ -1,0 +1,133 @@
+"""What every cache does alike: what it takes for keys, values and times, and `get_or_set` without a stampede."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from typing import TYPE_CHECKING
+
+from ..errors import Conflict, RequestTimeout, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..interfaces import Cache
+
+FILLING = "get_or_set:"
+"""What the name of a lock begins with that `get_or_set` takes: a lock that the application takes itself is another one."""
+
+
+def text_key(key: str) -> str:
+    """The key. Raises `StorageError` where it is not text."""
+    if not isinstance(key, str):
+        raise StorageError(f"a key is text, not {type(key).__name__}")
+    return key
+
+
+def bytes_value(key: str, value: bytes) -> bytes:
+    """The value. Raises `StorageError` where it is not bytes."""
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise StorageError(
+            f"the value of {key!r} is a {type(value).__name__}, and a cache keeps bytes: encode it, for example with a serializer"
+        )
+    return value
+
+
+def value_ttl(ttl: float | None, default: float | None) -> float | None:
+    """The seconds that a value is kept, None for as long as there is room. Raises `StorageError` for what is no time."""
+    seconds = default if ttl is None else ttl
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise StorageError(f"ttl is {ttl}: more than 0 seconds are needed, or None; delete() removes a key")
+    return seconds
+
+
+def lock_ttl(ttl: float) -> float:
+    """The seconds that a lock is held. Raises `StorageError` for what is no time."""
+    if not 0 < ttl < math.inf:
+        raise StorageError(f"ttl is {ttl}: a lock needs more than 0 seconds, and an end")
+    return ttl
+
+
+def lapsed(key: str) -> Conflict:
+    """The error of whoever leaves or extends a lock that is not his any more."""
+    return Conflict(
+        f"the lock {key!r} lapsed before its block had ended: others may have been in it; raise ttl, or extend the lock in time"
+    )
+
+
+class Filling:
+    """`Cache.get_or_set` for one cache: made once, kept as long as the cache is open.
+
+    Within this process the others wait for the one that computes and share its value, or its error. Among processes the
+    cache's own lock decides who computes; it is held for the timeout of whoever holds it, so that a process that dies
+    holds up the others no longer than that.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._computing: dict[str, asyncio.Future[bytes | None]] = {}
+        """By key: the value that is being computed; None where whoever computed it was cancelled, and another has to."""
+
+    async def get_or_set(
+        self, key: str, make: Callable[[], Awaitable[bytes] | bytes], *, ttl: float | None = None, timeout: float = 30.0
+    ) -> bytes:
+        """The value under `key`, or what `make` gives, which is stored for `ttl` seconds.
+
+        `make` is called by one of all who ask at once; a plain function runs in a worker thread. `timeout` is for everything
+        together, in seconds; then `RequestTimeout` is raised. What `make` raises is raised, nothing is stored, and the next
+        caller tries again.
+        """
+        if not 0 < timeout < math.inf:
+            raise StorageError(f"timeout is {timeout}: more than 0 seconds are needed, and an end")
+        text_key(key)
+        value_ttl(ttl, None)
+        try:
+            async with asyncio.timeout(timeout) as deadline:
+                while True:
+                    value = await self._cache.get(key)
+                    if value is not None:
+                        return value
+                    computing = self._computing.get(key)
+                    value = await (self._lead(key, make, ttl, timeout) if computing is None else asyncio.shield(computing))
+                    if value is not None:
+                        return value
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise RequestTimeout(f"the value of {key!r} was not computed within {timeout:g} s: raise timeout") from error
+
+    async def _lead(self, key: str, make: Callable[[], Awaitable[bytes] | bytes], ttl: float | None, timeout: float) -> bytes:
+        computing = self._computing[key] = asyncio.get_running_loop().create_future()
+        try:
+            value = await self._compute(key, make, ttl, timeout)
+            computing.set_result(value)
+            return value
+        except Exception as error:
+            computing.set_exception(error)
+            computing.exception()  # looked at: there may be nobody who waits
+            raise
+        finally:
+            del self._computing[key]
+            if not computing.done():
+                computing.set_result(None)
+
+    async def _compute(self, key: str, make: Callable[[], Awaitable[bytes] | bytes], ttl: float | None, timeout: float) -> bytes:
+        value = None
+        try:
+            async with self._cache.lock(FILLING + key, ttl=timeout, wait=timeout):
+                value = await self._cache.get(key)  # another process may have been faster
+                if value is None:
+                    made = await called(make)
+                    await self._cache.set(key, made, ttl=ttl)
+                    value = bytes(made)
+        except Conflict:
+            if value is None:
+                raise
+        return value
+
+
+async def called(make: Callable[[], Awaitable[bytes] | bytes]) -> bytes:
+    """What a function gives, whether it has to be awaited or may block."""
+    made = make() if inspect.iscoroutinefunction(make) else await asyncio.to_thread(make)
+    return await made if inspect.isawaitable(made) else made
