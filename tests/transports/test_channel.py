@@ -333,11 +333,11 @@ async def test_a_peer_that_speaks_is_not_taken_for_silent_nor_one_that_we_do_not
         stage.peers[0].post(Heartbeat())
         await stage.until(lambda: link.messages_received)
         channel._look(link, 3600.0)
-        assert not link.closed.done()
+        assert link.error is None
         session.heard_at -= 4000.0
         link.pause_reading()
         channel._look(link, 3600.0)
-        assert not link.closed.done()
+        assert link.error is None
         link.resume_reading()
         channel._look(link, 3600.0)
         await link.closed

@@ -160,6 +160,18 @@ async def test_closing_tells_those_who_wait_and_closes_what_comes_back(made: Mad
     assert held.closed
 
 
+async def test_a_place_that_comes_together_with_a_cancellation_goes_to_the_next(made: Made) -> None:
+    async with made.pool(maximum=1, wait=5) as pool:
+        async with pool.connection():
+            late, next_ = (asyncio.create_task(pool.connection().__aenter__()) for _ in range(2))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert pool.stats.waiting == 2
+        late.cancel()  # it has been given the place and has not run since
+        await next_
+        assert (pool.stats.active, pool.stats.waiting) == (1, 0)
+
+
 async def test_a_thousand_cancellations_lose_no_place(made: Made) -> None:
     chance = random.Random(1)
 
