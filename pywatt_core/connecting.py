@@ -79,7 +79,7 @@ async def open_channels(
     Raises `ChannelClosed` where a required one does not connect, or what its provider raises; an optional one that cannot be opened is
     a warning. `on_lost` is told when a required channel that was connected has given up.
     """
-    channels = Channels(link, routing_options(settings))
+    channels = Channels(link, routing_options(settings), reference=init.pywatt is None)
     awaited: dict[str, asyncio.Future[None]] = {}
     opened: dict[str, Channel] = {}
     loop = asyncio.get_running_loop()

@@ -164,9 +164,13 @@ class Channels(Ways):
 
     def _order(self, message: Message, metadata: Metadata | None) -> list[Lane]:
         """The open ways for a message, the best first."""
+        if self._reference and message.op != ROUTED and self.stdio is not None:
+            return [self._lanes[STDIO]]  # what the reference never sends over a channel (protocol 3.1) may find nobody there
         properties = metadata.properties if metadata is not None else None
         decision = self.router.choose(getattr(message, "target_module_id", ""), _size(message), properties, self._clock())
         names = decision.order if decision is not None else ()
+        if self._reference and self._preference == "default":
+            names = tuple(sorted(names, key=_as_the_reference))
         return [self._lanes[name] for name in names if name != STDIO or self._stdio_may_serve()]
 
     def _pause(self, attempt: int, metadata: Metadata | None) -> float | None:
@@ -198,6 +202,11 @@ class Channels(Ways):
     @property
     def _preference(self) -> str:
         return self._options.preference if self._options is not None else "default"
+
+
+def _as_the_reference(name: str) -> int:
+    """Messages for other modules take TCP, where there is one (protocol 12.4)."""
+    return {"tcp": 0, STDIO: 2}.get(name, 1)
 
 
 def _random() -> float:

@@ -40,11 +40,14 @@ class Ways:
         stdio: Link | None = None,
         options: RoutingOptions | None = None,
         *,
+        reference: bool = False,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        """`reference`: the orchestrator is not PyWatt's, and expects each message where the reference sends it."""
         self.stdio = stdio
+        self._reference = reference
         self.preferences = ChannelPreferences.preset(options.preference) if options is not None else ChannelPreferences()
         self._router: ChannelRouter | None = None
         self._options = options
@@ -136,7 +139,7 @@ class Ways:
                 open_ones.append(lane)
         if not open_ones and self.stdio is not None and self._stdio_may_serve():
             open_ones.append(self._lanes[STDIO])
-        only = open_ones[0] if len(open_ones) == 1 else None
+        only = open_ones[0] if len(open_ones) == 1 and not self._reference else None
         self._only = only if only is not None and only.breaker.state is BreakerState.CLOSED else None
 
     def _stdio_may_serve(self) -> bool:
