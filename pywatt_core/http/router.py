@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar, overload
 
 from msgspec.structs import replace
 
@@ -63,13 +63,19 @@ class Router(ABC):
         self._table: PathTable[Bound] = PathTable()
         self._middleware: list[Middleware] = []
         self._not_found: Bound | None = None
+        self._concurrency = concurrency
         self._turns = asyncio.Semaphore(concurrency)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting = self._received = self._sent = self._errors = 0
         self._seconds = 0.0
 
     # ── what is there ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def route(self, method: str | Iterable[str], path: str, handler: F | None = None) -> Any:
+    @overload
+    def route(self, method: str | Iterable[str], path: str) -> Callable[[F], F]: ...
+    @overload
+    def route(self, method: str | Iterable[str], path: str, handler: F) -> F: ...
+    def route(self, method: str | Iterable[str], path: str, handler: Any = None) -> Any:
         """Answer `method`, or several, at `path` with `handler`; without one, a decorator. The first handler of a route stands.
 
         A handler is called with what its parameters name: the request first, ``state``, the parameters of the path. It
@@ -86,23 +92,43 @@ class Router(ABC):
 
         return add if handler is None else add(handler)
 
-    def get(self, path: str, handler: F | None = None) -> Any:
+    @overload
+    def get(self, path: str) -> Callable[[F], F]: ...
+    @overload
+    def get(self, path: str, handler: F) -> F: ...
+    def get(self, path: str, handler: Any = None) -> Any:
         """GET, and HEAD where nobody else answers that."""
         return self.route("GET", path, handler)
 
-    def post(self, path: str, handler: F | None = None) -> Any:
+    @overload
+    def post(self, path: str) -> Callable[[F], F]: ...
+    @overload
+    def post(self, path: str, handler: F) -> F: ...
+    def post(self, path: str, handler: Any = None) -> Any:
         """POST."""
         return self.route("POST", path, handler)
 
-    def put(self, path: str, handler: F | None = None) -> Any:
+    @overload
+    def put(self, path: str) -> Callable[[F], F]: ...
+    @overload
+    def put(self, path: str, handler: F) -> F: ...
+    def put(self, path: str, handler: Any = None) -> Any:
         """PUT."""
         return self.route("PUT", path, handler)
 
-    def patch(self, path: str, handler: F | None = None) -> Any:
+    @overload
+    def patch(self, path: str) -> Callable[[F], F]: ...
+    @overload
+    def patch(self, path: str, handler: F) -> F: ...
+    def patch(self, path: str, handler: Any = None) -> Any:
         """PATCH."""
         return self.route("PATCH", path, handler)
 
-    def delete(self, path: str, handler: F | None = None) -> Any:
+    @overload
+    def delete(self, path: str) -> Callable[[F], F]: ...
+    @overload
+    def delete(self, path: str, handler: F) -> F: ...
+    def delete(self, path: str, handler: Any = None) -> Any:
         """DELETE."""
         return self.route("DELETE", path, handler)
 
@@ -135,6 +161,8 @@ class Router(ABC):
     async def handle(self, message: HttpRequest, state: Any = None) -> HttpResponse:
         """Answer one request; raises nothing but cancellation. The response has the request's id, whatever the handler made."""
         self._received += 1
+        if self._loop is not (loop := asyncio.get_running_loop()):  # a router may outlive a loop, as in tests
+            self._loop, self._turns, self._waiting = loop, asyncio.Semaphore(self._concurrency), 0
         if self._turns.locked() and self._waiting >= WAITING:
             self._errors += 1
             return self._finished(message, self._overloaded())

@@ -273,3 +273,16 @@ def test_routes_are_told_in_their_order(router):
     assert router.routes == {"/b": ["GET", "POST", "PUT", "DELETE"], "/a": ["PATCH"]}
     with pytest.raises(ValueError, match="at least one"):
         HttpIpcRouter(concurrency=0)
+
+
+def test_a_router_outlives_the_loop_that_it_was_used_in():
+    router = HttpIpcRouter(concurrency=1)
+
+    @router.get("/")
+    async def quick(request):
+        await asyncio.sleep(0)
+
+    async def several():
+        return {(await one).status_code for one in [asyncio.create_task(ask(router)) for _ in range(3)]}
+
+    assert [asyncio.run(several()) for _ in range(2)] == [{200}, {200}]

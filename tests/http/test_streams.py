@@ -320,3 +320,43 @@ async def test_an_answer_within_a_response_aborts_it_and_after_it_does_nothing()
     await done.send(b"b", more=False)
     done.answer(500, "")
     assert type(wire.sent[-1]) is HttpResponsePiece
+
+
+async def test_a_drain_refuses_what_waits_for_its_turn_and_what_is_new_and_lets_the_rest_end():
+    gate = asyncio.Event()
+
+    async def act(stream):
+        await gate.wait()
+        stream.answer(200, "fine")
+
+    async with serving(act) as (server, caller):
+        begun = [await caller.begin("GET", "/", more=False) for _ in range(CONCURRENT_REQUESTS + 3)]
+        await until(lambda: len(server.streams) == CONCURRENT_REQUESTS, "not all began")
+        draining = asyncio.create_task(caller.inbox.drain(20))
+        refused = [await asking for _, asking in begun[-3:]]
+        assert [(asked.start.status_code, asked.body) for asked in refused] == [(503, b"stopping")] * 3
+        assert (await caller.ask("GET", "/late")).start.status_code == 503
+        gate.set()
+        assert await draining is True
+        assert {(await asking).start.status_code for _, asking in begun[:-3]} == {200}
+
+
+async def test_a_drain_that_is_cut_short_aborts_what_has_begun():
+    async def act(stream):
+        stream.start(200, [])
+        await stream.send(b"half", more=True)
+        await asyncio.Event().wait()
+
+    async with serving(act) as (_server, caller):
+        asked = await caller.ask("GET", "/")
+        assert await caller.inbox.drain(0.01) is False
+        await until(lambda: asked.aborted, "nobody said that nothing follows")
+
+
+async def test_a_server_without_streams_was_never_offered_and_refuses():
+    class Whole:
+        async def handle(self, request):
+            raise AssertionError("not asked")
+
+    async with caller_of(Whole()) as caller:
+        assert (await caller.ask("GET", "/")).start.status_code == 503

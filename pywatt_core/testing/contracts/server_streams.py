@@ -68,6 +68,8 @@ class Caller:
 
     def __init__(self) -> None:
         self.link: Link
+        self.inbox: Inbox
+        """The module's end."""
         self.credit: dict[str, int] = {}
         """Bytes of request bodies that were granted and not sent, by request."""
         self._asked: dict[str, Asked] = {}
@@ -124,6 +126,7 @@ async def caller_of(server: Server) -> AsyncIterator[Caller]:
     loop = asyncio.get_running_loop()
     inbox, caller = Inbox(on_stop=lambda _reason, _drain: None), Caller()
     inbox.open({}, server)
+    caller.inbox = inbox
     ours, theirs = socket.socketpair()
     sessions = Session(Role.MODULE, Wire.CHANNEL, module_id="m", new_id=new_id), Session(Role.ORCHESTRATOR, Wire.CHANNEL, new_id=new_id)
     _, module = await loop.create_unix_connection(lambda: Link(sessions[0], on_message=inbox.take), sock=ours)
@@ -152,7 +155,7 @@ class StreamContract(ServerSubject):
             yield caller
 
     async def test_what_is_declared_of_pieces_is_so(self) -> None:
-        assert hasattr(self.server(), "stream") is self.in_pieces
+        assert hasattr(self.server(), "stream") is self.in_pieces, "in_pieces says whether the server has a method `stream`"
 
     async def test_a_small_response_is_one_message(self) -> None:
         async with self.called() as caller:
