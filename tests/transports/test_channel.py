@@ -21,6 +21,7 @@ from pywatt_core.protocol.session import Facts, Role, Session, Wire
 from pywatt_core.transports.channel import TRANSITIONS, Event, ReconnectingChannel
 from pywatt_core.transports.channel_session import ChannelSession
 from pywatt_core.transports.link import Link, new_id
+from pywatt_core.transports.tcp import open_tcp
 
 
 def request(text: str = "x") -> RouteToModule:
@@ -293,6 +294,39 @@ async def test_the_answer_of_an_earlier_connection_is_nobodys() -> None:
         writer.write(LengthFraming().wrap(stale % asked.request_id.encode()))
         stage.answering = True
         assert (await channel.request(request("next"), timeout=20)).payload.data == b"next"  # type: ignore[attr-defined]
+
+
+async def test_cut_at_every_byte_a_request_ends_once_and_is_never_told_not_executed_where_it_was() -> None:
+    """The first connection is cut after so many bytes of the request, the next ones answer it."""
+    message = request("all of it")
+
+    def session() -> ChannelSession:
+        return ChannelSession(facts=Facts(complete=True), clock=asyncio.get_running_loop().time)
+
+    size = len(session().send(message)[0])
+    for limit in range(size + 1):
+        whole = 0
+
+        async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int = limit) -> None:
+            nonlocal whole
+            whole += len(await reader.read(size) if limit == size else await reader.readexactly(limit)) >= size
+            writer.transport.abort()
+
+        server = await asyncio.start_server(cut, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+
+        async def connect(make_link: Any, host: str = host, port: int = port) -> Link:
+            return await open_tcp(host, port, make_link)
+
+        channel = ReconnectingChannel("cut", connect, session, on_message=lambda message, link: None)
+        try:
+            async with channel, asyncio.timeout(20):
+                await channel.request(message, timeout=20)
+        except ChannelClosed as error:
+            assert error.executed == "unknown" or not whole, f"cut after {limit} bytes"
+        else:
+            raise AssertionError("nobody answered")
+        server.close()
 
 
 # ── health ──────────────────────────────────────────────────────────────────────────────────────────────────────────
