@@ -255,7 +255,8 @@ class Extension(Discreet, frozen=True, omit_defaults=True):
 
     `formats`: what the sender reads beside JSON, as frames on channels and as payloads (``"msgpack"``, ``"cbor"``).
     `features` known today: ``"heartbeat"`` in an announce (this module acknowledges heartbeats), ``"http_ipc_only"`` in an
-    announce (this module serves no port), ``"http_stream"`` in both (HTTP bodies may travel in pieces: `http_pieces`).
+    announce (this module serves no port), ``"http_stream"`` in both (HTTP bodies may travel in pieces: `http_pieces`); ``"channel_token"``
+    and ``"channel_greeting"`` in an init (on its channels the token has to be shown first, and a heartbeat follows a TLS handshake).
     `config`, in an init alone: the module's effective settings, secrets as ``secret:`` references.
     """
 
