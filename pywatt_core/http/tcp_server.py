@@ -23,6 +23,7 @@ from .tcp_router import HttpTcpRouter, bad_request, internal_error
 if TYPE_CHECKING:
     import ssl
 
+    from ..protocol.registration import RegisteredModule
     from ..services.registration import Registration
 
 log = logging.getLogger("pywatt.http")
@@ -194,7 +195,7 @@ class HttpTcpServer:
 
 async def start_http_server(
     router: HttpTcpRouter,
-    registration: Registration,
+    registration: Registration | RegisteredModule,
     state: Any = None,
     *,
     shutdown: asyncio.Event | None = None,
@@ -206,11 +207,15 @@ async def start_http_server(
 
     Its routes are advertised as the module's capabilities, and heartbeats are sent each `heartbeat` seconds. A frame that
     cannot be read is skipped; a connection that breaks is opened again, with `reconnect` (1 s at first, at most 30) between
-    the attempts. Raises what registering raises where the routes cannot be advertised, and `ChannelClosed` where the first
-    connection fails.
+    the attempts. Given a `RegisteredModule` alone, it takes leave of the orchestrator in the end. Raises what registering
+    raises where the routes cannot be advertised, and `ChannelClosed` where the first connection fails.
     """
-    from ..services.registration import Capabilities, Endpoint
+    from ..services.registration import Capabilities, Endpoint, Registration
 
+    if not isinstance(registration, Registration):
+        async with Registration(registration) as own:
+            await start_http_server(router, own, state, shutdown=shutdown, heartbeat=heartbeat, drain=drain, reconnect=reconnect)
+        return
     endpoints = [Endpoint(path=path, methods=methods) for path, methods in router.routes.items()]
     await registration.advertise_capabilities(Capabilities(endpoints=endpoints))
     beating = _start_heartbeats(registration, heartbeat)

@@ -10,7 +10,7 @@ from pywatt_core.errors import ChannelClosed, ServerError
 from pywatt_core.http import HttpTcpClient, HttpTcpRouter, HttpTcpServer, start_http_server
 from pywatt_core.policies import Backoff
 from pywatt_core.protocol.http_tcp import HttpTcpRequest, read_response, write
-from pywatt_core.protocol.registration import Advertise, Answer, HealthStatus, HeartbeatReport, ModuleInfo, RegisteredModule
+from pywatt_core.protocol.registration import Advertise, Answer, HealthStatus, HeartbeatReport, ModuleInfo, RegisteredModule, Unregister
 from pywatt_core.services.registration import Registration
 from pywatt_core.testing.contracts.server_probe import until
 from pywatt_core.transports.frames import FrameStream
@@ -158,6 +158,7 @@ class Orchestrator:
 
     def __init__(self):
         self.advertised = []
+        self.left = False
         self.beats = 0
         self.streams = []
         self.server = None
@@ -181,6 +182,8 @@ class Orchestrator:
                     self.advertised.append(request.capabilities)
                 elif isinstance(request, HeartbeatReport):
                     self.beats += 1
+                elif isinstance(request, Unregister):
+                    self.left = True
                 kind = request.kind
                 await stream.send(write_answer(Answer(kind, True, status=HealthStatus.HEALTHY if kind == "heartbeat" else None)))
 
@@ -214,6 +217,18 @@ async def test_a_registered_module_serves_the_orchestrator_and_comes_back_when_t
     async with asyncio.timeout(20):
         await serving
     await registration.close()
+    orchestrator.server.close()
+
+
+async def test_a_module_that_was_only_registered_takes_leave_in_the_end():
+    orchestrator, shutdown = Orchestrator(), asyncio.Event()
+    module = RegisteredModule(ModuleInfo("m", "1", "d"), ID, "token", "127.0.0.1", await orchestrator.start())
+    serving = asyncio.create_task(start_http_server(Application().router, module, "the state", shutdown=shutdown))
+    assert (await orchestrator.ask(1, "/hello")).status_code == 200
+    shutdown.set()
+    async with asyncio.timeout(20):
+        await serving
+    assert orchestrator.left
     orchestrator.server.close()
 
 
