@@ -96,7 +96,16 @@ class NotFound(StorageError):
 
 
 class Conflict(StorageError):
-    """The change collides with what is stored: a unique key, a foreign key, a lost race."""
+    """The change collides with what is stored: a unique key, a foreign key, a lost race.
+
+    `kind` is for programs: ``"unique"``, ``"foreign key"``, ``"not null"``, ``"check"``, ``"exclusion"``, ``"trigger"``,
+    ``"constraint"`` for any other; ``"serialization"`` and ``"deadlock"`` where running the whole transaction again may succeed;
+    empty where the backend does not say.
+    """
+
+    def __init__(self, message: str = "", *, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Unavailable(StorageError):

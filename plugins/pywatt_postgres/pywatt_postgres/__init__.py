@@ -1,0 +1,63 @@
+"""PostgreSQL databases for PyWatt: this file describes, `database.py` acts."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pywatt_core.hookspecs import hookimpl
+from pywatt_core.interfaces import Context, Database, Provider
+from pywatt_core.sql.options import ServerDatabaseOptions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from .database import PostgresDatabase
+
+__all__ = ["Options", "PostgresConnection", "PostgresDatabase", "open_postgres"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ServerDatabaseOptions):
+    """The keys of a ``[databases.NAME]`` section with ``use = "postgres"``. Times are in seconds.
+
+    ``url = "postgresql://user:password@host:port/database"``, or the fields. A URL may end with ``?sslmode=…``,
+    ``application_name=…``, and ``host=/folder`` for a Unix socket.
+    """
+
+    application_name: str = ""
+    """What the server's ``pg_stat_activity`` calls the connections; the module's id by default."""
+    schema: str = ""
+    """The schema that names without one belong to; the server's own search path by default."""
+    target_session_attrs: Literal["any", "primary", "standby", "read-write", "read-only", "prefer-standby"] = "any"
+    """Which of several `hosts` will do: ``read-write`` finds the one that takes changes."""
+    reset: Literal["needed", "always"] = "needed"
+    """When a connection's session is put back to its beginnings (settings, advisory locks, cursors, LISTEN), which costs a round trip:
+    ``needed`` after a statement whose text can have changed it, ``always`` after every use. Take ``always`` where functions of your own
+    that change the session are called outside transactions."""
+
+
+@asynccontextmanager
+async def open_postgres(options: Options, context: Context) -> AsyncIterator[PostgresDatabase]:
+    """Connect or fail with `Unavailable`; on leaving, wait for running statements and close every connection."""
+    from .database import PostgresDatabase  # imports databases and asyncpg, which only an opened database needs
+
+    database = await PostgresDatabase.open(options, context)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@hookimpl
+def pywatt_register_databases() -> Iterable[Provider[Database]]:
+    return [Provider("postgres", Options, open_postgres), Provider("postgresql", Options, open_postgres)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"PostgresConnection", "PostgresDatabase"}:  # the first is what the earlier SDK called it
+        from .database import PostgresDatabase
+
+        return PostgresDatabase
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

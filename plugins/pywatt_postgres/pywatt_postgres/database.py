@@ -1,0 +1,143 @@
+"""A PostgreSQL database: a pool, statements on whatever connection is free, transactions and iterations that hold one."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from pywatt_core import statements
+from pywatt_core.errors import ConfigError, Unavailable
+from pywatt_core.sql.options import Address, address
+from pywatt_core.sql.slow import SlowLog
+from pywatt_core.sql.turns import finished
+
+from .failures import BACKEND_ERRORS, translated
+from .pool import Pool
+from .queries import PostgresQueries
+from .running import Reading, run
+from .transaction import Transaction, beginning, clean
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+    from pywatt_core.interfaces import Context, Params, Row
+    from pywatt_core.statements import Statement
+
+    from . import Options
+
+log = logging.getLogger("pywatt.postgres")
+
+SCHEMES = ("postgres", "postgresql", "postgres+asyncpg", "postgresql+asyncpg")
+PORT = 5432
+PARAMETERS = frozenset({"application_name"})
+"""What may stand behind the ``?`` of a URL, beside where the server is and how to speak TLS with it."""
+
+
+class PostgresDatabase(PostgresQueries):
+    """Implements `pywatt_core.interfaces.Database`; made by `open`, ended by `close`."""
+
+    dialect = "postgresql"
+
+    def __init__(self, pool: Pool, options: Options) -> None:
+        self._pool = pool
+        self._timeout = options.pooling.acquire_timeout
+        self._connect_timeout = options.connect_timeout
+        self._slow = SlowLog(log, options.slow_statement)
+
+    @classmethod
+    async def open(cls, options: Options, context: Context) -> PostgresDatabase:
+        """Connect. Raises `ConfigError` where the options name no database, `Unavailable` where the server does not answer."""
+        pool = await Pool.open(options, where(options, context.section), context.module_id, context.folder)
+        return cls(pool, options)
+
+    async def close(self) -> None:
+        """Wait for what is running, ``close_timeout`` seconds at most, cut off the rest and close. May be called twice."""
+        await finished(self._pool.close())
+
+    async def ping(self) -> None:
+        """Ask the server something small. Raises `Unavailable` where it does not answer."""
+        connection = await self._pool.acquire()
+        try:
+            await connection.fetchval("SELECT 1", timeout=self._connect_timeout)
+        except BACKEND_ERRORS as error:
+            raise Unavailable(f"the server does not answer: {type(error).__name__}") from error
+        finally:
+            await self._pool.release(connection)
+
+    async def iterate(self, sql: str, params: Params = ()) -> AsyncGenerator[Row, None]:
+        """Rows one after the other, a bounded piece at a time in memory. Holds one connection until it is exhausted or closed."""
+        statement = statements.read(sql, "postgresql")
+        values = statement.arrange(params)
+        connection = await self._pool.hold()
+        ending = "ROLLBACK"
+        try:
+            await run(connection, "execute", BEGIN, (), self._slow)
+            reading = Reading(connection, statement, values, self._slow)
+            while found := await reading.chunk():
+                ending = "COMMIT"  # a statement with RETURNING is kept, however many of its rows are read
+                for row in found:
+                    yield row
+                ending = "ROLLBACK"
+            ending = "COMMIT"
+        finally:
+            self._pool.leaving(connection)
+            try:
+                await finished(self._end(connection, ending))
+            finally:
+                await self._pool.release(connection)
+
+    @asynccontextmanager
+    async def transaction(self, *, isolation: str | None = None, read_only: bool = False) -> AsyncIterator[Transaction]:
+        """A transaction. `isolation` is ``read committed`` (the server's default), ``repeatable read`` or ``serializable``."""
+        begin = beginning(isolation, read_only)
+        connection = await self._pool.hold()
+        try:
+            transaction = Transaction(connection, self._slow, timeout=self._timeout)
+            try:
+                await transaction.begin(begin)
+                yield transaction
+                await transaction.end("COMMIT")
+            except BaseException:
+                await transaction.undo()
+                raise
+        finally:
+            await self._pool.release(connection)
+
+    async def _run(self, call: str, statement: Statement, values: Sequence[Any]) -> Any:
+        connection = await self._pool.acquire()
+        try:
+            return await run(connection, call, statement, values, self._slow)
+        finally:
+            await self._pool.release(connection)
+
+    async def _end(self, connection: Any, ending: str) -> None:
+        if ending == "ROLLBACK":
+            await clean(connection, ending)
+            return
+        try:
+            await connection.execute(ending)
+        except BACKEND_ERRORS as error:
+            await clean(connection, "ROLLBACK")
+            raise translated(error, ending) from error
+
+
+BEGIN = statements.Statement("BEGIN", "BEGIN", "SELECT", 0, ())
+"""Begins what an iteration needs: rows can stay at the server only inside a transaction."""
+
+
+def where(options: Options, section: str) -> Address:
+    """The address. Raises `ConfigError` that names the option and shows no URL."""
+    try:
+        found = address(options, scheme="postgresql", schemes=SCHEMES, port=PORT)
+    except ConfigError as error:
+        raise ConfigError(f"[{section}]: {error}") from None
+    unknown = sorted(found.parameters.keys() - PARAMETERS)
+    if unknown:
+        raise ConfigError(f"[{section}]: the URL's parameter {unknown[0]!r} is unknown here: set it as an option of the section instead")
+    if not found.database:
+        raise ConfigError(
+            f'[{section}]: no database is named: set url = "postgresql://user:password@host/database", best as "secret:NAME", '
+            "or host, user, password and database"
+        )
+    return found

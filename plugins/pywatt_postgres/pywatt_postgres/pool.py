@@ -1,0 +1,204 @@
+"""The pool: made by `databases`, used directly. One file knows that library, and the inner name by which its pool is reached.
+
+`databases` turns options into a pool of asyncpg and stops there: its own queries and transactions lose connections when they
+are cancelled, and wait for connections without a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import databases
+
+from pywatt_core.errors import StorageError, Unavailable
+from pywatt_core.sql.options import Address, tls_context
+
+from .failures import BACKEND_ERRORS, translated
+from .values import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from . import Options
+
+log = logging.getLogger("pywatt.postgres")
+
+CLOSED = "the database is closed"
+
+RELEASE_TIMEOUT = 5.0
+"""Seconds after which a connection that does not come to rest, because its server does not answer, is cut off."""
+
+
+class Session(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that remembers how old it is, and whether its session has to be put back to its beginnings."""
+
+    born: float
+    always_reset: bool
+    touched = False
+    """A statement may have changed the session: settings, advisory locks, cursors, LISTEN."""
+
+    def touch(self) -> None:
+        self.touched = True
+
+    async def status(self, sql: str, values: Sequence[Any]) -> str:
+        """Run a statement for what PostgreSQL says of it: ``INSERT 0 3``.
+
+        The public `execute` takes several statements where there are no values; this is what it calls where there are some.
+        """
+        _, status, _ = await self._execute(sql, values, 0, None, return_status=True)
+        return str(status.decode())
+
+    def get_reset_query(self) -> str:
+        if not (self.touched or self.always_reset):
+            return ""
+        self.touched = False
+        query: str = super().get_reset_query()
+        return query
+
+
+class Pool:
+    """Connections for one user at a time, as many as `max_connections`; nobody waits for ever, or for themselves."""
+
+    def __init__(self, client: databases.Database, options: Options) -> None:
+        self._client = client
+        self._pool: asyncpg.Pool = client._backend._pool  # its only name
+        self._pooling = options.pooling
+        self._close_timeout = options.close_timeout
+        self._lifetime = self._pooling.max_lifetime or float("inf")
+        self._timeout = self._pooling.acquire_timeout
+        self._holders: dict[Any, asyncio.Task[Any] | None] = {}
+        """Who has a connection for longer than one statement."""
+        self.closed = False
+
+    @classmethod
+    async def open(cls, options: Options, where: Address, module_id: str, folder: Path) -> Pool:
+        """Connect once, so that what is wrong is told now. Raises `Unavailable` or another `StorageError`."""
+        client = databases.Database("postgresql:///", **arguments(options, where, module_id, folder))
+        try:
+            await client.connect()
+        except BACKEND_ERRORS as error:
+            raise translated(error, "", doing=f"connecting to {where}") from error
+        return cls(client, options)
+
+    async def acquire(self) -> Any:
+        """A connection for the caller alone, to be given back to `release`.
+
+        Raises `Unavailable` where none becomes free in time or the server cannot be reached, and `StorageError` where the
+        pool is closed, or where the task itself holds every connection and would wait for itself.
+        """
+        if self.closed:
+            raise StorageError(CLOSED)
+        if len(self._holders) == self._pooling.max_connections:
+            await self._refuse_to_wait_for_oneself()
+        try:
+            async with asyncio.timeout(self._timeout) as deadline:
+                connection = await self._pool.acquire()
+        except BACKEND_ERRORS as error:
+            if self.closed:
+                raise StorageError(CLOSED) from error
+            if deadline.expired():
+                raise Unavailable(
+                    f"no connection became free within {self._timeout:g} s: shorten the transactions and iterations that hold them, "
+                    "or raise pool.max_connections or pool.acquire_timeout"
+                ) from error
+            raise translated(error, "", doing="connecting") from error
+        if self.closed:  # it was made for somebody who waited while the pool closed
+            cut_off(connection)
+            raise StorageError(CLOSED)
+        return connection
+
+    async def release(self, connection: Any) -> None:
+        """Give a connection back; one that does not come to rest, or has lived long enough, is closed."""
+        self._holders.pop(connection, None)
+        try:
+            session: Session | None = connection._con
+            if session is not None:  # else it was cut off, and its place is free already
+                if monotonic() - session.born > self._lifetime:
+                    await asyncio.shield(session.close(timeout=RELEASE_TIMEOUT))
+                await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
+        except BACKEND_ERRORS as error:
+            if not self.closed:
+                log.warning("a connection could not be brought back to order (%s) and was closed", type(error).__name__)
+
+    async def hold(self) -> Any:
+        """A connection that the calling task keeps for more than one statement."""
+        connection = await self.acquire()
+        self._holders[connection] = asyncio.current_task()
+        return connection
+
+    def leaving(self, connection: Any) -> None:
+        """The connection is about to be released, whatever its user does meanwhile."""
+        if connection in self._holders:
+            self._holders[connection] = None
+
+    async def close(self) -> None:
+        """Wait for who has a connection, `close_timeout` seconds at most, then cut off what still runs. May be called twice."""
+        self.closed = True
+        try:
+            async with asyncio.timeout(self._close_timeout):
+                await self._pool.close()  # it terminates every connection when it is cancelled
+        except TimeoutError:
+            log.warning("what was still running when the database closed was cut off")
+        except BACKEND_ERRORS as error:
+            log.warning("closing the connections failed (%s); they were cut off", type(error).__name__)
+
+    async def _refuse_to_wait_for_oneself(self) -> None:
+        for _ in range(2):  # an iteration that was left a moment ago gets to say that it is leaving
+            await asyncio.sleep(0)
+        users = self._holders.values()
+        task = asyncio.current_task()
+        if len(users) == self._pooling.max_connections and all(user is task for user in users):
+            raise StorageError(
+                "this task itself holds every connection and would wait for ever: inside a transaction use the object that it gave "
+                "you; end an iteration, or take fetch_all, before the next statement"
+            )
+
+
+def cut_off(connection: Any) -> None:
+    """Close a connection at once; its place in the pool is free again."""
+    session: Session | None = connection._con
+    if session is not None:
+        session.terminate()
+
+
+def arguments(options: Options, where: Address, module_id: str, folder: Path) -> dict[str, Any]:
+    """What asyncpg is called with."""
+    pool, settings = options.pooling, server_settings(options, where, module_id)
+    password = where.password
+
+    async def begin(session: Session) -> None:
+        session.born, session.always_reset = monotonic(), options.reset == "always"
+        await prepare(session)
+
+    return {
+        "host": [host for host, _ in where.hosts],
+        "port": [port for _, port in where.hosts],
+        "user": where.user or None,
+        "password": password.expose_secret if password is not None else None,
+        "database": where.database or None,
+        "ssl": "prefer" if where.tls == "prefer" else tls_context(options, where.tls, folder) or "disable",
+        "timeout": options.connect_timeout,
+        "command_timeout": options.statement_timeout or None,
+        "statement_cache_size": options.cached_statements,
+        "server_settings": settings,
+        "target_session_attrs": options.target_session_attrs,
+        "connection_class": Session,
+        "init": begin,
+        "init_size": 1,
+        "min_size": pool.min_connections,
+        "max_size": pool.max_connections,
+        "max_inactive_connection_lifetime": pool.idle_timeout,
+    }
+
+
+def server_settings(options: Options, where: Address, module_id: str) -> dict[str, str]:
+    """The settings that each connection begins with."""
+    settings = {"application_name": options.application_name or where.parameters.get("application_name", "") or f"pywatt {module_id}"}
+    if options.schema:
+        settings["search_path"] = '"' + options.schema.replace('"', '""') + '"'
+    return settings

@@ -1,0 +1,43 @@
+"""Rows out of asyncpg's records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pywatt_core.interfaces import Row
+from pywatt_core.sql.rows import refuse_twice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def row(record: Any) -> Row:
+    """One record as a row. Raises `StorageError` where two columns have one name."""
+    found = Row(record.items())
+    if len(found) != len(record):
+        refuse_twice(list(record.keys()))
+    return found
+
+
+def rows(records: Sequence[Any]) -> list[Row]:
+    """The records of one statement as rows."""
+    if not records:
+        return []
+    names = list(records[0].keys())
+    refuse_twice(names)
+    return [Row(zip(names, record, strict=False)) for record in records]
+
+
+def size(found: Sequence[Row]) -> int:
+    """About how much memory the rows take: their text and bytes, in characters and bytes."""
+    return sum([len(value) for one in found for value in one.values() if isinstance(value, str | bytes)])
+
+
+def changed(status: str) -> int:
+    """The number in ``INSERT 0 3``, ``UPDATE 3``; 0 for what changes no rows."""
+    verb, _, count = status.rpartition(" ")
+    return int(count) if verb.partition(" ")[0] in CHANGING and count.isdigit() else 0
+
+
+CHANGING = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "COPY"})
+"""Statuses of statements that insert, change or delete rows; ``SELECT 3`` is what was read, or ``CREATE TABLE … AS``."""

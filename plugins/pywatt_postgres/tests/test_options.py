@@ -1,0 +1,51 @@
+"""The options and the hook: what configuration may say, and that saying it imports no backend."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from pywatt_core.interfaces import Provider
+from pywatt_postgres import Options, pywatt_register_databases
+
+
+def test_the_hook_describes_one_provider_by_both_of_its_names() -> None:
+    providers = list(pywatt_register_databases())
+    assert all(isinstance(provider, Provider) for provider in providers)
+    assert [(provider.name, provider.options) for provider in providers] == [("postgres", Options), ("postgresql", Options)]
+
+
+def test_looking_at_the_plugin_imports_no_driver() -> None:
+    code = (
+        "import sys, pywatt_postgres; pywatt_postgres.pywatt_register_databases(); "
+        "print(sorted({'asyncpg', 'databases', 'sqlalchemy', 'ssl'} & set(sys.modules)))"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert seen.stdout.strip() == "[]"
+
+
+def test_the_name_of_the_earlier_sdk_is_the_same_class() -> None:
+    import pywatt_postgres
+
+    assert pywatt_postgres.PostgresConnection is pywatt_postgres.PostgresDatabase
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        pywatt_postgres.nothing
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"port": 0}, "port"),
+        ({"reset": "never"}, "never"),
+        ({"cached_statements": -1}, "cached_statements"),
+        ({"statement_timeout": -1.0}, "statement_timeout"),
+        ({"pool": {"max_connections": 0}}, "max_connections"),
+        ({"ssl_mode": "perhaps"}, "perhaps"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_by_its_name(values: dict[str, object], complaint: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=complaint):
+        msgspec.convert(values, Options)
