@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
+from .builtin.typed_cache import TypedCache
 from .errors import RequestTimeout, StorageError
 from .interfaces import Cache, Database
 from .services.secrets import Secrets
@@ -191,7 +192,7 @@ class Blocking:
                 return _BlockingContext(self, outcome, function.__name__)
             if isinstance(outcome, AsyncIterator):
                 return self._iterate(outcome, function.__name__)
-            return outcome
+            return self.around(outcome) if _is_asynchronous(outcome) else outcome
 
         return call
 
@@ -256,4 +257,6 @@ async def _awaited(awaitable: Any) -> Any:
 
 def _is_asynchronous(value: object) -> bool:
     """Whether `value` is one of the things a state holds whose methods have to be awaited; the user's own objects are not."""
-    return type(value) is Deferred or isinstance(value, Secrets | Database | Cache)  # a Deferred answers for its interface only
+    return type(value) is Deferred or isinstance(
+        value, Secrets | Database | Cache | TypedCache
+    )  # a Deferred answers for its interface only

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .errors import StorageError
+from .errors import ConfigError
 from .held import Blocking, Deferred, Held
 from .interfaces import Cache, Context, Database, Params, Row, Serializer
 from .services.channels import Channels
@@ -18,6 +18,7 @@ from .services.receivers import Receivers
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .builtin.typed_cache import TypedCache
     from .config import Settings
     from .policies.channels import ChannelCapabilities
     from .protocol.messages import Init, ServiceType
@@ -75,6 +76,7 @@ class AppState(Generic[T]):
         self.user_state: T = None  # type: ignore[assignment]
         self._stack = AsyncExitStack()
         self._registrations: list[Registration] = []
+        self._typed: dict[str, TypedCache] = {}
         self._blocking = Blocking(self, asyncio.get_running_loop(), threading.get_ident(), BLOCKING_TIMEOUT)
 
     @property
@@ -286,25 +288,38 @@ class AppState(Generic[T]):
 
     async def cache_get(self, key: str, type: type[Any] = object) -> Any:
         """The value under `key` in the main cache, as `cache_set` stored it, or None; `type` checks and converts it."""
-        import msgspec
-
-        stored = await self.cache.get(key)
-        if stored is None:
-            return None
-        try:
-            return msgspec.json.decode(stored, type=Any if type is object else type)
-        except msgspec.MsgspecError as error:
-            raise StorageError(f"the value cached under {key!r} cannot be read: {error}") from error
+        return await self.typed_cache().get(key, type)
 
     async def cache_set(self, key: str, value: object, ttl: float | None = None) -> None:
-        """Store a value (anything JSON can hold, dataclasses and Structs too) for `ttl` seconds, or the cache's default."""
-        import msgspec
+        """Store a value (dataclasses, Structs, pydantic models, plain values) for `ttl` seconds, or the cache's default."""
+        await self.typed_cache().set(key, value, ttl=ttl)
 
-        try:
-            data = msgspec.json.encode(value)
-        except TypeError as error:
-            raise StorageError(f"the value for {key!r} cannot be cached: {error}") from error
-        await self.cache.set(key, data, ttl=ttl)
+    def typed_cache(self, name: str | None = None) -> TypedCache:
+        """``[caches.NAME]``, or the main cache, for typed values: its option ``serializer`` names what turns them into bytes.
+
+        Raises `ConfigError` with the lines to add where the cache or the serializer is not configured.
+        """
+        chosen = _name_of_the_one(self.caches, self.config, "caches") if name is None else name
+        if chosen not in self._typed:
+            from .builtin.typed_cache import TypedCache
+
+            cache = self.caches[chosen if chosen in self.caches else self.config.pick("caches", chosen).name]
+            self._typed[chosen] = TypedCache(cache, self._serializer_of(chosen))
+        return self._typed[chosen]
+
+    def _serializer_of(self, cache: str) -> Serializer:
+        section = self.config.caches.get(cache)
+        wanted = section.serializer if section is not None and section.serializer else "json"
+        if wanted in self.serializers:
+            return self.serializers[wanted]
+        if wanted != "json":
+            raise ConfigError(
+                f'[caches.{cache}] serializer = "{wanted}": the configuration names no serializer {wanted}. '
+                f"Add to pywatt.toml:\n\n[serializers.{wanted}]"
+            )
+        from .builtin.serializers import JsonSerializer
+
+        return JsonSerializer()
 
     async def close(self) -> None:
         """Close what the state opened, in reverse. The life cycle calls it; calling it again does nothing."""
@@ -315,11 +330,13 @@ class AppState(Generic[T]):
 
 
 def _the_one(opened: Mapping[str, T], config: Settings, kind: str) -> T:
+    return opened[_name_of_the_one(opened, config, kind)]
+
+
+def _name_of_the_one(opened: Mapping[str, Any], config: Settings, kind: str) -> str:
     if "main" in opened:
-        return opened["main"]
-    if len(opened) == 1:
-        return next(iter(opened.values()))
-    return opened[config.pick(kind).name]
+        return "main"
+    return next(iter(opened)) if len(opened) == 1 else config.pick(kind).name
 
 
 async def open_storage(state: AppState[Any], registry: Registry) -> None:

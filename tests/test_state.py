@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from pywatt_core.builtin.memory_cache import MemoryCache
+from pywatt_core.builtin.memory_options import MemoryOptions
 from pywatt_core.config import load
 from pywatt_core.errors import ConfigError, NotFound, StorageError, Unavailable
 from pywatt_core.lifecycle import open_registry
+from pywatt_core.registry import Registry
 from pywatt_core.services.secrets import Secrets, fetch_from
 from pywatt_core.state import AppState, open_storage
 
@@ -149,3 +152,40 @@ async def test_a_state_shows_names_and_no_values():
     assert repr(state) == "AppState('test', databases=['main'], caches=[])"
     await state.close()
     await state.close()
+
+
+async def test_a_cache_uses_the_serializer_that_its_section_names():
+    state = await opened(
+        {"caches": {"main": {"use": "memory", "serializer": "msgpack"}, "other": {"use": "memory"}}, "serializers": {"msgpack": {}}}
+    )
+    async with Registry().open("serializers", state.config.serializers["msgpack"]) as serializer:
+        state.serializers["msgpack"] = serializer
+        await state.cache_set("k", {"n": 1})
+        assert await state.cache.get("k") == serializer.encode({"n": 1})
+        assert state.typed_cache().serializer is state.typed_cache("main").serializer is serializer
+        await state.typed_cache("other").set("k", {"n": 1})
+        assert await state.caches["other"].get("k") == b'{"n":1}'
+    with pytest.raises(ConfigError, match=r"state.caches\['third'\]"):
+        state.typed_cache("third")
+
+
+async def test_a_serializer_that_nobody_brings_is_named():
+    settings = load(init={"caches": {"main": {"use": "memory", "serializer": "cbor"}}}, environ={})
+    state = AppState(module_id="test", config=settings, secrets=Secrets(fetch_from([])), caches={"main": MemoryCache(MemoryOptions())})
+    with pytest.raises(ConfigError, match=r'serializer = "cbor".*\n\n\[serializers.cbor\]'):
+        await state.cache_get("k")
+
+
+async def test_typed_values_for_threads():
+    state = await opened({"caches": {"main": {"use": "memory"}}})
+
+    def work() -> object:
+        typed = state.sync.typed_cache()
+        with state.sync.cache.lock("lock") as lock:
+            lock.extend(60)
+            assert lock.token > 0
+        typed.set("k", Point(1, 2))
+        assert typed.get_or_set("p", lambda: Point(3, 4), Point) == Point(3, 4)
+        return typed.get("k", Point)
+
+    assert await asyncio.to_thread(work) == Point(1, 2)

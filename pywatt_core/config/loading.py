@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from .environment import DELIMITER, ENVIRONMENT, PREFIX, environment_layer, misspelt
 from .files import file_layer, find_file
 from .merging import Layer, Merged, Text, at, merge
-from .names import CORE, DEFAULT_SECRETS, KINDS, implied_use
+from .names import CORE, DEFAULT_SECRETS, KINDS, OWN_OPTIONS, implied_use
 from .problems import Problem, raise_problems
 from .sections import check_section
 from .selection import PluginSelection
@@ -235,8 +235,15 @@ def _named(kind: str, merged: Merged) -> tuple[dict[str, Section], list[Problem]
                 )
             )
             use = ""
-        options = {key: value for key, value in table.items() if key != "use"}
-        sections[name] = Section(str(use), options, path, merged.sources[(kind, name)].label == "offered by default", merged)
+        own = {key: table[key] for key in OWN_OPTIONS.get(kind, ()) if key in table}
+        problems += [
+            Problem(f"{path}.{key}", f"is text, not {type(value).__name__}", merged.origin((kind, name, key)), f'Write {key} = "…"')
+            for key, value in own.items()
+            if not isinstance(value, str)
+        ]
+        options = {key: value for key, value in table.items() if key != "use" and key not in own}
+        offered = merged.sources[(kind, name)].label == "offered by default"
+        sections[name] = Section(str(use), options, path, offered, merged, str(own.get("serializer", "")))
     return sections, problems
 
 

@@ -18,6 +18,10 @@ DEFAULT_SECRETS: Mapping[str, Mapping[str, Any]] = {"env": {}, "dotenv": {"requi
 """Without ``[secrets.*]``: the environment, then ``.env`` beside the file."""
 
 
+OWN_OPTIONS: Mapping[str, Mapping[str, str]] = {"caches": {"serializer": "What turns values of the application's types into bytes."}}
+"""Options of a section that the core reads itself, whichever provider it uses, beside ``use``: kind to name to meaning. All are text."""
+
+
 def implied_use(kind: str, name: str) -> str | None:
     """The provider of a section without ``use``: ``[channels.tcp]``, ``[secrets.env]``, ``[serializers.cbor]`` are named after theirs."""
     return name if kind in ("channels", "serializers", "secrets") else None

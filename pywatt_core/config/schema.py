@@ -9,7 +9,7 @@ from dataclasses import MISSING
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from .names import KINDS, implied_use
+from .names import KINDS, OWN_OPTIONS, implied_use
 from .reports import pydantic_type
 from .secret_references import PREFIX
 from .sections import accepts_text, is_secret_type, option_fields
@@ -57,7 +57,8 @@ def _kind(kind: str, providers: Mapping[str, type[Any]], definitions: dict[str, 
     sections = []
     for name, options in sorted(providers.items()):
         section = _table(options, f"{kind}.{name}", definitions, inspect.getdoc(options) or "", references=True)
-        section["properties"] = {"use": {"const": name, "description": f"The provider {name!r}."}, **section["properties"]}
+        own = {key: {"type": "string", "description": meaning} for key, meaning in OWN_OPTIONS.get(kind, {}).items()}
+        section["properties"] = {"use": {"const": name, "description": f"The provider {name!r}."}, **own, **section["properties"]}
         if implied_use(kind, name) is None:
             section["required"] = ["use", *section.get("required", [])]
         sections.append(section)

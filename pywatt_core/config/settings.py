@@ -71,6 +71,8 @@ class Section(Struct, frozen=True):
     offered: bool = False
     """True for a default that nobody asked for: it is opened at first use, never at start."""
     merged: Merged | None = None
+    serializer: str = ""
+    """Of a cache: the name of the serializer for typed values; empty means JSON."""
 
     def __repr__(self) -> str:
         return f"Section(use={self.use!r}, path={self.path!r}, offered={self.offered})"

@@ -66,6 +66,11 @@ def examine(registry: Registry, settings: Settings, *, whole: bool = False, nest
     if frames != "msgpack" and all(section.use != frames for section in settings.serializers.values()):
         reason = f"{frames!r} is what no [serializers.NAME] brings"
         found.problems.append(Problem("module.frames", reason, settings.origin("module.frames"), f"Add [serializers.{frames}]"))
+    for section in settings.caches.values():
+        if section.serializer and section.serializer != "json" and section.serializer not in settings.serializers:
+            reason = f"{section.serializer!r} is what no [serializers.NAME] brings"
+            origin, remedy = section.origin("serializer"), f"Add [serializers.{section.serializer}]"
+            found.problems.append(Problem(f"{section.path}.serializer", reason, origin, remedy))
     tops = registry.sections() if settings.extra else {}
     for name, table in settings.extra.items():
         if name in ELSEWHERE and not whole:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..errors import Conflict, RequestTimeout, StorageError
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..interfaces import Cache
+
+T = TypeVar("T")
 
 FILLING = "get_or_set:"
 """What the name of a lock begins with that `get_or_set` takes: a lock that the application takes itself is another one."""
@@ -127,7 +129,13 @@ class Filling:
         return value
 
 
-async def called(make: Callable[[], Awaitable[bytes] | bytes]) -> bytes:
+@overload
+async def called(make: Callable[[], Awaitable[T]]) -> T: ...
+@overload
+async def called(make: Callable[[], T | Awaitable[T]]) -> T: ...
+
+
+async def called(make: Callable[[], Any]) -> Any:
     """What a function gives, whether it has to be awaited or may block."""
     made = make() if inspect.iscoroutinefunction(make) else await asyncio.to_thread(make)
     return await made if inspect.isawaitable(made) else made

@@ -73,6 +73,11 @@ def test_a_source_that_is_named_after_its_provider_needs_no_use() -> None:
     assert "required" not in entry
 
 
+def test_options_that_the_core_reads_itself_belong_to_every_provider() -> None:
+    (entry,) = json_schema({"caches": {"x": Gateway}})["properties"]["caches"]["additionalProperties"]["anyOf"]
+    assert entry["properties"].keys() == {"use", "serializer", "port"}
+
+
 def test_sections_of_plugins_are_described_with_the_tables_that_they_overlay() -> None:
     properties = schema()["properties"]
     assert properties["gateway"]["properties"]["port"]["type"] == "integer"

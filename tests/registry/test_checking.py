@@ -254,3 +254,13 @@ def test_a_format_for_frames_needs_the_section_that_brings_it(tmp_path: Path, re
         registry.check(loaded(tmp_path, wanted))
     with pytest.raises(ConfigError, match="(?s)^(?!.*module.frames).*pip install pywatt-cbor"):
         registry.check(loaded(tmp_path, wanted + '[serializers.compact]\nuse = "cbor"\n'))
+
+
+def test_a_serializer_of_a_cache_needs_the_section_that_brings_it(tmp_path: Path, registry: Registry) -> None:
+    wanted = '[caches.main]\nuse = "memory"\nserializer = "small"\n'
+    with pytest.raises(ConfigError, match=r"caches.main.serializer \(pywatt.toml:3\): 'small' is what no \[serializers.NAME\] brings"):
+        registry.check(loaded(tmp_path, wanted))
+    registry.check(loaded(tmp_path, wanted + '[serializers.small]\nuse = "json"\n'))
+    registry.check(loaded(tmp_path, wanted.replace("small", "json")))
+    with pytest.raises(ConfigError, match=r"caches.main.serializer \(pywatt.toml:3\): is text, not int"):
+        registry.check(loaded(tmp_path, wanted.replace('"small"', "1")))

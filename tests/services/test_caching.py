@@ -1,0 +1,95 @@
+"""What every cache does alike."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from pywatt_core.builtin.memory_cache import MemoryCache
+from pywatt_core.builtin.memory_options import MemoryOptions
+from pywatt_core.errors import Conflict, RequestTimeout, StorageError
+from pywatt_core.services.caching import FILLING, Filling, bytes_value, called, text_key
+
+
+def memory() -> MemoryCache:
+    return MemoryCache(MemoryOptions())
+
+
+async def hang() -> bytes:
+    await asyncio.Event().wait()
+    return b"never"
+
+
+async def value() -> bytes:
+    return b"value"
+
+
+def test_keys_are_text_and_values_bytes() -> None:
+    assert text_key("key") == "key"
+    assert bytes_value("key", b"1") == b"1"
+    with pytest.raises(StorageError, match="a key is text, not int"):
+        text_key(1)  # type: ignore[arg-type]
+    with pytest.raises(StorageError, match="'key' is a dict, and a cache keeps bytes"):
+        bytes_value("key", {})  # type: ignore[arg-type]
+
+
+async def test_functions_are_called_as_they_are() -> None:
+    async def with_argument(argument: bytes) -> bytes:
+        return argument
+
+    assert await called(value) == b"value"
+    assert await called(partial(with_argument, b"1")) == b"1"
+    assert await called(lambda: value()) == b"value"
+    assert await called(lambda: b"plain") == b"plain"
+
+
+async def test_while_another_process_computes_its_value_is_waited_for() -> None:
+    cache = memory()
+    async with cache.lock(FILLING + "key"):  # as another process would
+        waiting = asyncio.create_task(Filling(cache).get_or_set("key", hang))
+        await asyncio.sleep(0)
+        await cache.set("key", b"of the other")
+    assert await waiting == b"of the other"
+
+
+async def test_the_lock_of_the_application_is_another_one() -> None:
+    cache = memory()
+    async with cache.lock("key"):
+        assert await cache.get_or_set("key", value, timeout=5) == b"value"
+
+
+async def test_a_value_whose_lock_has_lapsed_is_a_value_all_the_same() -> None:
+    class Lapsing(MemoryCache):
+        async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
+            await super().set(key, value, ttl=ttl)
+            self._locks._held.clear()
+
+    assert await Lapsing(MemoryOptions()).get_or_set("key", value) == b"value"
+
+    async def collide() -> bytes:
+        raise Conflict("of its own")
+
+    with pytest.raises(Conflict, match="of its own"):
+        await memory().get_or_set("key", collide)
+
+
+async def test_each_caller_has_a_deadline_of_its_own() -> None:
+    cache = memory()
+    patient = asyncio.create_task(cache.get_or_set("key", hang, timeout=60))
+    await asyncio.sleep(0)
+    with pytest.raises(RequestTimeout, match=r"'key' was not computed within 0\.01 s: raise timeout"):
+        await cache.get_or_set("key", value, timeout=0.01)
+    assert not patient.done()
+    patient.cancel()
+
+
+async def test_nothing_is_kept_of_what_was_computed() -> None:
+    cache = memory()
+    filling = Filling(cache)
+    for number in range(20):
+        await filling.get_or_set(f"key{number}", value)
+        with pytest.raises(RequestTimeout):
+            await filling.get_or_set(f"other{number}", hang, timeout=0.001)
+    assert not filling._computing
