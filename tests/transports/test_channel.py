@@ -148,10 +148,10 @@ async def test_the_first_connection_has_a_deadline() -> None:
 
 async def test_an_attempt_that_hangs_is_given_up_and_made_anew() -> None:
     stage = Stage(asyncio.Event())
-    channel = stage.channel(connect_timeout=0.01)
+    channel = stage.channel(connect_timeout=0.1)
     async with channel:
-        assert stage.attempts == 2
-    assert channel.error == "no connection within 0.01 s (connect_timeout)"
+        assert stage.attempts >= 2
+    assert channel.error == "no connection within 0.1 s (connect_timeout)"
 
 
 async def test_an_error_that_no_attempt_mends_is_the_end() -> None:
