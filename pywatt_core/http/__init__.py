@@ -1,7 +1,7 @@
 """HTTP requests that come over a link, into the real application; and what every server puts before an application.
 
 Reading order: `mapping` (a message becomes the parts of a request, parts become a message), `asgi` and `wsgi` (one call
-into an application), `streams` with `stream_asgi` and `stream_wsgi` (one whose bodies travel in pieces), `calls` (those under
+into an application), `streams` with `asgi_stream` and `wsgi_stream` (one whose bodies travel in pieces), `calls` (those under
 way over links), `arrival` (what the headers say of where a request came from),
 `asgi_front` and `wsgi_front` (the application as a server runs it: prefix, extra routes, forwarded headers, request ids,
 metrics). Nothing here knows a framework.
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from .api import ApiResponse
     from .asgi import Lifespan, call_asgi
     from .asgi_front import AsgiFront
+    from .asgi_stream import stream_asgi
     from .calls import Calls, refuse, unavailable
     from .failures import HttpError, HttpIpcError, HttpTcpError
     from .router import HttpIpcMetrics, HttpIpcRequest, HttpIpcResponse, HttpIpcRouter
     from .router_asgi import RouterApp
-    from .stream_asgi import stream_asgi
-    from .stream_wsgi import stream_wsgi
     from .streams import Disconnected, Stream
     from .tcp_client import HttpTcpClient, HttpTcpRequestBuilder
     from .tcp_router import HttpTcpApiResponse, HttpTcpRouter
     from .tcp_server import HttpTcpServer, start_http_server
     from .wsgi import call_wsgi
     from .wsgi_front import WsgiFront
+    from .wsgi_stream import stream_wsgi
 
 __all__ = [
     "AUTH_MARK",
@@ -85,8 +85,8 @@ __getattr__ = lazily(
         "failures": "HttpError HttpIpcError HttpTcpError",
         "router": "HttpIpcMetrics HttpIpcRequest HttpIpcResponse HttpIpcRouter",
         "router_asgi": "RouterApp",
-        "stream_asgi": "stream_asgi",
-        "stream_wsgi": "stream_wsgi",
+        "asgi_stream": "stream_asgi",
+        "wsgi_stream": "stream_wsgi",
         "streams": "Disconnected Stream",
         "tcp_client": "HttpTcpClient HttpTcpRequest HttpTcpRequestBuilder HttpTcpResponse",
         "tcp_router": "HttpTcpApiResponse HttpTcpRouter",

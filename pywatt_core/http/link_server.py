@@ -9,9 +9,9 @@ from ..errors import ServerError
 from .arrival import below, clean_prefix
 from .asgi import call_asgi
 from .asgi_front import AsgiFront
+from .asgi_stream import stream_asgi
 from .calls import Calls, refuse, unavailable
 from .router_asgi import RouterApp
-from .stream_asgi import stream_asgi
 
 if TYPE_CHECKING:
     import socket

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pywatt_core.http.stream_wsgi import stream_wsgi
 from pywatt_core.http.streams import Stream
+from pywatt_core.http.wsgi_stream import stream_wsgi
 from pywatt_core.protocol.messages import (
     HttpRequestPiece,
     HttpResponseAbort,

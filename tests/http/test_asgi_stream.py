@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pywatt_core.http.stream_asgi import stream_asgi
+from pywatt_core.http.asgi_stream import stream_asgi
 from pywatt_core.http.streams import Stream
 from pywatt_core.protocol.messages import HttpResponseAbort, HttpResponseStart, HttpStreamRequest
 
@@ -109,7 +109,7 @@ async def test_events_out_of_order_are_errors_of_the_application(event):
 
 
 async def test_an_application_that_does_not_listen_is_cancelled_when_its_client_is_gone(monkeypatch):
-    monkeypatch.setattr("pywatt_core.http.stream_asgi.GRACE", 0.01)
+    monkeypatch.setattr("pywatt_core.http.asgi_stream.GRACE", 0.01)
     ended = []
 
     async def app(scope, receive, send):
