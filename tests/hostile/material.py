@@ -11,8 +11,14 @@ MIB = 1024 * 1024
 LIMIT = 64 * MIB
 """Of a line, and of a frame on TCP."""
 
-BOUND = 4 * LIMIT
-"""Bytes that a process may take on top while a message of the largest size is refused: the bytes as they came, joined, and looked at."""
+LARGE = 16 * MIB
+"""Of a message that would take hundreds of MiB as Python objects."""
+
+BOUND = 6 * LARGE
+"""Bytes that a process may take on top while such a message is refused: the bytes as they came, joined, and looked at."""
+
+ENDLESS_BOUND = 3 * LIMIT
+"""Likewise, while as much has arrived of one message as may."""
 
 
 class Bad(NamedTuple):
@@ -56,7 +62,7 @@ def request(**changes: object) -> bytes:
     return json.dumps({name: value for name, value in {**REQUEST, **changes}.items() if value is not ...}).encode()
 
 
-def large(before: bytes, piece: bytes, after: bytes = b"", size: int = LIMIT - 2 * MIB) -> bytes:
+def large(before: bytes, piece: bytes, after: bytes = b"", size: int = LARGE) -> bytes:
     """`piece` so often that it fills the limit."""
     return before + piece * (size // len(piece)) + after
 
@@ -114,7 +120,7 @@ FRAMES = [
     Bad("MessagePack: an extension of 4 GiB", frame(MSGPACK_OP + b"\xc9\xff\xff\xff\xff\x01", 4), "truncated"),
     Bad("MessagePack: depth", frame(MSGPACK_OP + b"\x91" * 500_000 + b"\xc0", 4), "nested deeper than 127"),
     Bad(
-        "MessagePack: an empty map for each byte", frame(large(MSGPACK_OP + b"\xdd\x03\xd0\x90\x00", b"\x80"), 4), "more than 500000 values"
+        "MessagePack: an empty map for each byte", frame(large(MSGPACK_OP + b"\xdd\x01\x00\x00\x00", b"\x80"), 4), "more than 500000 values"
     ),
     Bad("MessagePack: nothing", frame(b"", 4), "truncated"),
     Bad("CBOR: an array of 2**64 values", frame(CBOR_OP + b"\x9b" + b"\xff" * 8, 5), "not CBOR"),
