@@ -20,12 +20,15 @@ def test_a_name_is_imported_when_it_is_first_used_and_remembered():
     assert not hasattr(package, "nosuch")
 
 
-def test_no_package_offers_a_name_that_one_of_its_modules_has():
-    """Importing such a module would put it in the place of what the package offers under that name."""
+def test_no_module_takes_the_place_of_what_its_package_offers_under_that_name():
+    """A package's lazy name is found only as long as no module of the same name has been imported."""
     found = []
     for path in sorted(Path(pywatt_core.__file__).parent.rglob("__init__.py")):
         folder = path.parent
         package = importlib.import_module(".".join(folder.relative_to(Path(pywatt_core.__file__).parents[1]).parts))
-        names = getattr(package, "__all__", ())
-        found += [f"{package.__name__}.{name}" for name in names if (folder / f"{name}.py").exists() or (folder / name).is_dir()]
+        for name in getattr(package, "__all__", ()):
+            if (folder / f"{name}.py").exists():
+                importlib.import_module(f"{package.__name__}.{name}")
+                if isinstance(getattr(package, name), types.ModuleType):
+                    found.append(f"{package.__name__}.{name}")
     assert not found
