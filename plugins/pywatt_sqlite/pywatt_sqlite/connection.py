@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import aiosqlite
 
 from pywatt_core.errors import StorageError, Unavailable
+from pywatt_core.sql.turns import finished
 
 from .failures import BACKEND_ERRORS, code, primary, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -41,25 +42,6 @@ CLOSED = "the database is closed"
 
 class Interrupted(Exception):
     """Raised in the thread where work has been given up."""
-
-
-async def finished(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` to its end whatever happens; a cancellation that comes meanwhile is raised afterwards.
-
-    For cleaning up, which must not be left half done. `work` has to be bounded in time.
-    """
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            log.warning("cleaning up after a cancellation failed: %s", failure)
-        raise cancelled
-    return task.result()
 
 
 class Work(Generic[T]):

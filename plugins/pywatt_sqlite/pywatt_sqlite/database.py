@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pywatt_core.errors import StorageError, Unavailable
+from pywatt_core.sql.turns import finished
 
-from .connection import Connection, finished
+from .connection import Connection
 from .failures import primary
 from .pool import Pool
 from .queries import SqliteQueries, run

@@ -44,9 +44,11 @@ def translated(error: BaseException, sql: str) -> StorageError:
     """The error to raise from `error`, in the words of the statement `sql`."""
     where = f" (statement: {shortened(sql)})"
     if isinstance(error, sqlite3.IntegrityError):
-        return Conflict(f"{KINDS.get(code(error), 'constraint')} violated: {error}{where}")
+        kind = KINDS.get(code(error), "constraint")
+        return Conflict(f"{kind} violated: {error}{where}", kind=kind)
     if code(error) == sqlite3.SQLITE_BUSY_SNAPSHOT:
-        return Conflict(f"another writer changed the database after this transaction had read it; run the transaction again{where}")
+        text = "another writer changed the database after this transaction had read it; run the transaction again"
+        return Conflict(f"{text}{where}", kind="serialization")
     if primary(error) in UNAVAILABLE:
         return Unavailable(f"{UNAVAILABLE[primary(error)]}: {error}{where}")
     if primary(error) == sqlite3.SQLITE_READONLY:

@@ -7,8 +7,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core.errors import StorageError, Unavailable
+from pywatt_core.sql.turns import finished
 
-from .connection import CLOSED, Connection, finished, log
+from .connection import CLOSED, Connection, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable

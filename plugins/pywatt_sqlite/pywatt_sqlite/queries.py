@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pywatt_core.errors import StorageError
+from pywatt_core.sql.rows import converted
 
 from . import rows
 from .connection import Connection, Interrupted
@@ -60,7 +61,7 @@ class SqliteQueries(ABC):
     async def fetch_all(self, sql: str, params: Params = (), *, into: type[Any] | None = None) -> Any:
         """All rows, as mappings or as `into`: a dataclass, a msgspec Struct or a TypedDict."""
         found = await self._fetch(rows.every_row, sql, params)
-        return found if into is None else rows.converted(found, into)
+        return found if into is None else converted(found, into, numeric_truth=True)
 
     @overload
     async def fetch_one(self, sql: str, params: Params = ()) -> Row | None: ...
@@ -69,7 +70,7 @@ class SqliteQueries(ABC):
     async def fetch_one(self, sql: str, params: Params = (), *, into: type[Any] | None = None) -> Any:
         """The first row, None where there is none."""
         found = await self._fetch(rows.first_row, sql, params)
-        return found if into is None or found is None else rows.converted([found], into)[0]
+        return found if into is None or found is None else converted([found], into, numeric_truth=True)[0]
 
     async def fetch_value(self, sql: str, params: Params = ()) -> Any:
         """The first column of the first row, None where there is no row."""

@@ -1,18 +1,13 @@
-"""What runs in a connection's thread to get rows out of a cursor, and rows turned into the caller's own types."""
+"""What runs in a connection's thread to get rows out of a cursor."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
 import sqlite3
-from collections.abc import Callable, Hashable, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints, is_typeddict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
-from pywatt_core.errors import StorageError
 from pywatt_core.interfaces import Row
+from pywatt_core.sql.rows import refuse_twice
 
 from .statements import reads
 
@@ -111,38 +106,8 @@ class Reading:
 def column_names(cursor: sqlite3.Cursor) -> list[str]:
     """The columns' names. Raises `StorageError` where two are the same: a mapping would lose one of them."""
     names = [column[0] for column in cursor.description or ()]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise StorageError(f"two columns are called {twice!r}: give one of them another name with AS")
+    refuse_twice(names)
     return names
-
-
-def converted(rows: Sequence[Row], into: type[T]) -> list[T]:
-    """Rows as `into`, checked by its annotations. Raises `StorageError` that names the row and the column that do not fit."""
-    flags = _flags(cast("Hashable", into))
-    for row in rows if flags else ():
-        for name in flags:
-            if row.get(name) in (0, 1):  # SQLite has no truth values of its own
-                row[name] = bool(row[name])
-    try:
-        return msgspec.convert(rows, list[into])  # type: ignore[valid-type]
-    except msgspec.ValidationError as error:
-        raise StorageError(f"a row does not fit {into.__name__}: {_in_columns(str(error))}") from error
-
-
-@lru_cache(maxsize=256)
-def _flags(into: Hashable) -> frozenset[str]:
-    """The fields of `into` that are truth values."""
-    if not (dataclasses.is_dataclass(into) or is_typeddict(into) or (isinstance(into, type) and issubclass(into, msgspec.Struct))):
-        raise StorageError(f"into={into!r}: rows become a dataclass, a msgspec Struct or a TypedDict")
-    return frozenset(name for name, hint in get_type_hints(into).items() if hint in (bool, bool | None))
-
-
-def _in_columns(text: str) -> str:
-    """msgspec's error with its path in the words of a table: ``$[2].age`` is column 'age' of row 3."""
-    text = re.sub(r"Object missing required field `(\w+)`", r"column '\1' is missing", text)
-    text = re.sub(r"`\$\[(\d+)\]\.(\w+)`", lambda found: f"column '{found[2]}' of row {int(found[1]) + 1}", text)
-    return re.sub(r"`\$\[(\d+)\]`", lambda found: f"row {int(found[1]) + 1}", text)
 
 
 Job = Callable[[sqlite3.Connection], T]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from pywatt_core.errors import StorageError, Unavailable
+from pywatt_core.errors import StorageError
+from pywatt_core.sql.turns import Turn, finished
 
-from .connection import Connection, finished
+from .connection import Connection
 from .queries import SqliteQueries, run
 from .rows import Job, Reading
 from .statements import bound, read
@@ -21,29 +21,6 @@ if TYPE_CHECKING:
     from pywatt_core.statements import Statement
 
 T = TypeVar("T")
-
-
-class Turn:
-    """Tasks that share a transaction take turns, because SQLite nests savepoints but does not tell callers apart."""
-
-    def __init__(self, timeout: float) -> None:
-        self._lock = asyncio.Lock()
-        self._timeout = timeout
-        self._user: asyncio.Task[Any] | None = None
-
-    async def __aenter__(self) -> None:
-        if self._lock.locked() and self._user is asyncio.current_task():
-            raise StorageError("a transaction inside this one is open in the same task: use the object that it gave you")
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._lock.acquire()
-        except TimeoutError as error:
-            raise Unavailable(f"other tasks used the transaction for longer than {self._timeout:g} s") from error
-        self._user = asyncio.current_task()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._user = None
-        self._lock.release()
 
 
 class Transaction(SqliteQueries):

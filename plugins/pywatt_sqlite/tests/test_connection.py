@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pywatt_core.errors import StorageError, Unavailable
-from pywatt_sqlite.connection import Connection, finished
+from pywatt_sqlite.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,28 +151,6 @@ async def test_a_pool_replaces_a_connection_that_was_given_up(opened: Opened) ->
         await reader._ended()
         assert await waiting == 7
         assert await database._readers.acquire() is not reader
-
-
-async def test_cleaning_up_goes_on_through_cancellations() -> None:
-    steps = []
-    entered = asyncio.Event()
-
-    async def clean_up() -> str:
-        entered.set()
-        for step in range(5):
-            await asyncio.sleep(0.001)
-            steps.append(step)
-        return "clean"
-
-    task = asyncio.create_task(finished(clean_up()))
-    await entered.wait()
-    for _ in range(3):
-        task.cancel()
-        await asyncio.sleep(0)
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert steps == [0, 1, 2, 3, 4]
-    assert await finished(clean_up()) == "clean"
 
 
 async def test_closing_leaves_no_thread_and_no_file_but_the_database(opened: Opened, tmp_path: Path) -> None:
