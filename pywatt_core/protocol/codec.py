@@ -203,10 +203,11 @@ def decoder(sender: Role, code: int = JSON, *, enveloped: bool = False) -> Read:
     read = msgspec.json.Decoder(union, dec_hook=read_value).decode
 
     def read_json(data: bytes) -> Any:
-        if len(data) > LARGE and too_many_in_json(data):
+        is_short = len(data) < 256  # too short to open and close 128 containers
+        if not is_short and len(data) > LARGE and too_many_in_json(data):
             raise Unreadable(TOO_MANY)
         try:
-            if len(data) < 256 and data.isascii():  # too short to open and close 128 containers
+            if is_short and data.isascii():
                 return read(data)
             if (data.isascii() or data.decode()) and (data.count(b"[") + data.count(b"{") < 128 or not too_deep(data)):
                 return read(data)
