@@ -95,7 +95,7 @@ class ServerDatabaseOptions:
     ssl_mode: TlsMode | None = None
     """``disable``: no TLS. ``prefer``: TLS where the server has it, any certificate. ``require``: TLS or nothing, any certificate.
     ``verify-ca``: the certificate has to be signed by `ca_cert`. ``verify-full``: and be for the server's name.
-    The default is ``verify-full`` where `ca_cert` is set, else ``prefer``."""
+    The default is ``verify-full`` where `ca_cert` is set, ``require`` where `client_cert` is, else ``prefer``."""
     sslmode: TlsMode | None = None
     """The same as `ssl_mode`."""
     ca_cert: Path | None = None
@@ -132,9 +132,9 @@ class ServerDatabaseOptions:
                 raise ValueError(f"{name} is {getattr(self, name)}: a number of seconds, 0 or more, is needed")
         if self.client_key is not None and self.client_cert is None:
             raise ValueError("client_key needs client_cert, the certificate that it belongs to")
-        mode = self.ssl_mode or self.sslmode
-        if mode is not None and not mode.startswith("verify") and self.ca_cert is not None:
-            raise ValueError(f'ca_cert is not looked at with ssl_mode = "{mode}": use "verify-full"')
+        problem = _tls_problem(self, self.ssl_mode or self.sslmode)
+        if problem:
+            raise ValueError(problem)
 
     @property
     def pooling(self) -> PoolOptions:
@@ -185,6 +185,9 @@ def address(options: ServerDatabaseOptions, *, scheme: str, schemes: Collection[
     ):
         if inside and getattr(options, option):
             raise ConfigError(f"{option} is set, and {name} says it too: remove one of them")
+    problem = _tls_problem(options, url.mode)
+    if problem:
+        raise ConfigError(problem)
     hosts = url.hosts or tuple(_host_and_port(one, "hosts") for one in options.hosts) or ((options.host or "localhost", None),)
     return Address(
         scheme,
@@ -192,9 +195,22 @@ def address(options: ServerDatabaseOptions, *, scheme: str, schemes: Collection[
         url.user or options.user or options.username,
         Secret(url.password) if url.password else options.password,
         url.database or options.database or options.db,
-        url.mode or options.ssl_mode or options.sslmode or ("verify-full" if options.ca_cert else "prefer"),
+        url.mode or options.ssl_mode or options.sslmode or _usual_tls(options),
         url.parameters,
     )
+
+
+def _tls_problem(options: ServerDatabaseOptions, mode: TlsMode | None) -> str:
+    """Files that a mode of TLS would not look at, though somebody has set them; empty where there are none."""
+    if mode is not None and not mode.startswith("verify") and options.ca_cert is not None:
+        return f'ca_cert is not looked at with ssl_mode = "{mode}": use "verify-full"'
+    if mode in ("disable", "prefer") and options.client_cert is not None:
+        return f'client_cert needs TLS for certain, and ssl_mode is "{mode}": use "require" or "verify-full"'
+    return ""
+
+
+def _usual_tls(options: ServerDatabaseOptions) -> TlsMode:
+    return "verify-full" if options.ca_cert else "require" if options.client_cert else "prefer"
 
 
 class _Url(NamedTuple):
