@@ -44,6 +44,10 @@ def test_the_variable_wins_over_path(empty_path: Path, tmp_path: Path, monkeypat
     assert test_servers.find("nginx") == named
 
 
+def test_a_name_with_a_hyphen_has_a_variable_that_a_shell_can_set() -> None:
+    assert test_servers.variable("nats-server") == "PYWATT_NATS_SERVER"
+
+
 def test_a_variable_that_names_no_program_is_not_passed_over(empty_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYWATT_NGINX", str(tmp_path / "gone"))
     with pytest.raises(Missing, match=r"PYWATT_NGINX names .*gone, which is not a program"):
