@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..interfaces import Cache, Context, Handler, Server, ServerOptions
     from ..protocol.messages import Message
     from .channel_options import TcpOptions, UnixOptions
+    from .file_options import FileOptions
     from .memory_options import MemoryOptions
 
 # Each hook imports what it offers itself: a module asks only for the kinds that its configuration names.
@@ -39,11 +40,19 @@ def open_memory_cache(options: MemoryOptions, context: Context) -> AbstractAsync
     return open_memory(options, context)
 
 
+def open_file_cache(options: FileOptions, context: Context) -> AbstractAsyncContextManager[Cache]:
+    """Likewise."""
+    from .file_cache import open_file_cache
+
+    return open_file_cache(options, context)
+
+
 @hookimpl
 def pywatt_register_caches() -> Iterable[Provider[Cache]]:
+    from .file_options import FileOptions
     from .memory_options import MemoryOptions
 
-    return [Provider("memory", MemoryOptions, open_memory_cache)]
+    return [Provider("memory", MemoryOptions, open_memory_cache), Provider("file", FileOptions, open_file_cache)]
 
 
 @hookimpl

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from ..errors import StorageError
 
+FULL = "the cache is full and its policy 'none' gives up nothing: delete keys, raise max_items or max_bytes, or choose a policy"
+
 
 class Eviction(Protocol):
     """Told of every key that comes, is used and goes; says which one has to go next."""
@@ -117,9 +119,7 @@ class NoKey(OldestFirst):
     """``none``: nothing is given up; what does not fit is refused."""
 
     def victim(self) -> str:
-        raise StorageError(
-            "the cache is full and its policy 'none' gives up nothing: delete keys, raise max_items or max_bytes, or choose a policy"
-        )
+        raise StorageError(FULL)
 
 
 POLICIES: dict[str, type[Eviction]] = {

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import heapq
 import math
-import re
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import NotFound, StorageError
 from ..interfaces import CacheStats
-from ..services.caching import Filling, bytes_value, text_key, value_ttl
+from ..services.caching import CLOSED, Filling, bytes_value, counted, text_key, value_ttl
 from .eviction import POLICIES, Eviction
-from .memory_lock import CLOSED, MemoryLocks
+from .memory_lock import MemoryLocks
 from .memory_options import MemoryOptions
 
 if TYPE_CHECKING:
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from ..interfaces import CacheLock, Context
-
-INTEGER = re.compile(rb"-?(0|[1-9][0-9]*)\Z")
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
-"""The integers that `increment` counts with: those of every other backend."""
 
 
 class Entry(NamedTuple):
@@ -121,11 +116,7 @@ class MemoryCache:
     async def increment(self, key: str, delta: int = 1) -> int:
         """Add to a decimal integer of 64 bits (0 where the key is absent), keep its time limit and return the sum."""
         entry = self._live(key)
-        if entry is not None and not INTEGER.match(entry.value):
-            raise StorageError(f"the value of {key!r} is not a decimal integer")
-        total = (int(entry.value) if entry is not None else 0) + delta
-        if not SMALLEST <= total <= LARGEST:
-            raise StorageError(f"the value of {key!r} would leave the 64 bits that a counter has")
+        total = counted(key, None if entry is None else entry.value, delta)
         self._set(key, b"%d" % total, entry.expires if entry is not None else self._expiry(None))
         return total
 

@@ -8,12 +8,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import RequestTimeout, StorageError
-from ..services.caching import lapsed, lock_ttl
+from ..services.caching import CLOSED, lapsed, lock_ttl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-CLOSED = "the cache is closed"
 
 
 class Holding:

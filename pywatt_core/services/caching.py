@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import re
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..errors import Conflict, RequestTimeout, StorageError
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from ..interfaces import Cache
 
 T = TypeVar("T")
+
+INTEGER = re.compile(rb"-?(0|[1-9][0-9]{0,18})\Z")
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+"""The integers that `increment` counts with, in every cache."""
+
+CLOSED = "the cache is closed"
 
 FILLING = "get_or_set:"
 """What the name of a lock begins with that `get_or_set` takes: a lock that the application takes itself is another one."""
@@ -34,6 +41,16 @@ def bytes_value(key: str, value: bytes) -> bytes:
             f"the value of {key!r} is a {type(value).__name__}, and a cache keeps bytes: encode it, for example with a serializer"
         )
     return value
+
+
+def counted(key: str, stored: bytes | None, delta: int) -> int:
+    """A counter after `delta`: a decimal integer of 64 bits, 0 where nothing is stored. Raises `StorageError` for what is none."""
+    if stored is not None and not INTEGER.match(stored):
+        raise StorageError(f"the value of {key!r} is not a decimal integer")
+    total = (0 if stored is None else int(stored)) + delta
+    if not SMALLEST <= total <= LARGEST:
+        raise StorageError(f"the value of {key!r} would leave the 64 bits that a counter has")
+    return total
 
 
 def value_ttl(ttl: float | None, default: float | None) -> float | None:

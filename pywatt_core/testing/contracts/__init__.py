@@ -20,8 +20,17 @@ if TYPE_CHECKING:
     from .secret_source import SecretSourceContract
     from .serializer import SerializerContract
     from .server import ServerContract
+    from .shared_cache import SharedCacheContract
 
-__all__ = ["CacheContract", "ChannelContract", "DatabaseContract", "SecretSourceContract", "SerializerContract", "ServerContract"]
+__all__ = [
+    "CacheContract",
+    "ChannelContract",
+    "DatabaseContract",
+    "SecretSourceContract",
+    "SerializerContract",
+    "ServerContract",
+    "SharedCacheContract",
+]
 
 # A plugin author who breaks a contract wants to see the values: pytest shows them only for modules that it rewrites.
 pytest.register_assert_rewrite(*[f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)])
@@ -35,5 +44,6 @@ __getattr__ = lazily(
         "secret_source": "SecretSourceContract",
         "serializer": "SerializerContract",
         "server": "ServerContract",
+        "shared_cache": "SharedCacheContract",
     },
 )
