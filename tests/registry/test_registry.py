@@ -56,7 +56,7 @@ def test_built_ins_come_through_the_same_door() -> None:
     registry = Registry(discover=False)
     assert sorted(registry.secret_sources()) == ["dotenv", "env", "file", "memory"]
     assert list(registry.serializers()) == ["json"]
-    assert list(registry.caches()) == ["file", "memory"]
+    assert sorted(registry.caches()) == ["file", "memory"]
     assert sorted(registry.channels()) == ["tcp", "unix"]
     assert [registry.authenticators(), registry.databases()] == [{}, {}]
     assert registry.plugins[0].builtin
