@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from ..errors import ChannelClosed, LocalProtocolError, RemoteProtocolError, RequestTimeout
+from .reading import Reading
 from .waiting import Waiting
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def new_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
 
 
-class Link(asyncio.Protocol):
+class Link(Reading, asyncio.Protocol):
     """One end of a conversation over pipes or a socket.
 
     `on_message` is called for every message that is not the answer to a request of ours; it must return at once.
@@ -65,6 +66,7 @@ class Link(asyncio.Protocol):
     """
 
     def __init__(self, session: Session, *, on_message: OnMessage, on_close: OnClose | None = None, backlog: int = BACKLOG) -> None:
+        super().__init__()
         self.session = session
         self.error: Exception | None = None
         self._loop = asyncio.get_running_loop()
@@ -72,7 +74,6 @@ class Link(asyncio.Protocol):
         self._on_message = on_message
         self._on_close = on_close
         self._report, session.on_problem = session.on_problem, self._on_problem
-        self._reader: asyncio.ReadTransport | None = None
         self._writer: asyncio.WriteTransport | None = None
         self._one_transport = True
         self.closing = False
@@ -150,21 +151,6 @@ class Link(asyncio.Protocol):
     async def caught_up(self) -> None:
         """Wait until the peer keeps up, or is gone."""
         await self._writable.wait()
-
-    def pause_reading(self) -> None:
-        """Stop reading: the peer's writes fill the pipe and then wait."""
-        if self._reader is not None and not self._reader.is_closing():
-            self._reader.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Go on reading after `pause_reading`."""
-        if self._reader is not None and not self._reader.is_closing():
-            self._reader.resume_reading()
-
-    @property
-    def paused(self) -> bool:
-        """True while this end does not read."""
-        return self._reader is not None and not self._reader.is_reading()
 
     async def close(self) -> None:
         """Write what is still waiting to be written, as long as the peer is patiently waited for, then close both directions."""
@@ -350,7 +336,9 @@ class Link(asyncio.Protocol):
                 if not waiting.future.done():
                     waiting.future.set_exception(RemoteProtocolError(f"the answer to {waiting.op!r} cannot be read: {problem.detail}"))
         if problem.refusal is not None:
-            self.post(problem.refusal)
+            with suppress(ChannelClosed):  # the other direction is open still, and what else has come over it counts
+                self.post(problem.refusal)
+        self._count_rubbish(self._loop)
         if self._report is not None:
             self._report(problem)
 
