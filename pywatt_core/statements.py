@@ -83,7 +83,11 @@ class Statement:
 
     def arrange(self, params: Params) -> Sequence[Any]:
         """The values in the order of the driver's markers. Raises `StorageError` where they do not fit them."""
-        if isinstance(params, Mapping):
+        kind = type(params)
+        if kind is tuple or kind is list:  # nearly always, and asking an abstract class takes longer than everything else here
+            if not self.names and len(params) == self.positional:
+                return params  # type: ignore[return-value]
+        elif isinstance(params, Mapping):
             if self.positional:
                 raise self._mismatch("the statement marks its parameters with ?: pass a tuple or list")
             missing = sorted({name for name in self.names if name not in params})

@@ -40,7 +40,7 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
     born: float
     always_reset: bool
     touched = False
-    """A statement may have changed the session: settings, advisory locks, cursors, LISTEN."""
+    """It has to be put in order before others get it: a statement may have changed its settings, locks or cursors, or was given up."""
 
     def touch(self) -> None:
         self.touched = True
@@ -120,7 +120,8 @@ class Pool:
             if session is not None:  # else it was cut off, and its place is free already
                 if monotonic() - session.born > self._lifetime:
                     await asyncio.shield(session.close(timeout=RELEASE_TIMEOUT))
-                await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
+                unclean = session.touched or session.always_reset
+                await self._pool.release(connection, timeout=RELEASE_TIMEOUT if unclean else None)
         except BACKEND_ERRORS as error:
             if not self.closed:
                 log.warning("a connection could not be brought back to order (%s) and was closed", type(error).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from functools import lru_cache
 from time import monotonic
@@ -30,14 +31,14 @@ _CHANGES_SESSION = re.compile(r"set_config|advisory|dblink|\btemp", re.IGNORECAS
 
 
 @lru_cache(maxsize=512)
-def touches(statement: Statement) -> bool:
-    """Whether a statement may change the session that it runs in, going by its text."""
-    return statement.word not in PLAIN or _CHANGES_SESSION.search(statement.source) is not None
+def touches(word: str, sql: str) -> bool:
+    """Whether a statement with this first word may change the session that it runs in, going by its text."""
+    return word not in PLAIN or _CHANGES_SESSION.search(sql) is not None
 
 
 async def run(connection: Any, call: str, statement: Statement, values: Sequence[Any], slow: SlowLog) -> Any:
     """Run a statement through the connection's method `call`, or for its status; what it raises becomes `StorageError` and its kinds."""
-    if touches(statement):
+    if touches(statement.word, statement.source):
         connection.touch()
     begun = monotonic()
     try:
@@ -45,7 +46,12 @@ async def run(connection: Any, call: str, statement: Statement, values: Sequence
             return await connection.status(statement.sql, values)
         return await getattr(connection, call)(statement.sql, *values)
     except BACKEND_ERRORS as error:
+        if isinstance(error, TimeoutError):
+            connection.touch()
         raise translated(error, statement.source) from error
+    except asyncio.CancelledError:
+        connection.touch()
+        raise
     finally:
         seconds = monotonic() - begun
         if seconds > slow.threshold:
@@ -71,7 +77,7 @@ class Reading:
         begun = monotonic()
         try:
             if self._cursor is None:
-                if touches(self._statement):
+                if touches(self._statement.word, self._statement.source):
                     self._connection.touch()
                 self._cursor = await self._connection.cursor(self._statement.sql, *self._values)
             records = await self._cursor.fetch(self._wanted)
