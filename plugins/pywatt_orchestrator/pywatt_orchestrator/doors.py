@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 ESTABLISHED = "01"
 KNOCKING = 4
-"""Connections that may be on their way in at once; one more is turned away."""
+"""Connections that may be on their way in at once; for one more, the one is turned away that has been silent for longest."""
 ENTRY_TIME = 10.0
 """Seconds for a TLS handshake, and again for the token."""
 TOLD = 10
@@ -120,7 +120,7 @@ class Door(ABC):
         self._used = False
         self._told = Intensity(limit=TOLD, window=60.0)
         self._loop = asyncio.get_running_loop()
-        self._entering: set[asyncio.Task[None]] = set()
+        self._entering: dict[asyncio.Task[None], None] = {}
         self._accepting = self._loop.create_task(self._accept(), name=f"door {self.address}")
 
     @abstractmethod
@@ -153,21 +153,26 @@ class Door(ABC):
                     self._refuse(f"a connection to its channel was not accepted: {error.strerror or error}")
                     await asyncio.sleep(PAUSE)
                     continue
-                reason = self._too_many() or self.objection(connection)
-                if reason:
+                if reason := self.objection(connection):
                     self._refuse(f"a connection{_from(peer)} to its channel was refused: {reason}")
                     connection.close()
                     continue
+                self._make_room()
                 entering = self._loop.create_task(self._let_in(connection))
-                self._entering.add(entering)
-                entering.add_done_callback(self._entering.discard)
+                self._entering[entering] = None
+                entering.add_done_callback(lambda done: self._entering.pop(done, None))
                 if self._single:
                     await asyncio.wait({entering})
         finally:
             self._listener.close()
 
-    def _too_many(self) -> str:
-        return "too many others are on their way in" if len(self._entering) >= KNOCKING else ""
+    def _make_room(self) -> None:
+        """Who comes in and says nothing must not keep the door from those who do."""
+        if len(self._entering) >= KNOCKING:
+            silent = next(iter(self._entering))
+            del self._entering[silent]
+            silent.cancel()
+            self._refuse("a connection to its channel was refused: it said nothing, and too many others are on their way in")
 
     async def _let_in(self, connection: socket.socket) -> None:
         """TLS, then the token, then the connection counts."""

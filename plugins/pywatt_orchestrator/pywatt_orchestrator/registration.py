@@ -197,7 +197,7 @@ class RegistrationServer:
         self.book = GuestBook(options, taken=taken, say=self._say)
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], FrameStream] = {}
         self._full = False
         self._sweep: asyncio.TimerHandle | None = None
         self.address: TcpAddress | None = None
@@ -221,7 +221,7 @@ class RegistrationServer:
         for task in self._connections:
             task.cancel()
         if self._connections:
-            await asyncio.wait(self._connections)
+            await asyncio.wait(set(self._connections))
 
     def _sweep_later(self) -> None:
         def sweep() -> None:
@@ -235,8 +235,7 @@ class RegistrationServer:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._connections.add(task)
-        stream = FrameStream(reader, writer, limit=FRAME_LIMIT)
+        stream = self._connections[task] = FrameStream(reader, writer, limit=FRAME_LIMIT)
         try:
             if self._may_come_in(writer):
                 tune(writer.get_extra_info("socket"))
@@ -248,7 +247,7 @@ class RegistrationServer:
         except RemoteProtocolError as error:
             self._say(f"a connection for registrations was closed: {error}", "warning")
         finally:
-            self._connections.discard(task)
+            self._connections.pop(task, None)
             self.book.disconnected(stream)
             await stream.close()
 
@@ -260,9 +259,19 @@ class RegistrationServer:
             return False
         full = len(self._connections) > self._options.max_modules + MORE_CONNECTIONS
         if full and not self._full:
-            self._say("connections for registrations are refused: there are too many (max_modules in [registration])", "error")
+            text = "there are too many connections for registrations: those are closed on which nobody is registered, the oldest first"
+            self._say(f"{text} (max_modules in [registration])", "error")
         self._full = full
-        return not full
+        if full:
+            self._make_room()
+        return True
+
+    def _make_room(self) -> None:
+        """There are more connections than modules may be registered, so that nobody is on one of them: its place is needed."""
+        held = {id(module.connection) for module in self.book.modules.values()}
+        idle = next(task for task, stream in self._connections.items() if id(stream) not in held)
+        del self._connections[idle]
+        idle.cancel()
 
     async def _converse(self, stream: FrameStream) -> None:
         old = False

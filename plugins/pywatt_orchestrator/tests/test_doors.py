@@ -347,16 +347,21 @@ async def test_whoever_shows_nothing_is_not_waited_for(monkeypatch: pytest.Monke
         writer.close()
 
 
-async def test_no_more_than_a_few_are_on_their_way_in_at_once() -> None:
+async def test_who_comes_in_and_says_nothing_makes_room_for_the_next() -> None:
     house = House(token=TOKEN)
     async with closing(TcpDoor(house.owner, proof=True)) as door:
         host, port = door.address.split(":")
-        knocking = [await asyncio.open_connection(host, int(port)) for _ in range(doors.KNOCKING)]
-        await house.until(lambda: len(door._entering) == doors.KNOCKING)
-        reader, writer = await asyncio.open_connection(host, int(port))
-        assert await reader.read() == b""
-        assert house.turned_away[0].endswith("too many others are on their way in")
-        for _, one in [*knocking, (reader, writer)]:
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(3 * doors.KNOCKING)]
+        await house.until(lambda: len(door._entering) == doors.KNOCKING and len(house.turned_away) == 2 * doors.KNOCKING)
+        assert house.turned_away[0].endswith("it said nothing, and too many others are on their way in")
+        for reader, _ in silent[: 2 * doors.KNOCKING]:
+            assert (await reader.read())[5:] == b'{"op":"heartbeat"}'
+        guest = Guest()
+        guest.first = Metadata(source="users", properties={"auth_token": TOKEN})
+        await guest.come(door)
+        await house.until(lambda: door.link is not None)
+        guest.link.abort(ConnectionError("the test is over"))
+        for _, one in silent:
             one.close()
 
 

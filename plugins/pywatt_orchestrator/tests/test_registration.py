@@ -307,16 +307,21 @@ async def test_a_connection_on_which_nothing_is_asked_is_closed(monkeypatch: pyt
         writer.close()
 
 
-async def test_connections_beyond_the_limit_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pywatt_orchestrator.registration.MORE_CONNECTIONS", 1)
-    async with listening(max_modules=1) as (server, lines):
-        assert server.address is not None
-        kept = [await asyncio.open_connection(server.address.host, server.address.port) for _ in range(2)]
-        await until(lambda: len(server._connections) == 2)
-        reader, writer = await asyncio.open_connection(server.address.host, server.address.port)
-        assert await reader.read() == b""
-        assert "connections for registrations are refused: there are too many (max_modules in [registration])" in lines
-        for _, one in (*kept, (reader, writer)):
+async def test_connections_on_which_nobody_is_registered_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pywatt_orchestrator.registration.MORE_CONNECTIONS", 2)
+    async with listening(max_modules=2) as (server, lines):
+        address = server.address
+        assert address is not None
+        first = await register_module(str(address), INFO)
+        silent = [await asyncio.open_connection(address.host, address.port) for _ in range(20)]
+        for reader, _ in silent[:17]:
+            assert await reader.read() == b""
+        second = await register_module(str(address), ModuleInfo("other", "1", ""))
+        assert sorted(module.info.name for module in server.book.modules.values()) == ["demo", "other"]
+        assert len([line for line in lines if line.startswith("there are too many connections for registrations")]) == 1
+        for registered in (first, second):
+            await registered.close()
+        for _, one in silent:
             one.close()
 
 
