@@ -328,7 +328,8 @@ class Run:
         self._ending = True
         self._around.hub.leaving(self)
         settings = self.plan.settings
-        for link in (self._link, *self._channels.links):
+        # Standard input last: what ends may close its channels at once, and writing to a closed one would lose its last words.
+        for link in (*self._channels.links, self._link):
             if link is not None:
                 with contextlib.suppress(PyWattError):
                     link.post(Shutdown())
