@@ -43,9 +43,9 @@ def _naming_of(message: Message) -> Naming:
 class OperationExchange(Exchange):
     """`service_operation_result` has no correlation key in the schema, so that it is found by whatever it carries.
 
-    In this order: the connection, echoed or its own (the oldest operation of that connection, or the one with the request
-    id); the request id; and where it carries nothing, the oldest operation, if there is exactly one connection with any under
-    way. A result that may belong to an operation given up is taken for that one's.
+    In this order: the connection, echoed or its own (the operation of that connection with the same request id, or as well
+    without one; else the oldest); the request id; and where it carries nothing, the oldest operation, if there is exactly one
+    connection with any under way. A result that may belong to an operation given up is taken for that one's.
     """
 
     def __init__(self, request: type[Message], answer: type[Message], member: str) -> None:
@@ -78,9 +78,7 @@ class OperationExchange(Exchange):
     def _match(self, name: Naming) -> _Operation | None:
         if name.connection is not None:
             operations = self._under_way.get(name.connection, [])
-            return next((one for one in operations if one.request_id is not None and one.request_id == name.request_id), None) or next(
-                iter(operations), None
-            )
+            return next((one for one in operations if one.request_id == name.request_id), None) or next(iter(operations), None)
         if name.request_id is not None:
             for operations in self._under_way.values():
                 for one in operations:

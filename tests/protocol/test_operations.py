@@ -77,6 +77,15 @@ def test_after_a_timeout_the_next_result_of_the_connection_belongs_to_the_operat
     assert operations.resolve(result()) == key
 
 
+def test_a_result_without_a_request_id_belongs_to_the_operation_without_one_although_another_is_older(
+    operations: OperationExchange,
+) -> None:
+    older = operations.expect(operation("c", "1"))
+    key = operations.expect(operation("c"))
+    assert operations.resolve(result(connection_id="c")) == key
+    assert operations.resolve(result(connection_id="c")) == older, "a peer that knows no request ids answers in order"
+
+
 def test_without_request_ids_one_at_a_time_on_each_connection(operations: OperationExchange) -> None:
     operations.expect(operation("c"))
     with pytest.raises(LocalProtocolError, match="without request_id, one at a time on each connection_id"):
