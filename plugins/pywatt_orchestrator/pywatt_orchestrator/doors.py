@@ -33,6 +33,8 @@ LOOPBACK = "127.0.0.1"
 ESTABLISHED = "01"
 KNOCKING = 4
 """Connections that may be on their way in at once; for one more, the one is turned away that has been silent for longest."""
+QUEUE = 128
+"""Connections that the kernel keeps until they are looked at. With fewer, a crowd of strangers keeps the process itself out."""
 ENTRY_TIME = 10.0
 """Seconds for a TLS handshake, and again for the token."""
 TOLD = 10
@@ -250,7 +252,7 @@ class UnixDoor(Door):
     def __init__(self, path: str, owner: Owner) -> None:
         """Raises `ServerError` or `ConfigError` where the socket cannot be bound; a stale file is replaced."""
         self.address, self.pid = path, 0
-        listener = bind_unix(path, backlog=KNOCKING)
+        listener = bind_unix(path, backlog=QUEUE)
         self._inode = os.lstat(path).st_ino
         super().__init__(listener, owner)
 
@@ -282,7 +284,7 @@ class TcpDoor(Door):
         self, owner: Owner, *, tls: ssl.SSLContext | None = None, proof: bool = False, single: bool = False, uid: int | None = None
     ) -> None:
         """`uid` is the user whose processes may come in; ours by default, which is that of every process that we start."""
-        listener = bind_tcp(LOOPBACK, 0, backlog=KNOCKING)
+        listener = bind_tcp(LOOPBACK, 0, backlog=QUEUE)
         self.address = f"{LOOPBACK}:{listener.getsockname()[1]}"
         self._uid = os.getuid() if uid is None else uid
         super().__init__(listener, owner, tls=tls, proof=proof, single=single)

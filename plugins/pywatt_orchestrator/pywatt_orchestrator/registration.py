@@ -274,11 +274,14 @@ class RegistrationServer:
         idle.cancel()
 
     async def _converse(self, stream: FrameStream) -> None:
-        old = False
+        old = told = False
         while (frame := await self._next(stream)) is not None:
             code, payload = frame
+            await asyncio.sleep(0)  # what has arrived already is received without waiting, and others want their turn
             if code not in (JSON, BINARY, BASE64):
-                self._say(f"a frame of format {code} was skipped: registrations are JSON", "warning")
+                if not told:  # once a connection: who sends thousands need not fill the log with them
+                    self._say(f"frames of format {code} are skipped: registrations are JSON", "warning")
+                told = True
                 continue
             answer, asked = self._answer(code, payload, stream)
             if asked is not None:

@@ -258,7 +258,7 @@ async def test_base64_is_read_and_a_format_that_nobody_reads_is_skipped() -> Non
         frame = await stream.receive()
         assert frame is not None
         assert json.loads(frame[1])["error"].startswith("not a request that a module may make")
-        assert "a frame of format 4 was skipped: registrations are JSON" in lines
+        assert "frames of format 4 are skipped: registrations are JSON" in lines
         await stream.close()
 
 
