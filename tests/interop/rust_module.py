@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.server
 import os
 import queue
+import re
 import socket
 import sys
 import threading
@@ -31,6 +32,12 @@ def values(name: str) -> list[str]:
 def log(text: str, level: str = "INFO") -> None:
     event = {"timestamp": "2026-01-01T00:00:00.000000Z", "level": level, "fields": {"message": text}, "target": "demo"}
     os.write(2, wire.compact(event).encode() + b"\n")
+
+
+def log_raw(line: bytes | None) -> None:
+    """As the reference does before it has looked at a line, or knows that there is a secret in it."""
+    if "raw_log" in NAMES and line is not None:
+        log("received line: " + line.decode(errors="replace"))
 
 
 def end(code: int, why: str) -> NoReturn:
@@ -102,6 +109,7 @@ def get_secret(name: str) -> str | None:
 def swallow() -> None:
     """The secret client's background reader holds the lock: the line is dropped."""
     line = BACKGROUND.next()
+    log_raw(line)
     log("swallowed " + (wire.parse(line)["op"] if line is not None else "the end"))
 
 
@@ -130,6 +138,7 @@ class Channel:
 
     def __init__(self, name: str, sock: socket.socket) -> None:
         self.name, self.sock = name, sock
+        self.beats = 0
         self.outgoing: queue.Queue[bytes] = queue.Queue()
         threading.Thread(target=self.read, daemon=True).start()
 
@@ -155,7 +164,7 @@ class Channel:
                 except wire.Rejected as error:
                     end(1, f"the reader of {self.name} ended: {error}")
                 if code != wire.JSON:
-                    log(f"a frame of format {code} on {self.name}")
+                    log(f"got format {code} on {self.name}")
                 self.take(text)
                 while not self.outgoing.empty():
                     self.sock.sendall(self.outgoing.get())
@@ -170,6 +179,8 @@ class Channel:
             return
         match message["op"]:
             case "heartbeat":
+                self.beats += 1
+                log(f"heartbeat {self.beats} on {self.name}")
                 self.send({"op": "heartbeat_ack"})
             case "shutdown":
                 end(0, f"shutdown on {self.name}")
@@ -270,8 +281,9 @@ class Consumer:
     def run(self) -> None:
         while True:
             request = self.queue.get()
-            visible = all(" " <= letter <= "~" for value in request["headers"].values() for letter in value)
-            if not request["method"].isalpha() or not request["uri"].startswith("/") or not visible:
+            visible = all(" " <= letter <= "~" or letter == "\t" for value in request["headers"].values() for letter in value)
+            uri = re.fullmatch(r"/[!\"$-;=?-_a-~]*", request["uri"])
+            if not re.fullmatch(r"[!#-'*+.^_`|~0-9A-Za-z-]+", request["method"]) or uri is None or not visible:
                 end(1, "serving ended: invalid request")
             if "slow" in NAMES:
                 time.sleep(0.002)
@@ -279,7 +291,13 @@ class Consumer:
 
     def answer(self, request: dict[str, Any]) -> None:
         body = list(f"{request['method']} {request['uri']}".encode())
-        answer = {"request_id": request["request_id"], "status_code": 200, "headers": {"content-type": "text/plain"}, "body": body}
+        answer: dict[str, Any] = {
+            "request_id": request["request_id"],
+            "status_code": 200,
+            "headers": {"content-type": "text/plain"},
+            "body": body,
+        }
+        answer |= wire.parse((values("answer") or ["{}"])[0].encode())
         form = (values("answers") or ["wrapper"])[0]
         if form == "tagged":
             emit({"op": "http_response", **answer})
@@ -298,6 +316,7 @@ def converse() -> None:
     """The stdin loop, which ends at the first line that is not UTF-8."""
     consumer = Consumer()
     while (line := LOOP.next()) is not None:
+        log_raw(line)
         try:
             line.decode()
         except UnicodeDecodeError:
@@ -341,6 +360,9 @@ def announce(listen: str) -> None:
     if "no_port" in NAMES:
         message["endpoints"].append({"path": "/{*rest}", "methods": ["GET"]})
         message["pywatt"] = {"api": 1, "features": ["http_ipc_only"]}
+    for line in values("announce_line"):
+        os.write(1, line.replace("LISTEN", listen).encode() + b"\n")
+        return
     emit(message)
 
 

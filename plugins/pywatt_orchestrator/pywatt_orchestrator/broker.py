@@ -24,6 +24,7 @@ from pywatt_core.protocol.messages import (
 from pywatt_core.protocol.payloads import read_payload, write_payload
 from pywatt_core.transports.link import new_id
 
+from .addressing import addressed
 from .counter import Counter, Service
 from .ongoing import is_part, other_end
 from .sides import Pending, Side
@@ -120,6 +121,8 @@ class Broker:
             way = target.peer.way()
             if way in self._stalled:
                 self._check_stalled(way, target)
+            if side.peer.rust and not target.peer.rust:
+                payload = addressed(message, side.peer.module_id)
             way.post(RoutedModuleMessage(side.peer.module_id, id, payload))
         except _Stalled:
             reason = Failure(failures.OVERLOADED, f"module {message.target_module_id!r} does not read what it is sent", executed="no")
@@ -235,7 +238,8 @@ class Broker:
 
     def _not_there(self, name: str) -> Failure:
         if self._hub.knows(name):
-            return Failure(failures.UNAVAILABLE, f"module {name!r} is not running, and is not started again by itself", executed="no")
+            text = f"module {name!r} is not running, and is not started again by itself: `pywatt restart {name}` starts it"
+            return Failure(failures.UNAVAILABLE, text, executed="no")
         return Failure(failures.NO_MODULE, f"module {name!r} not found", executed="no")
 
     def _kept_waiting(self, guest: Guest) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from pywatt_core.errors import PyWattError
+from pywatt_core.errors import PyWattError, RemoteProtocolError
 from pywatt_core.protocol.formats import agreed, offered_formats
 from pywatt_core.protocol.framing import TCP_LIMIT, UNIX_LIMIT
 from pywatt_core.protocol.messages import Heartbeat, IpcChannel, Role, TcpChannel
@@ -154,6 +154,10 @@ class ProcessChannels:
             return made
 
         def lost(error: Exception | None) -> None:
-            self._on_lost(f"its channel {name} closed{f': {error}' if error else ''}")
+            text = f"its channel {name} closed{f': {error}' if error else ''}"
+            if isinstance(error, RemoteProtocolError):
+                self._note(text)  # it was us who closed it: a process that ends because of that does not know why
+            else:
+                self._on_lost(text)
 
         return Owner(session, self._on_message, lost, self._note)

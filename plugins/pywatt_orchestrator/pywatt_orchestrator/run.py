@@ -35,6 +35,7 @@ from .conversation import Conversation
 from .logs import Pump, Source
 from .places import Place, announced_address
 from .process import Child, Spawn, environment, spawn
+from .rust_http import RustHttp, rust_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,7 +100,7 @@ class Run:
         self._on_notice = on_notice
         self._source = Source(around.journal, module_id)
         self._talk = Conversation(plan, self, desk=around.desk, hub=around.hub, source=self._source, on_announce=self._announce)
-        self._carrying = Carrying()
+        self._carrying, self._rust_turns = Carrying(), rust_turns()
         self._talk.leave_to(self._carrying.take, KINDS)
         self._facts = Facts()
         self._link: Link | None = None
@@ -261,9 +262,10 @@ class Run:
 
     async def http_request(self, request: HttpRequest) -> HttpResponse:
         """Carry a request to a module without a port. Raises what `Link.request` raises."""
-        link = self._link if self.rust else self.way()  # On its channel the Rust SDK answers by itself (protocol 6.6).
-        if link is None:
+        if self._link is None:
             raise ChannelClosed("the module is not running", executed="no")
+        # On its channel the Rust SDK answers by itself (protocol 6.6).
+        link = RustHttp(self._link, self._rust_turns) if self.rust else self.way()
         answer = await link.request(request, timeout=LINK_REQUEST)
         assert isinstance(answer, HttpResponse)
         return answer
