@@ -6,6 +6,7 @@ Little endian, integers of varying length, no tags and no names: without the typ
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -84,16 +85,16 @@ def expect(value: object, kind: type | tuple[type, ...], noun: str) -> None:
         raise Misfit(f"expected {noun}, got {type(value).__name__}")
 
 
-class Shape:
+class Shape(ABC):
     """One shape. `smallest` is the least number of bytes that a value takes. Both methods raise `Misfit`."""
 
     smallest = 1
 
-    def write(self, out: bytearray, value: Any) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def write(self, out: bytearray, value: Any) -> None: ...
 
-    def read(self, source: Source) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def read(self, source: Source) -> Any: ...
 
 
 class Integer(Shape):

@@ -37,6 +37,8 @@ _HEADER = struct.Struct(">IB")
 HEADER_SIZE: Final = 5
 """Bytes before a frame's payload."""
 
+IN_PIECES: Final = "what is larger travels as a stream (`state.open_stream`)"
+
 put_header = _HEADER.pack_into
 """``put_header(buffer, offset, size, code)`` writes a frame's header over the bytes that stand there."""
 
@@ -133,7 +135,7 @@ class LineFraming:
     def wrap(self, data: bytes, code: int = JSON) -> bytes:
         """The line for one JSON text. Raises `LocalProtocolError` where it is over the limit."""
         if len(data) > self.limit:
-            raise LocalProtocolError(f"a message of {len(data)} bytes does not fit into a line of at most {self.limit}")
+            raise LocalProtocolError(f"a message of {len(data)} bytes does not fit into a line of at most {self.limit}: {IN_PIECES}")
         return data + b"\n"
 
 
@@ -224,5 +226,5 @@ class LengthFraming:
         """The frame for one payload. Raises `LocalProtocolError` where it is over the limit."""
         size = len(data)
         if size > self.limit:
-            raise LocalProtocolError(f"a message of {size} bytes does not fit into a frame of at most {self.limit}")
+            raise LocalProtocolError(f"a message of {size} bytes does not fit into a frame of at most {self.limit}: {IN_PIECES}")
         return pack_header(size, code) + data

@@ -35,6 +35,9 @@ NOTHING: Final = Metadata()
 """The metadata of a bare value."""
 
 
+SENDABLE: Final = "plain values, dataclasses, msgspec Structs, TypedDicts and pydantic models"
+
+
 class _Envelope(Struct, frozen=True, forbid_unknown_fields=True):
     """Exactly the members of an envelope; the content stays as it arrived."""
 
@@ -70,6 +73,9 @@ def _encoded(value: object, format: str, noun: str) -> bytes:
         return data
     except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
         reason = "text with a lone surrogate" if isinstance(error, UnicodeError) else str(error)
+        if isinstance(error, TypeError) and reason.endswith("cannot be sent"):
+            where = "" if reason == f"a {noun} cannot be sent" else f" inside a {noun}"
+            raise LocalProtocolError(f"{reason}{where}: {SENDABLE} can") from None
         raise LocalProtocolError(f"a {noun} cannot be sent: {reason}") from None
 
 

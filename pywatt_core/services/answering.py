@@ -90,11 +90,14 @@ class Answering:
                 return None
             return value if isinstance(value, EncodedMessage) else self._success(arrival, value)
         except asyncio.CancelledError:
-            if not call.is_called_off:
+            if call.is_called_off:
+                task.uncancel()
+                log.debug("a request was called off", extra={"source": arrival.source, "endpoint": arrival.endpoint})
+                return None
+            if task.cancelling():
                 raise
-            task.uncancel()
-            log.debug("a request was called off", extra={"source": arrival.source, "endpoint": arrival.endpoint})
-            return None
+            failure = self._failure(arrival, RemoteError(self._cancelled_itself(arrival), code=failures.CANCELLED))
+            return None if arrival.is_notification else self.failed(arrival, failure)
         except (Exception, SystemExit) as error:
             failure = self._failure(arrival, error)
             return None if arrival.is_notification else self.failed(arrival, failure)
@@ -170,6 +173,9 @@ class Answering:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"{self.module_id} has no endpoint {arrival.endpoint!r}{hint}"
 
+    def _cancelled_itself(self, arrival: Arrival) -> str:
+        return f"{self.module_id}:{arrival.endpoint} ended with CancelledError, although nobody had called it off"
+
     def _bind(self, function: Callable[..., Any]) -> Receiver:
         receiver = self._bound[function] = Receiver(function, type(self._state) if self._state is not None else None)
         return receiver
@@ -187,10 +193,18 @@ class Answering:
             failure = Failure(failures.TIMEOUT, str(error))
         else:
             log.error("answering a message failed", exc_info=error, extra=about)
-            cause = Failure(type(error).__name__, redact(str(error))[:REASON_LIMIT])
+            cause = Failure(type(error).__name__, redact(_text(error))[:REASON_LIMIT])
             return Failure(failures.APPLICATION, f"{self.module_id}:{arrival.endpoint} failed", cause, "yes")
         log.warning("a message was not answered with a result", extra={**about, "code": failure.code, "reason": failure.message})
         return failure
+
+
+def _text(error: BaseException) -> str:
+    """Some exceptions cannot say what they are; the requester is answered all the same."""
+    try:
+        return str(error)
+    except Exception as problem:
+        return f"its text cannot be had: {type(problem).__name__}"
 
 
 def _named(arrival: Arrival) -> telemetry.context:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from math import isnan
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import telemetry
@@ -76,9 +77,10 @@ class Messaging:
     ) -> Any:
         """Ask a function of another module and return its result as `response_type`.
 
-        `timeout` is in seconds and covers everything; None means 30. While a request is being answered here, what that one has
-        left is the most. `unwrap_result` takes ``{"Ok": value}`` apart, and raises for ``{"Err": error}``. `format` is that of the
-        payload, JSON unless the target is known to read something else. `id` is a new UUID where none is given.
+        `timeout` is in seconds and covers everything; None means 30, `math.inf` as long as it takes. While a request is being
+        answered here, what that one has left is the most. `unwrap_result` takes ``{"Ok": value}`` apart, and raises for
+        ``{"Err": error}``. `format` is that of the payload, JSON unless the target is known to read something else. `id` is a new
+        UUID where none is given.
 
         Raises `RemoteError` (`code` says what happened), `RequestTimeout`, `ChannelClosed` whose ``executed`` says what the target may
         have done, `RemoteProtocolError` for an answer that does not fit, `LocalProtocolError` for a value that cannot travel.
@@ -125,6 +127,12 @@ class Messaging:
         return init is None or init.pywatt is not None
 
     def _seconds(self, timeout: float, target: str) -> float:
+        """Seconds that a request has. Raises `RequestTimeout` where none are left, `LocalProtocolError` for what is no time."""
+        if not isinstance(timeout, int | float) or isinstance(timeout, bool) or isnan(timeout):
+            raise LocalProtocolError(f"a timeout is a number of seconds, for example 5.0, not {timeout!r}")
+        if timeout <= 0:
+            raise RequestTimeout(f"{target} was not asked: its timeout of {timeout:g} s leaves no time")
+        timeout = min(timeout, LONGEST / 1000)
         ends = deadline.get()
         if ends is not None:
             timeout = min(timeout, ends - asyncio.get_running_loop().time())

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
+import sys
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from .arrivals import Arrival
+from .turns import Turns
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
+    from concurrent.futures import Executor, Future
+
+log = logging.getLogger(__name__)
 
 PAYLOAD: Final = "payload"
 STATE: Final = "state"
@@ -27,11 +34,37 @@ BY_KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+
+
 @cache
 def _workers() -> Executor:
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(WORKERS, thread_name_prefix="pywatt-messages")
+
+
+async def _in_a_thread(call: Callable[[], Any]) -> Any:
+    """Call it in a worker thread, once one is free.
+
+    The executor is given no more than its threads can take: what it queued it would keep, also when nobody waits for it any more.
+    A thread counts as taken until its function returns, whatever became of whoever waited for that.
+    """
+    loop = asyncio.get_running_loop()
+    turns = _turns.setdefault(loop, Turns(WORKERS, sys.maxsize))  # Who calls this bounds how many wait.
+    try:
+        await turns.__aenter__()
+    except asyncio.CancelledError:
+        log.warning("a plain function was not called in time: all worker threads are busy", extra={"threads": WORKERS})
+        raise
+
+    def leave(_done: Future[Any]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(turns.leave)
+
+    outcome = _workers().submit(call)
+    outcome.add_done_callback(leave)
+    return await asyncio.wrap_future(outcome)
 
 
 class Receiver:
@@ -79,7 +112,7 @@ class Receiver:
         if self._is_coroutine:
             return await self.function(*arguments, **named)
         call = partial(copy_context().run, self.function, *arguments, **named)
-        outcome = await asyncio.get_running_loop().run_in_executor(_workers(), call)
+        outcome = await _in_a_thread(call)
         return await outcome if inspect.isawaitable(outcome) else outcome
 
     def __repr__(self) -> str:

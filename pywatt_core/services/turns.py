@@ -35,16 +35,16 @@ class Turns:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave()  # It was its turn at the same moment.
+                self.leave()  # It was its turn at the same moment.
             else:
                 self._queue.remove(turn)
             raise
 
     async def __aexit__(self, *_reason: object) -> None:
-        self._leave()
+        self.leave()
 
-    def _leave(self) -> None:
-        """The place goes to the first who waits."""
+    def leave(self) -> None:
+        """What was entered is done. The place goes to the first who waits."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():

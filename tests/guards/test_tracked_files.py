@@ -36,6 +36,7 @@ NOT_IMPLEMENTED = "NotImplemented" + "Error"
 RAISES_NOT_IMPLEMENTED = {
     "pywatt_core/builtin/serializers.py": "msgspec's hooks say so that they do not know a type",
     "pywatt_core/config/sections.py": "msgspec's hooks say so that they do not know a type",
+    "pywatt_core/protocol/typed.py": "msgspec's hooks say so that they do not know a type",
     "pywatt_core/redaction/secret.py": "msgspec's hooks say so that they do not know a type",
     "pywatt_core/testing/contracts/server_probe.py": "pytest does not collect abstract classes",
 }

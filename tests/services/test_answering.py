@@ -212,6 +212,39 @@ async def test_a_notification_is_never_answered(caplog: pytest.LogCaptureFixture
     assert [record.message for record in caplog.records] == ["answering a message failed", "a message was not answered with a result"]
 
 
+async def test_a_function_that_ends_with_a_cancellation_of_its_own_is_answered() -> None:
+    us = Answers()
+
+    @us.on("gives_up")
+    async def gives_up() -> None:
+        task = asyncio.create_task(asyncio.sleep(3600))
+        task.cancel()
+        await task
+
+    async with asyncio.timeout(20):
+        failure = await us.failure(arrival("gives_up"))
+    assert (failure.code, failure.executed) == ("cancelled", "unknown")
+    assert failure.message == "us:gives_up ended with CancelledError, although nobody had called it off"
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+async def test_an_exception_that_cannot_say_what_it_is_is_answered() -> None:
+    class Speechless(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    us = Answers()
+
+    @us.on("fail")
+    async def fail() -> None:
+        raise Speechless
+
+    failure = await us.failure(arrival("fail"))
+    assert failure.cause == Failure("Speechless", "its text cannot be had: RuntimeError")
+
+
 # ── how long ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

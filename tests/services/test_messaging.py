@@ -294,9 +294,32 @@ async def test_what_cannot_be_sent_is_refused_before_it_leaves(connected: Connec
         for target in ("them", "them:", ":x", "", None):
             with pytest.raises(LocalProtocolError, match="a target is 'module:endpoint'"):
                 await pair.messaging.request(target)  # type: ignore[arg-type]
-        with pytest.raises(LocalProtocolError, match="a complex cannot be sent"):
+        with pytest.raises(LocalProtocolError, match="^a complex cannot be sent: plain values, dataclasses, .* can$"):
             await pair.messaging.send("them:x", 1j)
+        with pytest.raises(LocalProtocolError, match="^a complex cannot be sent inside a list: plain values, .* can$"):
+            await pair.messaging.send("them:x", [1j])
         assert pair.arrived.empty()
+
+
+@pytest.mark.parametrize("timeout", ["5", float("nan"), True, [1]])
+async def test_what_is_no_number_of_seconds_is_no_timeout(connected: Connected, timeout: Any) -> None:
+    async with connected() as pair:
+        with pytest.raises(LocalProtocolError, match="a timeout is a number of seconds, for example 5.0, not "):
+            await pair.messaging.request("them:x", timeout=timeout)
+        assert pair.arrived.empty()
+
+
+async def test_a_timeout_of_nothing_is_said_to_be_that(connected: Connected) -> None:
+    async with connected() as pair:
+        for timeout in (0, -1.5, float("-inf")):
+            with pytest.raises(RequestTimeout, match=f"them:x was not asked: its timeout of {timeout:g} s leaves no time"):
+                await pair.messaging.request("them:x", timeout=timeout)
+        assert pair.arrived.empty()
+
+
+async def test_whoever_waits_for_ever_is_answered(connected: Connected) -> None:
+    async with connected() as pair:
+        assert await pair.asked(5, timeout=float("inf")) == 5
 
 
 # ── being asked: what `Answering` does is in its own tests ──────────────────────────────────────────────────────────
@@ -326,11 +349,11 @@ async def test_a_payload_that_is_not_readable_at_all_is_answered_as_everybody_un
 
 
 async def test_a_result_that_is_too_large_for_the_wire_is_answered_all_the_same(connected: Connected) -> None:
-    async with connected(limit=2000) as pair:
+    async with connected(limit=3000) as pair:
 
         @pair.messaging.receivers.on("large")
         async def large() -> str:
-            return "x" * 3000
+            return "x" * 4000
 
         payload = json.dumps({"id": ID, "content": None, "metadata": {"properties": {"endpoint": "large", "reply": "envelope"}}}).encode()
         await pair.link.send(RoutedModuleMessage("asker", ID, EncodedMessage(payload, "Json")))

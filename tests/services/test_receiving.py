@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import gc
+import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
@@ -12,7 +16,7 @@ import pytest
 from pywatt_core import AppState, Arrival
 from pywatt_core.protocol.payloads import read_payload, write_bare
 from pywatt_core.services.arrivals import Misfit
-from pywatt_core.services.receiving import Receiver
+from pywatt_core.services.receiving import WORKERS, Receiver
 
 if TYPE_CHECKING:
     import pywatt_core as hidden
@@ -138,3 +142,45 @@ async def test_a_misfit_names_the_field_and_the_function_is_not_called() -> None
 
     with pytest.raises(Misfit, match=r"\$\.id"):
         await call(never, {"id": "x"})
+
+
+async def test_what_waited_for_a_thread_in_vain_leaves_nothing_behind() -> None:
+    """Functions that hang take all threads; each further call would otherwise stay queued, with its payload, for good."""
+
+    class Weakly:
+        pass
+
+    go, busy, called = threading.Event(), threading.Semaphore(0), []
+
+    def hang(payload: Any) -> None:
+        busy.release()
+        go.wait(60)
+
+    def quick(payload: Any, state: Any) -> int:
+        called.append(payload)
+        return 1
+
+    hanging = [asyncio.create_task(call(hang)) for _ in range(WORKERS)]
+    try:
+        for _ in range(WORKERS):
+            assert await asyncio.to_thread(busy.acquire, timeout=20)
+        for task in hanging:
+            task.cancel()  # nobody waits for them any more; their threads are taken all the same
+        await asyncio.wait(hanging)
+
+        argument = Weakly()
+        kept = weakref.ref(argument)
+        late = asyncio.create_task(Receiver(quick)(arrived(1), argument))
+        await asyncio.sleep(0)
+        late.cancel()
+        await asyncio.wait([late])
+        del argument, late
+        gc.collect()
+        assert kept() is None
+        waits = asyncio.create_task(call(quick, 2))
+        await asyncio.sleep(0)
+        assert not called
+    finally:
+        go.set()
+    assert await asyncio.wait_for(waits, 20) == 1
+    assert called == [2], "the turn of the others came back when their functions returned"

@@ -287,7 +287,8 @@ async def test_a_request_to_nobody_fails_at_once(house: Home) -> None:
         assert (error.code, str(error), error.executed) == ("module_not_found", "module 'nobody' not found", "no")
         here.hub.knows = lambda name: name == "failed"
         error = await failure(asker.ask("failed:x"))
-        assert (error.code, str(error)) == ("unavailable", "module 'failed' is not running, and is not started again by itself")
+        text = "module 'failed' is not running, and is not started again by itself: `pywatt restart failed` starts it"
+        assert (error.code, str(error)) == ("unavailable", text)
         assert await rust.ask_raw("nobody") == ("nobody", {"Err": "module 'nobody' not found"})
         await asker.messaging.send("nobody:x")
         await asker.messaging.send("nobody:x")
