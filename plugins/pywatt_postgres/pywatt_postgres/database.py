@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -57,13 +58,11 @@ class PostgresDatabase(PostgresQueries):
 
     async def ping(self) -> None:
         """Ask the server something small. Raises `Unavailable` where it does not answer."""
-        connection = await self._pool.acquire()
         try:
-            await connection.fetchval("SELECT 1", timeout=self._connect_timeout)
-        except BACKEND_ERRORS as error:
-            raise Unavailable(f"the server does not answer: {type(error).__name__}") from error
-        finally:
-            await self._pool.release(connection)
+            async with asyncio.timeout(self._connect_timeout):
+                await self._run("fetchval", PING, ())
+        except TimeoutError as error:
+            raise Unavailable(f"the server does not answer within {self._connect_timeout:g} s") from error
 
     async def iterate(self, sql: str, params: Params = ()) -> AsyncGenerator[Row, None]:
         """Rows one after the other, a bounded piece at a time in memory. Holds one connection until it is exhausted or closed."""
@@ -122,6 +121,7 @@ class PostgresDatabase(PostgresQueries):
             raise translated(error, ending) from error
 
 
+PING = statements.read("SELECT 1", "postgresql")
 BEGIN = statements.Statement("BEGIN", "BEGIN", "SELECT", 0, ())
 """Begins what an iteration needs: rows can stay at the server only inside a transaction."""
 

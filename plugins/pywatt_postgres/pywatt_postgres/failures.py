@@ -49,8 +49,13 @@ UNAVAILABLE: Final = frozenset({"08", "53", "58", "57P01", "57P02", "57P03", "57
 
 _ARGUMENT = re.compile(r"invalid input for query argument \$(\d+): .* \((.*)\)\Z", re.DOTALL)
 _SAFE_REASON = re.compile(
-    r"expected [\w. ]+, got '?[\w.]+'?|an? [\w. -]+ is required \(got type [\w.]+\)|value out of [\w ]+ range", re.ASCII
+    r"expected [\w. ]+, got '?[\w.]+'?"
+    r"|an? [\w. -]+ is required(?: \(got type [\w.]+\)|, not '[\w.]+')"
+    r"|'[\w.]+' object cannot be interpreted as an integer"
+    r"|value out of [\w ]+ range",
+    re.ASCII,
 )
+_QUOTED = re.compile(r'"([^"]*)"')
 
 
 def translated(error: BaseException, sql: str, *, doing: str = "") -> StorageError:
@@ -60,7 +65,7 @@ def translated(error: BaseException, sql: str, *, doing: str = "") -> StorageErr
     if type(error) is asyncpg.DataError or isinstance(error, UnicodeError):  # raised before anything was sent
         return StorageError(f"{before}{_argument(str(error))}{where}")
     if isinstance(error, asyncpg.PostgresError):
-        return _of_server(error, where, before)
+        return _of_server(error, sql, where, before)
     if isinstance(error, TimeoutError):
         what = "the server did not answer in time" if doing else "the statement took longer than statement_timeout and was cancelled"
         return Unavailable(f"{before}{what}{where}")
@@ -71,7 +76,7 @@ def translated(error: BaseException, sql: str, *, doing: str = "") -> StorageErr
     return StorageError(f"{before}{type(error).__name__}{where}")
 
 
-def _of_server(error: asyncpg.PostgresError, where: str, before: str) -> StorageError:
+def _of_server(error: asyncpg.PostgresError, sql: str, where: str, before: str) -> StorageError:
     code: str = getattr(error, "sqlstate", None) or ""
     group = code[:2]
     if group == "23":
@@ -81,12 +86,26 @@ def _of_server(error: asyncpg.PostgresError, where: str, before: str) -> Storage
     if group == "40":
         kind, reason = AGAIN.get(code, ("serialization", "the server has rolled the transaction back"))
         return Conflict(f"{before}{reason}; run the transaction again{where}", kind=kind)
-    if isinstance(error, asyncpg.exceptions.PostgresConnectionError) and not code.isdigit():
+    if isinstance(error, asyncpg.PostgresConnectionError) and sql:
         return Unavailable(f"{before}the connection to the server broke; whether the statement was executed is unknown{where}")
-    message = WORDS.get(code) or (str(error.args[0]) if group in SPOKEN and error.args else "")
-    text = message or f"{re.sub(r'(?<!^)(?=[A-Z])', ' ', type(error).__name__.removesuffix('Error')).lower()}, code {code}"
+    text = WORDS.get(code) or (str(error.args[0]) if error.args and group in SPOKEN and speaks_of_the_statement(error, sql) else "")
+    text = (
+        text
+        or f"{re.sub(r'(?<!^)(?=[A-Z])', ' ', type(error).__name__.removeprefix('Postgres').removesuffix('Error')).lower()}, code {code}"
+    )
     kind_of_error = Unavailable if {group, code} & UNAVAILABLE else StorageError
     return kind_of_error(f"{before}{text}{where}")
+
+
+def speaks_of_the_statement(error: asyncpg.PostgresError, sql: str) -> bool:
+    """Whether a text quotes nothing but the statement: a value that is cast to ``regclass`` or ``jsonpath`` is read like one, later."""
+    if not str(error.sqlstate).startswith("42") or "multiple commands" in str(error.args[0]):
+        return True
+    if getattr(error, "internal_query", None):
+        return False
+    quoted, written = _QUOTED.findall(str(error.args[0]).lower()), sql.lower()
+    placed = quoted or getattr(error, "position", None) or error.sqlstate == "42501"
+    return bool(placed) and all(one in written for one in quoted)
 
 
 def _argument(text: str) -> str:

@@ -1,7 +1,10 @@
-"""The pool: made by `databases`, used directly. One file knows that library, and the inner name by which its pool is reached.
+"""The pool: made by `databases`, used directly. One file knows that library, and the inner names of it and of asyncpg.
 
 `databases` turns options into a pool of asyncpg and stops there: its own queries and transactions lose connections when they
-are cancelled, and wait for connections without a deadline.
+are cancelled, and wait for connections without a deadline. asyncpg's pool makes, bounds and replaces connections; what this file
+adds is deadlines, nobody waiting for themselves, and a short way back for a connection that is in order: asyncpg would ask the
+server to reset it, in a task of its own, after every statement. The inner names are those of asyncpg 0.32, which is why
+pyproject.toml allows no other.
 """
 
 from __future__ import annotations
@@ -71,6 +74,9 @@ class Pool:
         self._close_timeout = options.close_timeout
         self._lifetime = self._pooling.max_lifetime or float("inf")
         self._timeout = self._pooling.acquire_timeout
+        self._waiting = 0
+        self._first = asyncio.Lock()
+        """Held by the first of those who wait: asyncpg's queue itself favours who comes last."""
         self._holders: dict[Any, asyncio.Task[Any] | None] = {}
         """Who has a connection for longer than one statement."""
         self.closed = False
@@ -93,35 +99,57 @@ class Pool:
         """
         if self.closed:
             raise StorageError(CLOSED)
-        if len(self._holders) == self._pooling.max_connections:
+        if len(self._holders) >= self._pooling.max_connections:
             await self._refuse_to_wait_for_oneself()
         try:
-            async with asyncio.timeout(self._timeout) as deadline:
+            if not self._waiting and not self._pool._queue.empty():  # at most it has to connect, which has a deadline of its own
                 connection = await self._pool.acquire()
+            else:
+                connection = await self._wait()
         except BACKEND_ERRORS as error:
-            if self.closed:
-                raise StorageError(CLOSED) from error
-            if deadline.expired():
-                raise Unavailable(
-                    f"no connection became free within {self._timeout:g} s: shorten the transactions and iterations that hold them, "
-                    "or raise pool.max_connections or pool.acquire_timeout"
-                ) from error
-            raise translated(error, "", doing="connecting") from error
+            raise (StorageError(CLOSED) if self.closed else translated(error, "", doing="connecting")) from error
         if self.closed:  # it was made for somebody who waited while the pool closed
             cut_off(connection)
             raise StorageError(CLOSED)
         return connection
 
+    async def _wait(self) -> Any:
+        """A connection that is in use until now. Whoever waited first gets it, not who happens to run when it becomes free."""
+        self._waiting += 1
+        deadline = asyncio.timeout(self._timeout)
+        try:
+            async with deadline, self._first:
+                if self.closed:
+                    raise StorageError(CLOSED)
+                return await self._pool.acquire()
+        except TimeoutError as error:
+            if not deadline.expired() or self.closed:
+                raise
+            raise Unavailable(
+                f"no connection became free within {self._timeout:g} s: shorten the transactions and iterations that hold them, "
+                "or raise pool.max_connections or pool.acquire_timeout"
+            ) from error
+        finally:
+            self._waiting -= 1
+
     async def release(self, connection: Any) -> None:
         """Give a connection back; one that does not come to rest, or has lived long enough, is closed."""
-        self._holders.pop(connection, None)
+        if self._holders:
+            self._holders.pop(connection, None)
+        session: Session | None = connection._con
+        if session is None:  # it was cut off, and its place is free already
+            return
+        old = monotonic() - session.born > self._lifetime
+        if not (old or session.touched or session.always_reset or session.is_in_transaction() or session.is_closed() or self.closed):
+            holder = connection._holder  # what asyncpg does itself after a reset
+            session._on_release()
+            holder._release()
+            holder._setup_inactive_callback()
+            return
         try:
-            session: Session | None = connection._con
-            if session is not None:  # else it was cut off, and its place is free already
-                if monotonic() - session.born > self._lifetime:
-                    await asyncio.shield(session.close(timeout=RELEASE_TIMEOUT))
-                unclean = session.touched or session.always_reset
-                await self._pool.release(connection, timeout=RELEASE_TIMEOUT if unclean else None)
+            if old:
+                await asyncio.shield(session.close(timeout=RELEASE_TIMEOUT))
+            await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
         except BACKEND_ERRORS as error:
             if not self.closed:
                 log.warning("a connection could not be brought back to order (%s) and was closed", type(error).__name__)
@@ -153,7 +181,7 @@ class Pool:
             await asyncio.sleep(0)
         users = self._holders.values()
         task = asyncio.current_task()
-        if len(users) == self._pooling.max_connections and all(user is task for user in users):
+        if len(users) >= self._pooling.max_connections and all(user is task for user in users):
             raise StorageError(
                 "this task itself holds every connection and would wait for ever: inside a transaction use the object that it gave "
                 "you; end an iteration, or take fetch_all, before the next statement"
