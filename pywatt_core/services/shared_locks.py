@@ -114,10 +114,13 @@ class SharedLocks:
             line.first.release()
 
     async def _taken(self, lock: SharedLock, line: Line) -> bool:
-        """Ask once. Where the answer is lost, the lock may be held all the same: it is given up."""
+        """Ask once. Where the answer is lost, the lock may be held all the same: it is given up.
+
+        Whoever is cancelled waits for the answer first: a question that overtook the giving up would hold the lock for nobody.
+        """
         line.freed.clear()
         try:
-            token = await self._store.acquire_lock(lock.key, lock.owner, lock.ttl)
+            token = await finished(self._store.acquire_lock(lock.key, lock.owner, lock.ttl))
         except BaseException:
             await finished(self._give_up(lock, line))
             raise

@@ -11,12 +11,12 @@ import pytest
 BACKENDS = [
     "aiosqlite", "sqlite3", "fastapi", "starlette", "uvicorn", "flask", "werkzeug", "waitress", "httptools", "uvloop", "pydantic",
     "pydantic_settings", "ahocorasick", "opentelemetry", "asyncpg", "databases", "sqlalchemy",
-    "aiocache", "redis", "hiredis",
+    "aiocache", "aiomcache", "redis", "hiredis",
 ]  # fmt: skip
 
 SHIPPED = [
-    "pywatt-cbor", "pywatt-fastapi", "pywatt-flask", "pywatt-msgpack", "pywatt-orchestrator", "pywatt-postgres", "pywatt-redis",
-    "pywatt-sqlite",
+    "pywatt-cbor", "pywatt-fastapi", "pywatt-flask", "pywatt-memcached", "pywatt-msgpack", "pywatt-orchestrator", "pywatt-postgres",
+    "pywatt-redis", "pywatt-sqlite",
 ]  # fmt: skip
 
 REPORT = """

@@ -17,6 +17,7 @@ class Store:
         self.held: dict[str, str] = {}
         self.token = 0
         self.questions = 0
+        self.under_way = 0
         self.failing = ""
 
     async def acquire_lock(self, key: str, owner: str, ttl: float) -> int | None:
@@ -24,12 +25,18 @@ class Store:
         if key in self.held:
             await asyncio.sleep(0)
             return None
-        self.held[key] = owner
-        await asyncio.sleep(0)  # the answer is under way: here a caller may be cancelled
+        self.under_way += 1
+        asyncio.get_running_loop().call_later(0.002, self.arrive, key, owner)  # what is sent arrives, whoever has gone
+        while self.under_way:  # here a caller may be cancelled
+            await asyncio.sleep(0)
         if self.failing == "acquire":
             raise Unavailable("the answer was lost")
         self.token += 1
         return self.token
+
+    def arrive(self, key: str, owner: str) -> None:
+        self.held[key] = owner
+        self.under_way -= 1
 
     async def extend_lock(self, key: str, owner: str, ttl: float) -> bool:
         return self.held.get(key) == owner
@@ -76,6 +83,8 @@ async def test_a_caller_that_is_cancelled_while_it_asks_holds_nothing() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        while store.under_way:
+            await asyncio.sleep(0)
         assert not store.held
         assert not locks._lines
 
