@@ -56,6 +56,8 @@ class Carried:
         """What came before `flow` was called."""
         self._reason = ""
         self._asked = self._over = False
+        self._granted = 0
+        """Bytes that the process is about to be granted."""
         self._sent_all = False
         """Whether the end of the request's body has been sent."""
 
@@ -107,7 +109,14 @@ class Carried:
     def consumed(self, amount: int) -> None:
         """So much of the response has been passed on."""
         if not self._over and (granted := self._intake.consumed(amount)):
-            self._post(HttpResponseCredit(self.request_id, granted))
+            if not self._granted:  # Not before what has arrived is read: a process that ends may have closed its side already.
+                asyncio.get_running_loop().call_soon(self._grant)
+            self._granted += granted
+
+    def _grant(self) -> None:
+        amount, self._granted = self._granted, 0
+        if not self._over:
+            self._post(HttpResponseCredit(self.request_id, amount))
 
     def close(self) -> None:
         """Nothing more is wanted: a response that is not whole is called off. May be called twice."""
