@@ -6,6 +6,7 @@ request only as it reads it.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from pywatt_core.errors import ChannelClosed, LocalProtocolError, RemoteProtocolError
