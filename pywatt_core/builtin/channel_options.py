@@ -39,7 +39,8 @@ class UnixOptions:
     """Send ``{"op":"identify"}`` with the module's id in a member of this name first. No orchestrator built on the Rust SDK can read it."""
 
     def __post_init__(self) -> None:
-        self.policy()
+        for reconnect in ("fixed", "exponential"):  # also what the one that is chosen has no use for
+            self._policy(reconnect)
         for name in ("connect_timeout", "idle_timeout"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -48,12 +49,16 @@ class UnixOptions:
             raise ValueError(f"frame_limit is {self.frame_limit}; it is between {SMALLEST_LIMIT} and {LARGEST_LIMIT} bytes")
 
     def policy(self) -> ReconnectPolicy:
+        """What `reconnect` says."""
+        return self._policy(self.reconnect)
+
+    def _policy(self, reconnect: str) -> ReconnectPolicy:
         """Raises `ValueError` whose text begins with the name of the option that makes no sense."""
         from ..policies.reconnecting import ExponentialBackoff, FixedInterval, NoReconnect
 
-        if self.reconnect == "none":
+        if reconnect == "none":
             return NoReconnect()
-        if self.reconnect == "fixed":
+        if reconnect == "fixed":
             return FixedInterval(delay=self.delay, max_attempts=self.max_attempts)
         return ExponentialBackoff(
             initial_delay=self.initial_delay, max_delay=self.max_delay, multiplier=self.multiplier, max_attempts=self.max_attempts

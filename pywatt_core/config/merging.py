@@ -71,7 +71,8 @@ def at(data: Mapping[str, Any], path: Path) -> Any:
 
 
 def split(path: str) -> Path:
-    return tuple(path.split(".")) if path else ()
+    """``modules.users.channels[0]`` as keys; the number of an element is one, ``"[0]"``."""
+    return tuple(path.replace("[", ".[").split(".")) if path else ()
 
 
 def merge(layers: Iterable[Layer]) -> Merged:

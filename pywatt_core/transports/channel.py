@@ -308,7 +308,8 @@ class ReconnectingChannel:
         elif delay is None and self._rule.failures > 1:
             self.error = f"reconnection failed after {self._rule.failures} attempts: {self.error}"
         level = logging.WARNING if self._rule.failures <= 1 or delay is None else logging.DEBUG
-        log.log(level, "channel %s %s: %s", self.name, what, self.error, extra={"next_attempt_in": delay, "failures": self._rule.failures})
+        after = None if delay is None else round(delay, 2)
+        log.log(level, "channel %s %s: %s", self.name, what, self.error, extra={"next_attempt_in": after, "failures": self._rule.failures})
         return delay
 
     def _opened(self, link: Link) -> None:

@@ -131,25 +131,30 @@ _FOR_A_PERSON = frozenset(_REASONS) - {"UNEXPECTED_EOF_WHILE_READING"}
 """Refusals that no further attempt mends."""
 
 
-def explain(error: BaseException, peer: str) -> str:
-    """Why a TLS connection to or from `peer` failed or broke, for a person. Other errors by their own text."""
+def explain(error: BaseException, peer: str, authorities: str = "ca_cert") -> str:
+    """Why a TLS connection to or from `peer` failed or broke, for a person. Other errors by their own text.
+
+    `authorities` is the option of this end that names those it trusts.
+    """
     import ssl
 
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{peer}: {_certificate(error)}"
+        return f"{peer}: {_certificate(error, authorities)}"
     if isinstance(error, ssl.SSLError):
         reason = error.reason or ""
         text = _REASONS.get(reason) or f"TLS failed ({reason.replace('_', ' ').lower() or type(error).__name__})"
         return f"{peer}: {text}"
+    if isinstance(error, ConnectionResetError) and not error.args:  # as asyncio says that a handshake was broken off
+        return f"{peer}: it broke the TLS handshake off, perhaps because it does not trust this end's certificate: its own log says why"
     return f"{peer}: {getattr(error, 'strerror', None) or str(error) or type(error).__name__}"
 
 
-def _certificate(error: ssl.SSLCertVerificationError) -> str:
+def _certificate(error: ssl.SSLCertVerificationError, authorities: str) -> str:
     if error.verify_code in NAME_CODES:
         return f"its certificate is for another name ({error.verify_message.rstrip('.')}): set server_name to the name in it"
     if error.verify_code in (NOT_YET, EXPIRED):
         return "its certificate has expired" if error.verify_code == EXPIRED else "its certificate is not valid yet"
-    return f"its certificate is not signed by an authority that is trusted here ({error.verify_message}): set ca_cert"
+    return f"its certificate is not signed by an authority that is trusted here ({error.verify_message}): set {authorities}"
 
 
 def is_for_a_person(error: BaseException) -> bool:

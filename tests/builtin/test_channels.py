@@ -302,6 +302,8 @@ def test_the_options_choose_the_policy(options: dict[str, Any], kind: type[Any])
     ("options", "complaint"),
     [
         ({"reconnect": "fixed", "delay": 0}, "delay must be"),
+        ({"reconnect": "exponential", "delay": -1}, "delay must be"),
+        ({"reconnect": "none", "multiplier": 0}, "multiplier must be"),
         ({"max_attempts": 0}, "max_attempts must be"),
         ({"initial_delay": 60}, "initial_delay must be"),
         ({"connect_timeout": 0}, "connect_timeout is 0"),

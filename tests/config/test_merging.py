@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywatt_core.config.merging import Layer, Merged, at, merge
+from pywatt_core.config.merging import Layer, Merged, at, merge, split
 from pywatt_core.config.names import KINDS
 
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -94,6 +94,7 @@ def test_a_section_named_after_its_provider_starts_afresh_when_another_is_used()
 def test_what_no_source_gives_is_a_default_and_elements_stand_where_their_list_stands() -> None:
     merged = layered([{"module": {"names": ["a", "b"]}}])
     assert merged.origin(("module", "names", "[1]")) == "source 0"
+    assert merged.origin(split("module.names[1]")) == "source 0"
     assert merged.origin(("module", "drain")) == "default"
     assert merged.origin(("nowhere",)) == "default"
 

@@ -243,7 +243,7 @@ class Door(ABC):
             return str(error) or type(error).__name__
         from pywatt_core.transports.tls import explain
 
-        return explain(error, "the peer")
+        return explain(error, "the peer", "client_ca")
 
 
 class UnixDoor(Door):

@@ -405,7 +405,9 @@ async def test_who_shows_no_certificate_or_a_wrong_one_is_turned_away_with_the_r
     for tls, reason in (
         (ClientTls(ours.cert), "the peer: it showed no client certificate, which is required here"),
         (ClientTls(ours.cert, stranger.cert, stranger.key), "the peer: its certificate is not signed by an authority that is trusted here"),
+        (ClientTls(ours.cert, stranger.cert, stranger.key), ": set client_ca"),
         (ClientTls(ours.cert, old.cert, old.key), "the peer: its certificate has expired"),
+        (ClientTls(theirs.cert), "the peer: it broke the TLS handshake off, perhaps because it does not trust this end's certificate"),
     ):
         house = House()
         async with closing(TcpDoor(house.owner, tls=mutual)) as door:
