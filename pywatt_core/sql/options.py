@@ -235,10 +235,12 @@ class _Url(NamedTuple):
         login, _, places = parts.netloc.rpartition("@")
         user, _, password = login.partition(":")
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
-        hosts = tuple(_host_and_port(unquote(place), name) for place in places.split(",")) if places else ()
         folder = parameters.pop("host", "")
-        if folder:  # a path cannot stand where a URL has its host
-            hosts = ((folder, hosts[0][1] if hosts else None),)
+        if folder:  # a path cannot stand where a URL has its host, but its port can
+            places = f"socket{places}" if places[:1] in ("", ":") else places
+        hosts = tuple(_host_and_port(unquote(place), name) for place in places.split(",")) if places else ()
+        if folder:
+            hosts = ((folder, hosts[0][1]),)
         mode = parameters.pop("sslmode", "") or parameters.pop("ssl_mode", "")
         if mode and mode not in TLS_MODES:
             raise ConfigError(f"{name} asks for sslmode={mode}; there are {', '.join(TLS_MODES)}")

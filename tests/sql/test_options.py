@@ -51,6 +51,7 @@ def parts(found: Address) -> tuple[object, ...]:
         ({"dsn": "POSTGRES://db/shop"}, ((("db", 5432),), "", None, "shop", "prefer", {})),
         ({"url": "postgres://a:1,b,[::1]:3/shop"}, ((("a", 1), ("b", 5432), ("::1", 3)), "", None, "shop", "prefer", {})),
         ({"url": "postgres:///shop?host=/run/pg&x=1"}, ((("/run/pg", 5432),), "", None, "shop", "prefer", {"x": "1"})),
+        ({"url": "postgres://me@:9/shop?host=/run/pg"}, ((("/run/pg", 9),), "me", None, "shop", "prefer", {})),
         ({"url": "postgres://db/shop?sslmode=require"}, ((("db", 5432),), "", None, "shop", "require", {})),
         (
             {"url": "postgres://me@db", "database": "shop", "password": "word-4711"},

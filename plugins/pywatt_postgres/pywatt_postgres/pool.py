@@ -36,6 +36,9 @@ CLOSED = "the database is closed"
 RELEASE_TIMEOUT = 5.0
 """Seconds after which a connection that does not come to rest, because its server does not answer, is cut off."""
 
+CANCELLED_TIMEOUT = 0.5
+"""Seconds that closing gives statements to end after it has cancelled them."""
+
 
 class Session(asyncpg.Connection):  # type: ignore[misc]
     """A connection that remembers how old it is, and whether its session has to be put back to its beginnings."""
@@ -166,15 +169,29 @@ class Pool:
             self._holders[connection] = None
 
     async def close(self) -> None:
-        """Wait for who has a connection, `close_timeout` seconds at most, then cut off what still runs. May be called twice."""
+        """Wait for who has a connection, `close_timeout` seconds at most, then cancel what still runs. May be called twice."""
         self.closed = True
+        closing = asyncio.ensure_future(self._pool.close())
         try:
-            async with asyncio.timeout(self._close_timeout):
-                await self._pool.close()  # it terminates every connection when it is cancelled
-        except TimeoutError:
-            log.warning("what was still running when the database closed was cut off")
-        except BACKEND_ERRORS as error:
-            log.warning("closing the connections failed (%s); they were cut off", type(error).__name__)
+            done, _ = await asyncio.wait({closing}, timeout=self._close_timeout)
+            if not done:
+                log.warning("what was still running when the database closed is cancelled")
+                await self._cancel_statements()
+                await asyncio.wait({closing}, timeout=CANCELLED_TIMEOUT)
+        finally:
+            closing.cancel()  # then it cuts off every connection that is left
+            await asyncio.wait({closing})
+        if not closing.cancelled() and (failure := closing.exception()) is not None:
+            log.warning("closing the connections failed (%s); they were cut off", type(failure).__name__)
+
+    async def _cancel_statements(self) -> None:
+        """Tell the server: it would go on with a statement whose connection has gone, until it has something to say."""
+        sessions = [session for holder in self._pool._holders if (session := holder._con) is not None and not holder.is_idle()]
+        cancelling = [asyncio.ensure_future(session._cancel(asyncio.get_running_loop().create_future())) for session in sessions]
+        if cancelling:
+            _, late = await asyncio.wait(cancelling, timeout=CANCELLED_TIMEOUT)
+            for one in late:
+                one.cancel()
 
     async def _refuse_to_wait_for_oneself(self) -> None:
         for _ in range(2):  # an iteration that was left a moment ago gets to say that it is leaving
@@ -218,7 +235,7 @@ def arguments(options: Options, where: Address, module_id: str, folder: Path) ->
         "target_session_attrs": options.target_session_attrs,
         "connection_class": Session,
         "init": begin,
-        "init_size": 1,
+        "init_size": max(1, pool.min_connections),
         "min_size": pool.min_connections,
         "max_size": pool.max_connections,
         "max_inactive_connection_lifetime": pool.idle_timeout,
