@@ -12,12 +12,13 @@ FILES = {
     "lines": "tests/interop/test_lines.py",
     "frames": "tests/interop/test_frames.py",
     "ways": "tests/interop/test_ways.py",
+    "foreign": "tests/interop/test_foreign.py",
     "other_connections": "tests/interop/test_other_connections.py",
     "rust_modules": "plugins/pywatt_orchestrator/tests/interop/test_rust_modules.py",
     "rust_http": "plugins/pywatt_orchestrator/tests/interop/test_rust_http.py",
     "rust_registration": "plugins/pywatt_orchestrator/tests/interop/test_rust_registration.py",
 }
-"""The first five play the orchestrator, or another server, to a real module; the others the module to a real orchestrator."""
+"""The first six play the orchestrator, or another server, to a real module; the others the module to a real orchestrator."""
 
 HIGHEST = {"D": 36, "P": 22, "B": 13}
 
@@ -106,6 +107,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
         "frames::test_handlers_fire_by_source_where_no_endpoint_is_told_and_also_right_after_the_announce",
         "rust_modules::test_heartbeats_let_its_requests_through_and_their_results_come_bare",
         "rust_modules::test_a_request_to_it_is_delivered_and_ends_in_time_since_it_cannot_answer",
+        "rust_modules::test_between_two_of_them_a_request_that_nobody_can_answer_ends_with_its_target",
     ),
     "D11": (
         "frames::test_a_request_to_a_module_carries_what_a_target_needs_that_is_not_told_the_endpoint",
@@ -201,6 +203,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
         "frames::test_an_err_is_an_error",
         "rust_modules::test_what_goes_wrong_with_its_requests_is_a_bare_err_at_once",
         "rust_modules::test_every_answer_has_all_that_the_reference_requires",
+        "rust_modules::test_between_two_of_them_a_request_that_nobody_can_answer_ends_with_its_target",
     ),
     "D29": (
         "lines::test_a_wish_for_a_port_is_kept_and_a_refusal_is_final",

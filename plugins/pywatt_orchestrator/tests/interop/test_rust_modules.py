@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -220,6 +222,19 @@ async def test_a_request_to_it_is_delivered_and_ends_in_time_since_it_cannot_ans
         assert "does not read MessagePack" in answer["data"]
         assert (await project.http("/billing/status")).text == "rust"
         assert (await project.ps())["billing"]["restarts"] == 0
+
+
+async def test_between_two_of_them_a_request_that_nobody_can_answer_ends_with_its_target(running: Running) -> None:
+    """protocol 18, D10 and D28: the target's handlers never fire; the requester is told when its process ends"""
+    async with running() as project:
+        add(project, "route=ledger:find:7")
+        with (project.folder / "pywatt.toml").open("a") as file:
+            file.write(f"[modules.ledger]\ncommand = {json.dumps([sys.executable, str(RUST_MODULE)])}\n")
+        await project.start()
+        await project.line("no handler for messages from billing", module="ledger")
+        os.kill((await project.ps())["ledger"]["pid"], signal.SIGKILL)
+        await project.line(f"response {ROUTED} from ledger", '{"Err":', module="billing")
+        assert not any("could not read" in line["message"] for line in project.lines)
 
 
 IDENTITIES = [
