@@ -148,6 +148,11 @@ class Link(Reading, asyncio.Protocol):
         """False while the peer does not read what it is sent, so that `send` would wait."""
         return self._writable.is_set()
 
+    @property
+    def unwritten(self) -> int:
+        """Bytes that wait because the peer does not read."""
+        return self._writer.get_write_buffer_size() if self._writer is not None else 0
+
     async def caught_up(self) -> None:
         """Wait until the peer keeps up, or is gone."""
         await self._writable.wait()

@@ -45,6 +45,9 @@ MOST_PENDING: Final = 10_000
 STALLED_AFTER: Final = 10.0
 """Seconds after which a process that does not read what it is sent is sent no more until it does."""
 
+CROWDED: Final = 16 * 2**20
+"""Bytes that wait for one process; beyond them each sender has to wait with its next message, so that no crowd of them is too much."""
+
 OFFERED_AS: Final = {"MessagePack": "msgpack", "Cbor": "cbor"}
 """Formats of payloads that not everybody reads, and the names under which they are offered."""
 
@@ -62,6 +65,8 @@ class Broker:
         self._room = WaitingRoom(self._kept_waiting)
         self._counter = Counter()
         self._stalled: weakref.WeakSet[Link] = weakref.WeakSet()
+        self.crowded = False
+        """Whether so much waits for whoever the last message was for that its sender must not send another."""
         self.routed = 0
         """Messages and replies carried so far."""
 
@@ -138,7 +143,7 @@ class Broker:
         self.routed += 1
         if wants_reply:
             side.asked[id] = target.serving[id] = Pending(id, side, target, link, _reads_envelopes(side, payload))
-        return None if way.keeps_up else self._until_read(way, target)
+        return None if way.keeps_up else self._wait_for(way, target)
 
     def _objection(self, side: Side, target: Side, message: RouteToModule, wants_reply: bool) -> Failure | None:
         """Why a message is not handed on to a process that is there."""
@@ -193,9 +198,13 @@ class Broker:
             self._answer(pending, self._failure(pending, Failure(failures.APPLICATION, text, executed="yes")))
             return None
         self.routed += 1
-        return None if link.keeps_up else self._until_read(link, requester)
+        return None if link.keeps_up else self._wait_for(link, requester)
 
     # ── back-pressure ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _wait_for(self, way: Link, side: Side) -> Work:
+        self.crowded = way.unwritten > CROWDED
+        return self._until_read(way, side)
 
     async def _until_read(self, way: Link, side: Side) -> None:
         """Whoever sends to a process that does not keep up waits for it; but not for one that has stopped to read."""

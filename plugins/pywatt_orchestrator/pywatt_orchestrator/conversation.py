@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core.errors import ChannelClosed, PyWattError
@@ -39,7 +40,9 @@ NO_SERVICES = "this orchestrator hosts no services: configure the module's own, 
 MOST_AT_ONCE = 100
 """Answers to one process that are under way, and messages of its that somebody does not keep up with; beyond them it waits itself."""
 MOST_BYTES = 16 * 2**20
-"""Bytes of such messages; beyond them it waits likewise."""
+"""Bytes of such messages, and of answers that it does not read; beyond them it waits likewise."""
+PATIENCE = 10.0
+"""Seconds that a process is not read because it does not read what it is answered. Perhaps it waits for us to read first."""
 
 
 class Conversation:
@@ -152,7 +155,9 @@ class Conversation:
             return
         work = self._hub.broker.route(self._peer, message, link)
         if work is not None:
-            self._work(work, link, len(message.payload.data))
+            self._work(work, link, MOST_BYTES + 1 if self._hub.broker.crowded else len(message.payload.data))
+        elif link.unwritten > MOST_BYTES:
+            self._work(_patience(link), link, MOST_BYTES + 1)
 
     # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -183,3 +188,9 @@ class Conversation:
             pass  # It ended while it was being answered.
         except PyWattError as error:
             self._source.note(f"an answer could not be sent: {error}", level="error")
+
+
+async def _patience(link: Link) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            await link.caught_up()

@@ -41,6 +41,8 @@ class Counter:
 
     async def answer(self, peer: Peer, message: RouteToModule, link: Link) -> None:
         """Answer one request on the link that it came over; a notification gets no answer."""
+        while not link.keeps_up:  # many requests may come at once, and who does not read answers gets no more of them
+            await link.caught_up()
         properties: Mapping[str, Any] = {}
         id = message.request_id
         try:
