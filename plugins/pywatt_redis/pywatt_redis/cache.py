@@ -186,7 +186,7 @@ class RedisCache:
     async def delete_many(self, keys: Sequence[str]) -> int:
         """How many of them were there."""
         self._check_open()
-        deleted = sum(checked(await self._commands.execute_many([("UNLINK", self._name(key)) for key in keys])))
+        deleted: int = sum(checked(await self._commands.execute_many([("UNLINK", self._name(key)) for key in keys])))
         self._deletes += deleted
         return deleted
 

@@ -6,6 +6,7 @@ Redis quotes arguments in some of its texts (``unknown command … with args beg
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from typing import Final
 
@@ -18,10 +19,11 @@ BACKEND_ERRORS: Final = (exceptions.RedisError, OSError, TimeoutError, asyncio.I
 
 NOT_A_NUMBER = "the value is not a decimal integer of 64 bits, or would not be one any more"
 
+LOGIN_REFUSED: Final = "the login was refused: check username and password"
+LOGIN_WANTED: Final = "the server wants a login: set password"
+
 REFUSALS: Final[tuple[tuple[type[Exception], type[StorageError], str], ...]] = (
-    (exceptions.AuthenticationError, Unavailable, "the login was refused: check username and password"),
-    (exceptions.AuthenticationWrongNumberOfArgsError, Unavailable, "the server knows no user names: remove username"),
-    (exceptions.AuthorizationError, Unavailable, "the server wants a login: set password"),
+    (exceptions.AuthenticationError, Unavailable, LOGIN_REFUSED),
     (exceptions.BusyLoadingError, Unavailable, "the server is still loading its data"),
     (exceptions.MasterDownError, Unavailable, "the server has lost its primary"),
     (exceptions.ClusterDownError, Unavailable, "the cluster is down: some of its slots have no node"),
@@ -76,9 +78,9 @@ def refusal(error: Exception, server: object) -> StorageError:
         return NoScript(f"{server} has forgotten the script")
     if isinstance(error, exceptions.AskError):  # MovedError is one
         return Moved(error.host, error.port, asking=not isinstance(error, exceptions.MovedError))
-    for kind, ours, meaning in REFUSALS:
+    for kind, ours, _ in REFUSALS:
         if isinstance(error, kind):
-            return ours(f"{server}: {meaning}")
+            return ours(f"{server}: {reason(error)}")
     text = str(error)
     for mark, meaning in TEXTS:
         if mark in text:
@@ -88,6 +90,8 @@ def refusal(error: Exception, server: object) -> StorageError:
 
 def reason(error: BaseException) -> str:
     """Why a connection failed, in a few words."""
+    if getattr(error, "status_code", None) == "NOAUTH":
+        return LOGIN_WANTED
     for kind, _, meaning in REFUSALS:
         if isinstance(error, kind):
             return meaning
@@ -99,7 +103,7 @@ def reason(error: BaseException) -> str:
     if isinstance(root, TimeoutError | exceptions.TimeoutError):
         return "no answer in time"
     if isinstance(root, OSError):
-        return root.strerror or type(root).__name__
+        return os.strerror(root.errno) if root.errno and root.errno > 0 else root.strerror or type(root).__name__
     text = str(root)
     for mark, meaning in TEXTS:
         if mark in text:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from plugins.pywatt_redis.tests.servers import RedisCluster
 from pywatt_core.interfaces import Context
 from pywatt_redis import Options, open_redis
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -43,3 +44,10 @@ def opened(redis_server: RedisServer, tmp_path: Path) -> Callable[..., AbstractA
         return emptied(Options(**{**where, **options}), tmp_path)
 
     return open_it
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(start_server: Callable[..., Any]) -> Iterator[RedisCluster]:
+    """One cluster for all tests of this process, which use prefixes of their own."""
+    with RedisCluster(start_server) as cluster:
+        yield cluster

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
+    from plugins.pywatt_redis.tests.servers import RedisCluster
+
 
 class RedisContract(CacheContract):
     options: dict[str, Any] = {}
@@ -39,3 +41,13 @@ class TestSeveralConnections(RedisContract):
 class TestFewCommandsUnderWay(RedisContract):
     options = {"pending": 2}
     counts_items = False
+
+
+class TestCluster(RedisContract):
+    counts_items = False
+
+    @pytest.fixture
+    def backend(
+        self, opened: Callable[..., AbstractAsyncContextManager[Cache]], redis_cluster: RedisCluster
+    ) -> AbstractAsyncContextManager[Cache]:
+        return opened(cluster=True, port=redis_cluster.nodes[0].port)
