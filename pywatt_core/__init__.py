@@ -20,6 +20,9 @@ if TYPE_CHECKING:
         send_announce,
     )
     from .build_info import BuildInfo, get_build_info
+    from .builtin.file_cache import FileCache
+    from .builtin.memory_cache import InMemoryCache, MemoryCache
+    from .builtin.typed_cache import TypedCache
     from .errors import (
         AuthError,
         BootstrapError,
@@ -60,7 +63,20 @@ if TYPE_CHECKING:
         HttpTcpServer,
         start_http_server,
     )
-    from .interfaces import Cache, Channel, ChannelState, Command, Context, Database, Provider, Row, Server, ServerOptions
+    from .interfaces import (
+        Cache,
+        CacheLock,
+        CacheStats,
+        Channel,
+        ChannelState,
+        Command,
+        Context,
+        Database,
+        Provider,
+        Row,
+        Server,
+        ServerOptions,
+    )
     from .module import (
         Module,
         ServeOptions,
@@ -103,6 +119,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "bootstrap": "BootstrapResult Handshake announce_from_router bootstrap_module process_ipc_messages read_init send_announce",
     "build_info": "BuildInfo get_build_info",
+    "builtin.file_cache": "FileCache",
+    "builtin.memory_cache": "InMemoryCache MemoryCache",
+    "builtin.typed_cache": "TypedCache",
     "errors": (
         "AuthError BootstrapError ChannelClosed ConfigError Conflict ExpiredToken Forbidden InvalidToken LocalProtocolError NotFound "
         "PluginError ProtocolError PyWattError PyWattSDKError RemoteError RemoteProtocolError RequestTimeout Result SecretError "
@@ -113,7 +132,7 @@ _HOMES = {
         "ApiResponse HttpIpcError HttpIpcRequest HttpIpcResponse HttpIpcRouter HttpTcpClient HttpTcpError HttpTcpRequest HttpTcpResponse "
         "HttpTcpRouter HttpTcpServer start_http_server"
     ),
-    "interfaces": "Cache Channel ChannelState Command Context Database Provider Row Server ServerOptions",
+    "interfaces": "Cache CacheLock CacheStats Channel ChannelState Command Context Database Provider Row Server ServerOptions",
     "module": "Module ServeOptions pywatt_module serve_module serve_module_full serve_module_with_lifecycle serve_with_options",
     "policies": "ChannelCapabilities ChannelPreferences ChannelRouter CircuitBreaker ReconnectPolicy RoutingMatrix",
     "protocol.encoded": "EncodedMessage EncodingFormat Message MessageMetadata",
@@ -150,6 +169,8 @@ __all__ = [
     "BootstrapResult",
     "BuildInfo",
     "Cache",
+    "CacheLock",
+    "CacheStats",
     "Capabilities",
     "Channel",
     "ChannelCapabilities",
@@ -171,6 +192,7 @@ __all__ = [
     "EncodedStream",
     "EncodingFormat",
     "ExpiredToken",
+    "FileCache",
     "Forbidden",
     "Handshake",
     "HealthStatus",
@@ -184,9 +206,11 @@ __all__ = [
     "HttpTcpResponse",
     "HttpTcpRouter",
     "HttpTcpServer",
+    "InMemoryCache",
     "InboundStream",
     "InvalidToken",
     "LocalProtocolError",
+    "MemoryCache",
     "Message",
     "MessageMetadata",
     "Module",
@@ -235,6 +259,7 @@ __all__ = [
     "StreamPriority",
     "Subscription",
     "TopicPattern",
+    "TypedCache",
     "Unavailable",
     "announce_from_router",
     "bootstrap_module",

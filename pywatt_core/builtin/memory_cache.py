@@ -242,6 +242,10 @@ class MemoryCache:
         self._bytes -= len(key) + len(entry.value)
 
 
+InMemoryCache = MemoryCache
+"""Its name in the earlier API."""
+
+
 @asynccontextmanager
 async def open_memory(options: MemoryOptions, context: Context) -> AsyncIterator[MemoryCache]:
     """A cache of this process's own, empty; forgotten on leaving."""

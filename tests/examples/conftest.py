@@ -52,7 +52,7 @@ class Example:
         return running(self)
 
     def ready(self):
-        return re.findall(r"(\w+)\s+ready in", self.output)
+        return re.findall(r"(\w+)(?:\.\d+)?\s+ready in", self.output)
 
     async def _read(self):
         while data := await self.process.stdout.read(65536):
