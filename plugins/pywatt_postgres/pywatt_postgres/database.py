@@ -14,7 +14,7 @@ from pywatt_core.sql.slow import SlowLog
 from pywatt_core.sql.turns import finished
 
 from .failures import BACKEND_ERRORS, translated
-from .pool import Pool
+from .pool import Pool, cut_off
 from .queries import PostgresQueries
 from .running import Reading, run
 from .transaction import Transaction, beginning, clean
@@ -58,11 +58,15 @@ class PostgresDatabase(PostgresQueries):
 
     async def ping(self) -> None:
         """Ask the server something small. Raises `Unavailable` where it does not answer."""
+        connection = await self._pool.acquire()
         try:
             async with asyncio.timeout(self._connect_timeout):
-                await self._run("fetchval", PING, ())
+                await run(connection, "fetchval", PING, (), self._slow)
         except TimeoutError as error:
+            cut_off(connection)
             raise Unavailable(f"the server does not answer within {self._connect_timeout:g} s") from error
+        finally:
+            await self._pool.release(connection)
 
     async def iterate(self, sql: str, params: Params = ()) -> AsyncGenerator[Row, None]:
         """Rows one after the other, a bounded piece at a time in memory. Holds one connection until it is exhausted or closed."""

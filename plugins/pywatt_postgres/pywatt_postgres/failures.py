@@ -70,7 +70,7 @@ def translated(error: BaseException, sql: str, *, doing: str = "") -> StorageErr
         what = "the server did not answer in time" if doing else "the statement took longer than statement_timeout and was cancelled"
         return Unavailable(f"{before}{what}{where}")
     if isinstance(error, OSError):
-        return Unavailable(f"{before}{_of_system(error)}{where}")
+        return _of_system(error, where, before)
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
         return _of_client(str(error), where, before)
     return StorageError(f"{before}{type(error).__name__}{where}")
@@ -125,5 +125,10 @@ def _of_client(text: str, where: str, before: str) -> StorageError:
     return StorageError(f"{before}the statement cannot be run{where}")
 
 
-def _of_system(error: OSError) -> str:
-    return f"the server cannot be reached ({error.strerror or type(error).__name__})"
+def _of_system(error: OSError, where: str, before: str) -> StorageError:
+    if hasattr(error, "verify_message"):  # ssl.SSLCertVerificationError, without importing ssl
+        return StorageError(f"{before}the server's certificate cannot be trusted: {str(error.verify_message).rstrip('.')}{where}")
+    if "SSL upgrade" in str(error):
+        return StorageError(f"{before}the server speaks no TLS, and ssl_mode asks for it{where}")
+    reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+    return Unavailable(f"{before}the server cannot be reached ({reason}){where}")
