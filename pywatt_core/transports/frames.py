@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
+from typing import Literal
 
 from ..errors import ChannelClosed
 from ..protocol.framing import JSON, LengthFraming, Payload
@@ -20,6 +21,7 @@ class FrameStream:
         self._reader, self._writer = reader, writer
         self._framing = LengthFraming(limit)
         self._arrived: deque[Payload] = deque()
+        self._sending = asyncio.Lock()
 
     @classmethod
     async def connect(cls, host: str, port: int, *, limit: int) -> FrameStream:
@@ -34,18 +36,24 @@ class FrameStream:
         return not self._arrived and (self._reader.at_eof() or self._writer.is_closing())
 
     async def send(self, data: bytes, code: int = JSON) -> None:
-        """Write one frame and wait until the peer keeps up.
+        """Write one frame, when the peer has read those before it, and wait until it keeps up.
 
+        A sender that gives up waiting for its turn has sent nothing, so that what waits for a peer that does not read is one frame.
         Raises `ChannelClosed` where the connection is gone, `LocalProtocolError` for a frame over the limit.
         """
         frame = self._framing.wrap(data, code)
-        if self._writer.is_closing():
-            raise ChannelClosed("the connection is closed", executed="no")
-        try:
+        async with self._sending:
+            await self._drained(executed="no")
+            if self._writer.is_closing():
+                raise ChannelClosed("the connection is closed", executed="no")
             self._writer.write(frame)
+            await self._drained(executed="unknown")
+
+    async def _drained(self, *, executed: Literal["no", "unknown"]) -> None:
+        try:
             await self._writer.drain()
         except OSError as error:
-            raise ChannelClosed(f"the connection broke: {error}") from error
+            raise ChannelClosed(f"the connection broke: {error}", executed=executed) from error
 
     async def receive(self) -> Payload | None:
         """The next frame: its format code and its bytes, none for a code that nobody reads. None at the end of the stream.

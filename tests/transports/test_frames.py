@@ -121,3 +121,32 @@ async def test_a_connection_that_is_closed_here_sends_nothing_and_says_so() -> N
             await stream.send(b"late")
         assert caught.value.executed == "no"
         await stream.close()
+
+
+async def test_who_gives_up_waiting_for_a_peer_that_does_not_read_has_sent_nothing() -> None:
+    reads = asyncio.Event()
+    counted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reads.wait()
+        count = 0
+        while (length := int.from_bytes((await reader.readexactly(5))[:4])) != 3:
+            await reader.readexactly(length)
+            count += 1
+        counted.set_result(count)
+
+    async with connected(serve, limit=1_000_000) as stream:
+        sent = 0
+        with pytest.raises(TimeoutError):
+            while True:
+                sent += 1  # the one that is cut short included: it has begun
+                async with asyncio.timeout(0.2):
+                    await stream.send(bytes(1_000_000))
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.001):
+                    await stream.send(bytes(1_000_000))
+        reads.set()
+        async with asyncio.timeout(30):
+            await stream.send(b"end")
+            assert await counted == sent
