@@ -31,7 +31,7 @@ log = logging.getLogger("pywatt.http")
 AT_ONCE = 100
 """Requests of one connection that are being answered; the next is read when one of them is done."""
 CONNECTIONS = 1000
-"""Connections at once; one more is closed."""
+"""Connections at once; for one more, one on which nothing was ever asked is closed, or itself."""
 SEND_PATIENCE = 60.0
 """Seconds that a peer has to read a response."""
 DRAIN = 10.0
@@ -46,6 +46,8 @@ class FrameConnection:
         self._running: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(AT_ONCE)
         self._reading: asyncio.Task[None] | None = None
+        self.asked = False
+        """Whether anything was ever asked here."""
 
     async def serve(self) -> None:
         """Return when the peer has closed the connection, and what it asked is answered; or after `stop`. Raises what went wrong."""
@@ -80,6 +82,7 @@ class FrameConnection:
             frame = await self._stream.receive()
             if frame is None:
                 return
+            self.asked = True
             task = asyncio.create_task(self._take(*frame))
             self._running.add(task)
             task.add_done_callback(self._done)
@@ -161,7 +164,7 @@ class HttpTcpServer:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("peername")
         stream = FrameStream(reader, writer, limit=self._limit)
-        if self._closing or len(self._connections) >= CONNECTIONS:
+        if self._closing or (len(self._connections) >= CONNECTIONS and not self._make_room()):
             log.warning("a connection from %s was closed: there are %d", peer, len(self._connections))
             await stream.close()
             return
@@ -176,6 +179,15 @@ class HttpTcpServer:
             log.warning("the connection of %s failed: %s", peer, error)
         finally:
             del self._connections[connection]
+
+    def _make_room(self) -> bool:
+        """Cut off the connection on which nothing was ever asked for longest: who says nothing must not keep out who does."""
+        silent = next((connection for connection in self._connections if not connection.asked), None)
+        if silent is None:
+            return False
+        silent.asked = True  # it is on its way out, and not to be found again
+        silent.cut()
+        return True
 
     async def close(self, drain: float = DRAIN) -> None:
         """Accept and read nothing more, let what runs end for `drain` seconds, then close. May be called twice."""

@@ -13,6 +13,7 @@ from .envelope import UNWRITABLE, Envelope
 from .lenient import Unreadable, safe_text, too_deep
 from .payloads import reader
 from .values import U16, Body, Discreet, Metadata, octets
+from .volume import LARGE, TOO_MANY, too_many_in_json
 
 T = TypeVar("T")
 
@@ -138,6 +139,8 @@ def read_response(data: bytes) -> HttpTcpResponse:
 
 def _read(data: bytes, kind: type[HttpTcpRequest | HttpTcpResponse]) -> HttpTcpRequest | HttpTcpResponse:
     read_enveloped, read_bare = _readers[kind]
+    if len(data) > LARGE and too_many_in_json(data):
+        raise Unreadable(TOO_MANY)
     try:
         data.decode()
         if data.count(b"[") + data.count(b"{") > 127 and too_deep(data):

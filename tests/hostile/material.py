@@ -17,6 +17,9 @@ LARGE = 16 * MIB
 BOUND = 6 * LARGE
 """Bytes that a process may take on top while such a message is refused: the bytes as they came, joined, and looked at."""
 
+LITTLE = 32 * MIB
+"""Likewise, for what is no large message."""
+
 ENDLESS_BOUND = 3 * LIMIT
 """Likewise, while as much has arrived of one message as may."""
 

@@ -17,15 +17,13 @@ import pytest
 from pywatt_core.protocol.messages import Heartbeat, HttpResponse, IpcChannel, TcpChannel
 from pywatt_core.testing import ModuleRunner
 
-from .material import BOMBS, BOUND, ENDLESS_BOUND, FATAL, FRAMES, LIMIT, MIB, TEXTS, Bad, Memory, frame, request
+from .material import BOMBS, BOUND, ENDLESS_BOUND, FATAL, FRAMES, LIMIT, LITTLE, MIB, TEXTS, Bad, Memory, frame, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SMALL = Path(__file__).parents[1] / "modules" / "small.py"
 CONFIG = {"serializers": {"cbor": {"use": "cbor"}}, "channels": {name: {"reconnect": "fixed", "delay": 0.01} for name in ("unix", "tcp")}}
-LITTLE = 32 * MIB
-"""Bytes for what is no large message."""
 
 
 async def write(module: ModuleRunner, data: bytes) -> None:
