@@ -271,3 +271,31 @@ async def test_a_flood_of_empty_and_of_skipped_frames_keeps_nothing(tmp_path: Pa
         await door.send(frame(b"x", 77, 2**26 - 1)[:-1] + b"y" * (2**26 - 1))
         await door.is_answered()
         assert memory.growth < LITTLE
+
+
+# ── who does not read ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_orchestrator_that_asks_and_does_not_read_the_answers_has_to_wait() -> None:
+    async with ModuleRunner(SMALL, config={}) as module:
+        link: Any = module.orchestrator.link
+        await module.orchestrator.send(Heartbeat())
+        memory = Memory(module.pid)
+        link.pause_reading()
+        for _ in range(50):
+            link._writer.write(b'{"op":"heartbeat"}\n' * 2_000)
+        async with asyncio.timeout(30):
+            waits = 0
+            while waits < 50:  # what is left to write does not become less: the module reads no more
+                left = link._writer.get_write_buffer_size()
+                await asyncio.sleep(0.01)
+                waits = waits + 1 if left == link._writer.get_write_buffer_size() else 0
+        assert left > MIB // 2, "it took 100,000 messages without anybody reading an answer"
+        assert (await module.http("GET", "/hello")).status == 200
+        assert memory.growth < LITTLE
+        link.resume_reading()
+        async with asyncio.timeout(60):
+            while link.messages_received < 100_000:
+                await asyncio.sleep(0.01)
+        await serves(module)
+        assert await module.stop() == 0
