@@ -77,9 +77,15 @@ class Topics:
         stays behind, `ChannelClosed` and `RequestTimeout`. After an error some may have heard it.
         """
         message = self._message(topic, payload, priority, ttl, metadata)
+        patience = TIMEOUT if timeout is None else timeout
         async with self._under_way:
-            count = await self._publish_elsewhere(message, timeout)
-            return count + await self._publish_here(message, TIMEOUT if timeout is None else timeout)
+            try:
+                count = await self._publish_elsewhere(message, timeout)
+            except RemoteError as error:
+                if error.code == failures.OVERLOADED:  # another module does not keep up; all others have heard it
+                    await self._publish_here(message, patience)
+                raise
+            return count + await self._publish_here(message, patience)
 
     def _message(
         self, topic: str, payload: Any, priority: StreamPriority | str, ttl: float | None, metadata: Mapping[str, str] | None

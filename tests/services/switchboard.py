@@ -92,7 +92,8 @@ class Switchboard:
 
     async def _serve(self, source: str, message: RouteToModule, payload: Payload) -> None:
         value = await self.services[message.target_endpoint](source, payload.decode())
-        reply = success_reply(value, {"reply": "envelope"}, id=message.request_id, source=ORCHESTRATOR, destination=source)
+        replied = failure_reply if isinstance(value, Failure) else success_reply
+        reply = replied(value, {"reply": "envelope"}, id=message.request_id, source=ORCHESTRATOR, destination=source)
         self._answer(ORCHESTRATOR, message.request_id, reply)
 
     def _answer(self, source: str, id: str, payload: EncodedMessage) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from pywatt_core.errors import LocalProtocolError
+from pywatt_core.errors import LocalProtocolError, RemoteError
 from pywatt_core.held import Blocking
+from pywatt_core.protocol.failures import OVERLOADED, Failure
 from pywatt_core.protocol.messages import ORCHESTRATOR
 from pywatt_core.services.channels import Channels
 from pywatt_core.services.messaging import Messaging
@@ -31,13 +32,15 @@ class Board(Switchboard):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[tuple[str, Any]] = []
+        self.refuses: Failure | None = None
         for endpoint in ("subscribe", "unsubscribe", "publish", "topic_taken"):
             self.services[endpoint] = self._service(endpoint)
-        self.refuses = ""
 
     def _service(self, endpoint: str) -> Any:
         async def serve(source: str, asked: Any) -> Any:
             self.asked.append((endpoint, asked))
+            if self.refuses is not None:
+                return self.refuses
             return {"delivered": 3} if endpoint == "publish" else None
 
         return serve
@@ -237,6 +240,17 @@ async def test_the_orchestrator_is_told_of_a_pattern_once_and_of_its_end_once() 
         ),
         ("unsubscribe", {"ids": ["orders/*"]}),
     ]
+
+
+async def test_a_module_hears_itself_where_another_does_not_keep_up() -> None:
+    board = Board()
+    topics = Topics(board.add("a"))
+    async with topics.subscribe("t") as messages:
+        board.refuses = Failure(OVERLOADED, "b does not keep up")
+        with pytest.raises(RemoteError, match="b does not keep up"):
+            await topics.publish("t", 1)
+        async with asyncio.timeout(30):
+            assert (await anext(messages)).decode() == 1
 
 
 async def test_what_the_orchestrator_brings_is_heard_in_its_order() -> None:

@@ -121,11 +121,17 @@ class _Subscription:
 
 
 class _Leaving(Struct):
-    """One message in an outbox; `expires` by the loop's clock."""
+    """One message in an outbox; `expires` by the loop's clock. `windows` are those in which it has a place until it is taken."""
 
     message: PubSubMessage
     source: str
     expires: float | None
+    windows: tuple[_Subscription, ...] = ()
+
+    def lost(self) -> None:
+        """It never reaches the subscriber, who can therefore not take it."""
+        for subscription in self.windows:
+            subscription.leave(1, len(self.message.payload))
 
 
 class _Outbox:
@@ -149,6 +155,7 @@ class _Outbox:
         priority = leaving.message.priority
         if keep:
             if not self._kept.put(leaving, priority):
+                leaving.lost()
                 self._drop()
         else:
             size = len(leaving.message.payload)
@@ -178,18 +185,21 @@ class _Outbox:
                     leaving = self._droppable.get()
                     self._size -= len(leaving.message.payload)
                 message = aged(leaving.message, leaving.expires)
-                if message is not None:
-                    await self._send(leaving.source, message)
+                if message is None or not await self._send(leaving.source, message):
+                    leaving.lost()
         finally:
             self._pump = None
 
-    async def _send(self, source: str, message: PubSubMessage) -> None:
+    async def _send(self, source: str, message: PubSubMessage) -> bool:
+        """Whether it is on its way."""
         try:
             await self.peer.deliver(RoutedModuleMessage(source, new_id(), payload(message, self.peer)))
+            return True
         except ChannelClosed:
             self._on_gone(self.peer)
         except PyWattError as error:
             self.peer.note(f"a message on {message.topic} could not be sent to it: {error}", level="error")
+        return False
 
     def close(self) -> None:
         """The process hears nothing any more."""
@@ -298,9 +308,15 @@ class Topics:
             if not subscriptions:
                 outbox.put(leaving, keep=False)
         delivered = sum(not subscriptions for subscriptions in windows.values())
-        for outbox, subscriptions in windows.items():
-            if subscriptions:
-                delivered += await self._deliver_kept(outbox, subscriptions, leaving, properties)
+        kept = [self._deliver_kept(outbox, known, leaving, properties) for outbox, known in windows.items() if known]
+        failure: BaseException | None = None
+        for found in await asyncio.gather(*kept, return_exceptions=True):  # who keeps up hears it, whoever does not
+            if isinstance(found, BaseException):
+                failure = failure or found
+            else:
+                delivered += found
+        if failure is not None:
+            raise failure
         return {"delivered": delivered}
 
     async def _deliver_kept(
@@ -325,7 +341,7 @@ class Topics:
             raise RemoteError(text, code=failures.OVERLOADED) from None
         if not entered:
             return False
-        outbox.put(leaving, keep=True)
+        outbox.put(structs.replace(leaving, windows=tuple(entered)), keep=True)
         return True
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pywatt_core.errors import ChannelClosed, RemoteError
+from pywatt_core.errors import ChannelClosed, LocalProtocolError, RemoteError
 from pywatt_core.protocol.messages import Message, RoutedModuleMessage
 from pywatt_core.protocol.payloads import read_payload
 from pywatt_core.protocol.topics import PubSubMessage
@@ -215,7 +215,7 @@ class Process:
         self.open = asyncio.Event()
         self.open.set()
         self.asked = asyncio.Event()
-        self.is_gone = False
+        self.is_gone = self.refuses = False
         self._msgpack = msgpack
 
     def reads(self, format: str) -> bool:
@@ -226,6 +226,8 @@ class Process:
         await self.open.wait()
         if self.is_gone:
             raise ChannelClosed("gone", executed="no")
+        if self.refuses:
+            raise LocalProtocolError("too large")
         assert isinstance(message, RoutedModuleMessage)
         payload = read_payload(message.payload)
         assert payload.metadata.properties == {"endpoint": "__topic__", "notification": True}
@@ -359,6 +361,45 @@ async def test_a_window_makes_the_publisher_wait_until_it_is_taken() -> None:
     await desk.services["topic_taken"](careful, {"id": "w1", "count": 2, "size": 2}, {})
     assert await fourth == 1
     assert await careful.until(4) == [1, 2, 3, 4]
+
+
+async def test_what_was_too_old_to_be_delivered_takes_no_place_in_a_window() -> None:
+    desk, shop, careful = Desk(), Process("shop"), Process("careful")
+    await desk.subscribe(careful, "#", window=2, id="w1")
+    careful.open.clear()
+    await desk.publish(shop, "t", "first")
+    await careful.asked.wait()
+    await desk.publish(shop, "t", "old", ttl={"secs": 0, "nanos": 1})
+    careful.open.set()
+    assert await desk.publish(shop, "t", "good") == 1
+    assert await careful.until(2) == ["first", "good"]
+
+
+async def test_what_cannot_be_sent_takes_no_place_in_a_window() -> None:
+    desk, shop, careful = Desk(), Process("shop"), Process("careful")
+    await desk.subscribe(careful, "#", window=1, id="w1")
+    careful.refuses = True
+    await desk.publish(shop, "t", "never")
+    await careful.asked.wait()
+    careful.refuses = False
+    assert await desk.publish(shop, "t", "good") == 1
+    assert await careful.until(1) == ["good"]
+    assert careful.notes == ["a message on t could not be sent to it: too large"]
+
+
+async def test_who_keeps_up_hears_what_another_has_no_room_for() -> None:
+    desk, shop, stuck, careful = Desk(), Process("shop"), Process("stuck"), Process("careful")
+    await desk.subscribe(stuck, "#", window=1)
+    await desk.subscribe(careful, "#", window=5)
+    assert await desk.publish(shop, "t", 1) == 2
+    second = asyncio.create_task(desk.publish(shop, "t", 2))
+    assert await careful.until(2) == [1, 2]
+    assert not second.done()
+    with pytest.raises(RemoteError, match="stuck does not keep up"):
+        await desk.publish(shop, "t", 3, timeout=1)
+    assert await careful.until(3) == [1, 2, 3]
+    desk.topics.leaving(stuck)  # type: ignore[arg-type]
+    assert await second == 1
 
 
 async def test_a_publisher_does_not_wait_for_a_process_that_is_gone() -> None:
