@@ -73,7 +73,7 @@ class Answering:
     def check(self) -> None:
         """Read the signatures of all functions that receive. Raises `TypeError` for one that cannot be called."""
         for function in self.receivers.answering:
-            self._bind(function)
+            self._bind(function).check()
 
     async def answer(self, arrival: Arrival) -> EncodedMessage | None:
         """The payload of the reply; None where nobody waits for one."""

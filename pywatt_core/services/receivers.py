@@ -95,7 +95,8 @@ class Receivers:
 
     def _into(self, table: dict[str, Callable[..., Any]], what: str, name: str) -> Callable[[F], F]:
         if not isinstance(name, str) or ENDPOINT.fullmatch(name) is None:
-            raise TypeError(f"the name of a {what} is a text without blanks and colons, not beginning with '__', not {name!r}")
+            wrong = f"the name of the {what} is a text without blanks and colons, not beginning with '__', not {name!r}"
+            raise TypeError(f"{wrong}: the name comes first, and the function below it" if callable(name) else wrong)
 
         def register(function: F) -> F:
             if name in table:

@@ -15,6 +15,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+from ..errors import LocalProtocolError, RemoteProtocolError
+from ..protocol.payloads import reader
 from .arrivals import Arrival
 from .turns import Turns
 
@@ -114,6 +116,15 @@ class Receiver:
         call = partial(copy_context().run, self.function, *arguments, **named)
         outcome = await _in_a_thread(call)
         return await outcome if inspect.isawaitable(outcome) else outcome
+
+    def check(self) -> None:
+        """Raise `TypeError` where no payload can ever become what the function takes."""
+        try:
+            reader(self.type)(b"null")
+        except RemoteProtocolError:  # it could be read, and is not that
+            return
+        except (TypeError, LocalProtocolError) as error:
+            raise TypeError(f"{_place(self.function)} cannot be sent anything: {error}") from None
 
     def __repr__(self) -> str:
         return f"Receiver({_place(self.function)})"

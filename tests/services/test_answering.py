@@ -28,6 +28,13 @@ class Order:
     id: int
 
 
+@dataclass
+class Overlapping:
+    """Nobody can tell it from an `Order`."""
+
+    id: int
+
+
 def arrival(endpoint: str, content: Any = None, *, source: str = "asker", format: str = "Json", id: str = "", **said: Any) -> Arrival:
     """A request of a PyWatt module."""
     properties = {"endpoint": endpoint, "reply": "envelope", **said}
@@ -407,6 +414,34 @@ def test_a_function_that_nobody_can_call_is_refused_before_anything_arrives() ->
 
     with pytest.raises(TypeError, match=r"two\(\) takes a payload, the state and the message at most, each once: 'b' is one too many"):
         us.answering.check()
+
+
+class Opaque:
+    """What no format holds, and nothing can be made into."""
+
+
+def test_a_function_that_nothing_can_be_sent_to_is_refused_before_anything_arrives() -> None:
+    for kind in (Opaque, complex, Order | Overlapping):
+        us = Answers()
+
+        async def take(payload: Any) -> None: ...
+
+        take.__annotations__ = {"payload": kind}
+        us.on("take")(take)
+        with pytest.raises(TypeError, match=r"take\(\) cannot be sent anything: "):
+            us.answering.check()
+
+
+def test_what_can_be_read_is_no_obstacle() -> None:
+    us = Answers()
+    for number, kind in enumerate((Order, Order | None, list[Order], bytes, int, dict[str, Any], Any, object)):
+
+        def take(payload: Any) -> None: ...
+
+        take.__annotations__ = {"payload": kind}
+        us.on(f"take{number}")(take)
+    us.on("nothing")(lambda: None)
+    us.answering.check()
 
 
 async def test_answering_costs_little_beside_the_function_itself(record_property: Callable[[str, object], None]) -> None:
