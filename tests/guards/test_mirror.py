@@ -10,7 +10,7 @@ from tools.sources import core_sources, plugin_packages
 
 ROOMS = sorted({path.relative_to(ROOT / "pywatt_core").with_suffix("").parts[0] for path in core_sources()} - {"__init__"})
 
-ELSEWHERE = {"examples", "tools", "benchmarks", "guards", "interop"}
+ELSEWHERE = {"examples", "tools", "benchmarks", "guards", "hostile", "interop"}
 """Folders of tests for what is not the core."""
 
 
