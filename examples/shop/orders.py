@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException
 
-from pywatt_core import AppState, RemoteError, pywatt_module
+from pywatt_core import AppState, ChannelClosed, RemoteError, RequestTimeout, pywatt_module
 
 
 @dataclass
@@ -31,12 +31,13 @@ def orders(state: AppState[None]) -> FastAPI:
 
     @app.post("/orders", status_code=201)
     async def place(order: Order) -> Reservation:
+        taken.append(order)  # before the stock is asked: of two who want the last piece at once, it counts both
         try:
             reservation: Reservation = await state.send_request("stock:reserve", order, response_type=Reservation, timeout=5)
-        except RemoteError as error:
-            status = 409 if error.code == "sold_out" else 503
+        except (RemoteError, RequestTimeout, ChannelClosed) as error:
+            taken[:] = [other for other in taken if other is not order]
+            status = 409 if isinstance(error, RemoteError) and error.code == "sold_out" else 503
             raise HTTPException(status, str(error)) from error
-        taken.append(order)
         await state.publish("orders.created", order)
         return reservation
 
@@ -52,7 +53,7 @@ def orders(state: AppState[None]) -> FastAPI:
 
 @orders.on("ordered")
 async def ordered(article: str) -> int:
-    """How many of an article have been ordered so far."""
+    """How many of an article have been ordered so far, those included that the stock has not answered yet."""
     return sum(order.quantity for order in taken if order.article == article)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from flask import Flask, jsonify
@@ -24,7 +23,6 @@ class Reservation:
 
 
 delivered = {"tea": 10, "milk": 2}
-lock = threading.Lock()
 
 
 @pywatt_module
@@ -40,10 +38,9 @@ def stock(state: AppState[None]) -> Flask:
 
 @stock.on("reserve")
 def reserve(order: Order, state: AppState[None]) -> Reservation:
-    """Answer one order. What has been ordered already is the orders' to know, so that they are asked."""
-    with lock:
-        ordered: int = state.sync.send_request("orders:ordered", order.article, response_type=int)
-        left = delivered.get(order.article, 0) - ordered - order.quantity
+    """Answer one order. What has been ordered, this one included, is the orders' to know, so that they are asked."""
+    ordered: int = state.sync.send_request("orders:ordered", order.article, response_type=int)
+    left = delivered.get(order.article, 0) - ordered
     if left < 0:
         raise RemoteError(f"there is not enough {order.article}", code="sold_out")
     return Reservation(order.article, left)

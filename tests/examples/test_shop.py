@@ -30,6 +30,15 @@ async def test_two_modules_call_each_other(shop):
         assert "Traceback" not in up.output
 
 
+async def test_what_is_there_once_is_never_sold_twice(shop):
+    async with shop.running() as up:
+        order = {"article": "milk", "quantity": 2}
+        placed = await asyncio.gather(*(up.post("/orders/orders", json_body=order) for _ in range(20)))
+        assert {answer.status for answer in placed} <= {201, 409}
+        assert [answer.status for answer in placed].count(201) <= 1
+        assert "Traceback" not in up.output
+
+
 async def test_one_publishes_and_one_that_knows_nothing_of_it_hears(shop):
     async with shop.running() as up:
         await up.post("/orders/orders", json_body={"article": "tea", "quantity": 2})
