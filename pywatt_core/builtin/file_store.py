@@ -81,7 +81,7 @@ class FileStore:
             marks = ", ".join("?" * len(some))
             statement = f"SELECT key, value FROM entries WHERE key IN ({marks}) AND (expires IS NULL OR expires > ?)"
             found.update(self._database.execute(statement, (*some, now)))
-        self._note_uses(found)
+        self._note_uses(key for key in keys if key in found)
         return found
 
     def exists(self, key: bytes) -> bool:
@@ -115,6 +115,7 @@ class FileStore:
             return True
 
     def get_set(self, key: bytes, value: bytes, ttl: float | None) -> bytes | None:
+        self._note_uses([key])
         with self._change():
             before = self._entry(key)
             self._store(key, value, self._end(ttl))
@@ -143,8 +144,7 @@ class FileStore:
     def close(self) -> None:
         """Write what is to be written and close; SQLite folds its log into the file."""
         try:
-            with self._change():
-                pass
+            self._write_uses_now()
         finally:
             self._database.close()
 
@@ -197,6 +197,7 @@ class FileStore:
 
     def _store(self, key: bytes, value: bytes, expires: float | None) -> None:
         size = len(key) + len(value)
+        self._database.execute("DELETE FROM entries WHERE key = ? AND expires <= ?", (key, self._clock()))
         rank, used = self._place()
         self._database.execute(REPLACED + self._when_used(), (key, value, size, expires, rank, used))
         items, total = self._database.execute("SELECT items, bytes FROM totals").fetchone()
@@ -238,8 +239,11 @@ class FileStore:
         for key in keys:
             self._uses[key] = self._uses.pop(key, 0) + 1  # the last one used stands last
         if len(self._uses) > AT_ONCE:
-            with suppress(sqlite3.OperationalError), self._change():  # another process writes for long: only an order is lost
-                pass
+            self._write_uses_now()
+
+    def _write_uses_now(self) -> None:
+        with suppress(sqlite3.OperationalError), self._change():  # where another process writes for long, only an order is lost
+            pass
 
     def _write_uses(self) -> None:
         uses, self._uses = self._uses, {}

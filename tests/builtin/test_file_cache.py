@@ -8,21 +8,27 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pywatt_core.builtin.file_cache import FileCache, open_file_cache
 from pywatt_core.builtin.file_options import FileOptions
+from pywatt_core.builtin.memory_cache import MemoryCache
+from pywatt_core.builtin.memory_options import MemoryOptions
 from pywatt_core.errors import NotFound, StorageError, Unavailable
 from pywatt_core.interfaces import Cache, Context
 from pywatt_core.registry import Registry
 from pywatt_core.testing.contracts import CacheContract, SharedCacheContract
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
 
 def opening(folder: Path, **options: Any) -> AbstractAsyncContextManager[FileCache]:
@@ -295,3 +301,52 @@ async def test_it_is_opened_by_its_name(tmp_path: Path) -> None:
 def test_an_option_that_makes_no_sense_is_refused_by_its_name(values: dict[str, object], complaint: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=complaint):
         msgspec.convert(values, FileOptions)
+
+
+STEP = st.tuples(
+    st.sampled_from(["set", "limited", "get", "many", "delete", "nx", "swap", "count", "wait", "space"]),
+    st.sampled_from(["a", "b", "n:a", "n:b", "n", "Grüße"]),
+    st.integers(0, 9),
+)
+
+
+@given(st.lists(STEP, max_size=40), st.sampled_from(["lru", "lfu", "fifo", "mru", "none"]), st.integers(1, 4))
+@settings(max_examples=60)
+def test_it_does_what_the_memory_cache_does(steps: Any, policy: Any, items: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(compare(steps, policy, items, Path(folder)))
+
+
+async def compare(steps: Any, policy: Any, items: int, folder: Path) -> None:
+    clock = Clock()
+    memory = MemoryCache(MemoryOptions(max_items=items, policy=policy), clock)
+    file = await FileCache.open(FileOptions(max_items=items, policy=policy, synchronous="off"), folder, clock)
+    for step, key, number in steps:
+        outcomes = [await outcome(cache, step, key, number) for cache in (memory, file)]
+        assert outcomes[0] == outcomes[1], (step, key, number)
+        if step == "wait":
+            clock.now += number
+    one, other = await memory.stats(), await file.stats()
+    assert (one.item_count, one.sets, one.deletes) == (other.item_count, other.sets, other.deletes)
+    assert policy == "none" or (one.hits, one.misses) == (other.hits, other.misses)
+    await file.close()
+
+
+async def outcome(cache: Cache, step: str, key: str, number: int) -> object:
+    value = b"%d" % number
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "set": lambda: cache.set(key, value),
+        "limited": lambda: cache.set(key, value, ttl=1 + number),
+        "get": lambda: cache.get(key),
+        "many": lambda: cache.get_many(list({"a": 1, key: 1, "n:b": 1})),
+        "delete": lambda: cache.delete_many([key, "b"]),
+        "nx": lambda: cache.set_nx(key, value, ttl=2),
+        "swap": lambda: cache.get_set(key, value),
+        "count": lambda: cache.increment(key, number),
+        "wait": lambda: cache.exists(key),
+        "space": lambda: cache.clear("n"),
+    }
+    try:
+        return await calls[step]()
+    except StorageError as error:
+        return str(error)

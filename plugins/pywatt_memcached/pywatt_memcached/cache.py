@@ -14,7 +14,7 @@ from pywatt_core.interfaces import CacheStats
 from pywatt_core.services.caching import LARGEST, Filling, bytes_value, counted, value_ttl
 from pywatt_core.services.shared_locks import SharedLocks
 
-from .client import Client, ClientException, facade
+from .client import Client, ClientException, batches, facade
 from .keys import lock_name, token_name, value_name
 from .pool import Pool
 
@@ -132,8 +132,7 @@ class MemcachedCache:
         end = until(self._ttl(ttl))
         checked = [(self._name(key), self._value(key, value)) for key, value in items.items()]
         requests = [b"set %b 0 %d %d\r\n%b\r\n" % (name, end, len(value), value) for name, value in checked]
-        async with self._asking():
-            answers = await self._client.lines(requests) if requests else []
+        answers = await self._send_all(requests)
         if refused := [answer for answer in answers if answer != b"STORED"]:
             raise StorageError(f"{self._pool.place} did not store {len(refused)} of {len(requests)} values: {complaint(repr(refused[0]))}")
         self._sets += len(requests)
@@ -192,8 +191,7 @@ class MemcachedCache:
     async def delete_many(self, keys: Sequence[str]) -> int:
         """How many of them were there."""
         requests = [b"delete %b\r\n" % self._name(key) for key in keys]
-        async with self._asking():
-            answers = await self._client.lines(requests) if requests else []
+        answers = await self._send_all(requests)
         deleted = answers.count(b"DELETED")
         self._deletes += deleted
         return deleted
@@ -263,6 +261,14 @@ class MemcachedCache:
             await self._client.lines([b"decr %b %d\r\n" % (name, delta)])
             counted(key, b"%d" % LARGEST, delta)
         return int(answer)
+
+    async def _send_all(self, requests: Sequence[bytes]) -> list[bytes]:
+        """The answers to any number of requests, each batch of them with the deadline of an operation."""
+        answers: list[bytes] = []
+        for batch in batches(requests):
+            async with self._asking():
+                answers += await self._client.lines(batch)
+        return answers
 
     async def _read(self, step: Callable[[], Awaitable[T]]) -> T:
         """A step that changes nothing is taken again where its connection had been closed by the server meanwhile."""

@@ -48,16 +48,13 @@ class Client(aiomcache.FlagClient[bytes]):
         self._pool: Any = pool
 
     async def lines(self, requests: Sequence[bytes]) -> list[bytes]:
-        """Send requests that are answered by one line each; the lines, in order. Many travel together."""
+        """Send requests that are answered by one line each, together; the lines, in order. No more than one of `batches`."""
         connection = await self._connections.acquire()
         try:
-            answers: list[bytes] = []
-            for batch in batches(requests):
-                with connection.exchange():
-                    connection.writer.write(b"".join(batch))
-                    await connection.writer.drain()
-                    answers += [await line(connection) for _ in batch]
-            return answers
+            with connection.exchange():
+                connection.writer.write(b"".join(requests))
+                await connection.writer.drain()
+                return [await line(connection) for _ in requests]
         finally:
             self._connections.release(connection)
 

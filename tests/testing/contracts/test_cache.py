@@ -11,10 +11,11 @@ import pytest
 from pywatt_core.builtin.memory_cache import MemoryCache
 from pywatt_core.builtin.memory_lock import Holding, MemoryLocks
 from pywatt_core.builtin.memory_options import MemoryOptions
+from pywatt_core.services.caching import called
 from pywatt_core.testing.contracts import CacheContract
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 contract = CacheContract()
 
@@ -100,3 +101,46 @@ async def test_a_declared_weakness_has_to_be_refused() -> None:
             await getattr(Weaker(), name)(opened(MemoryCache(MemoryOptions())))
     with pytest.raises(pytest.fail.Exception):
         await Weaker().test_counters_go_below_zero_or_refuse_to(opened(MemoryCache(MemoryOptions())))
+
+
+class Numberless(MemoryCache):
+    """Every holder has the same token, and extending does nothing."""
+
+    @asynccontextmanager
+    async def lock(self, key: str, *, ttl: float = 30.0, wait: float | None = 10.0) -> AsyncIterator[Holding]:
+        async with super().lock(key, ttl=ttl, wait=wait):
+            yield Forgetful(self._locks, key, ttl)
+
+
+class Forgetful(Holding):
+    async def extend(self, ttl: float | None = None) -> None:
+        pass
+
+
+class Stampede(MemoryCache):
+    """Everybody computes."""
+
+    async def get_or_set(
+        self, key: str, make: Callable[[], Awaitable[bytes] | bytes], *, ttl: float | None = None, timeout: float = 30.0
+    ) -> bytes:
+        value = await self.get(key)
+        if value is None:
+            value = await called(make)
+            await self.set(key, value)
+        return value
+
+
+async def test_tokens_that_do_not_grow_and_locks_that_are_not_extended_are_seen() -> None:
+    with pytest.raises(AssertionError, match="a token did not grow"):
+        await contract.test_the_token_of_each_holder_is_greater_than_that_of_the_one_before(opened(Numberless(MemoryOptions())))
+    with pytest.raises(pytest.fail.Exception, match="an extended lock was given to another"):
+        await contract.test_an_extended_lock_is_held_longer(opened(Numberless(MemoryOptions())))
+    with pytest.raises(pytest.fail.Exception):
+        await contract.test_what_is_not_held_any_more_cannot_be_extended(opened(Numberless(MemoryOptions())))
+    with pytest.raises(pytest.fail.Exception):
+        await contract.test_a_lock_without_an_end_is_refused(opened(Numberless(MemoryOptions())), 0)
+
+
+async def test_a_stampede_is_seen() -> None:
+    with pytest.raises(AssertionError):
+        await contract.test_of_many_who_ask_at_once_one_computes(opened(Stampede(MemoryOptions())))
