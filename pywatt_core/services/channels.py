@@ -82,6 +82,8 @@ class Channels(Ways):
         except RequestTimeout:
             if message.op != ROUTED:
                 self._failed(lane, lost=False)
+            else:
+                self._seen(self._clock())
             raise
         else:
             if lane.unseen:
@@ -144,6 +146,7 @@ class Channels(Ways):
         except RequestTimeout:
             if message.op == ROUTED:
                 lane.breaker.abandoned(self._clock())
+                self._seen(self._clock())
             else:
                 self._failed(lane, lost=False)
             raise

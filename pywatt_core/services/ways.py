@@ -150,19 +150,25 @@ class Ways:
 
     def _failed(self, lane: Lane, *, lost: bool) -> None:
         """An attempt over this way failed, and it is to blame; `lost` with its connection."""
-        was = lane.breaker.state
-        lane.failed(self._clock(), lost=lost)
+        was, now = lane.breaker.state, self._clock()
+        lane.failed(now, lost=lost)
         if self._router is not None:
             self._router.failed(lane.name)
         if lane.breaker.state is BreakerState.OPEN and was is not BreakerState.OPEN:
             log.warning("channel %s keeps failing: it is left alone for %g s", lane.name, lane.breaker.timeout)
         self._look()
+        self._seen(now)
 
     def _worked(self, lane: Lane, now: float, took: float | None) -> None:
         """A message went well over the only way; so did those since the last one that was looked at."""
         lane.settle(now)
         lane.health.succeeded(now, took)
         lane.unseen = lane.given = lane.every
+        if now >= self._due:
+            self._tend(now)
+
+    def _seen(self, now: float) -> None:
+        """A message went badly: where nothing goes well, the figures are looked at all the same."""
         if now >= self._due:
             self._tend(now)
 

@@ -535,6 +535,28 @@ async def test_what_goes_wrong_for_long_is_told(stage: Stage, caplog: pytest.Log
     assert "of all messages failed, more than 1.0%" in texts[0]
 
 
+@pytest.mark.parametrize("names", [("unix",), ("unix", "tcp")])
+@staged
+async def test_what_only_goes_wrong_is_told(stage: Stage, names: tuple[str, ...], caplog: pytest.LogCaptureFixture) -> None:
+    channels = await stage.open(*names, breaker_minimum=1000, alert_queue=1)
+    for far in stage.far.values():
+        far.silent = True
+    waiting = [asyncio.create_task(route(channels)) for _ in range(2)]
+    for _ in range(20):
+        stage.clock.now += 1
+        with pytest.raises(RequestTimeout):
+            await route(channels, timeout=0.001)
+    await fail(channels, 1)
+    for _ in range(20):
+        stage.clock.now += 1
+        await fail(channels, 1)
+    texts = {record.getMessage().partition(",")[0] for record in caplog.records if "alert" in vars(record)}
+    assert texts == {"channel unix: 2 requests wait", "channel unix: 100.0% of all messages failed"}
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 @staged
 async def test_what_waits_is_told(stage: Stage) -> None:
     channels = await stage.open("stdio", "unix")
