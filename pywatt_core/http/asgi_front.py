@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .arrival import ExtraRoutes, arrival, below, clean_prefix, figures, named
+from .streams import Disconnected
 
 if TYPE_CHECKING:
     from ..interfaces import ServerOptions
@@ -21,8 +22,8 @@ logger = logging.getLogger("pywatt.http")
 STATE_KEY = "pywatt.state"
 """Where the module's `AppState` is found in the scope of every request, whatever is mounted where."""
 
-GONE = frozenset({"ClientDisconnect", "WebSocketDisconnect"})
-"""Exceptions that frameworks raise when a client goes away: nothing is wrong with the application."""
+GONE = frozenset({"ClientDisconnect", "WebSocketDisconnect", Disconnected.__name__})
+"""Exceptions that frameworks, and requests over links, raise when a client goes away: nothing is wrong with the application."""
 
 CLOSED = -1
 """The status of a WebSocket that the application has closed."""

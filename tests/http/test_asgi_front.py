@@ -11,6 +11,7 @@ import pytest
 from pywatt_core import telemetry
 from pywatt_core.http import AsgiFront
 from pywatt_core.http.asgi_front import STATE_KEY, Unfinished
+from pywatt_core.http.streams import Disconnected
 from pywatt_core.interfaces import ServerOptions
 
 START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
@@ -189,12 +190,14 @@ async def test_an_exception_in_the_middle_of_a_response_tells_the_server_to_drop
         await Client().ask(front(app))
 
 
-async def test_a_client_that_went_away_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    class ClientDisconnect(Exception):
-        pass
+class ClientDisconnect(Exception):
+    """As Starlette has one."""
 
+
+@pytest.mark.parametrize("gone", [ClientDisconnect, Disconnected])
+async def test_a_client_that_went_away_is_no_error(gone: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        raise ClientDisconnect
+        raise gone
 
     with caplog.at_level(logging.INFO):
         await Client().ask(front(app))
