@@ -44,6 +44,7 @@ TEXTS: Final = (
     ("syntax error", "the server does not know this form of the command: Redis 6.2 or newer is needed"),
     ("DB index", "the server has no database of this number"),
     ("SELECT is not allowed", "the server has no database of this number: it is part of a cluster"),
+    ("cluster support disabled", "the server is no node of a cluster: remove cluster = true"),
     ("MISCONF", "the server refuses changes, because it cannot save them to its disk"),
     ("NOREPLICAS", "the server refuses changes, because too few replicas follow it"),
     ("BUSY ", "the server is busy with a script"),
@@ -68,7 +69,7 @@ class Moved(StorageError):
     """The key's slot is at another node of the cluster: for good, or (`asking`) for this question alone."""
 
     def __init__(self, host: str, port: int, *, asking: bool) -> None:
-        super().__init__(f"the key is at {host}:{port}")
+        super().__init__(f"the key is at {host}:{port}, because the server is a node of a cluster: set cluster = true")
         self.host, self.port, self.asking = host, port, asking
 
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from tools.certificates import Authority
 
 
+AT_ONCE = ("--repl-diskless-sync-delay", "0")
+"""A primary does not wait for more replicas before it sends its data."""
+
+
 def opening(**options: Any) -> Any:
     return open_redis(Options(**{"host": "127.0.0.1", **options}), Context(module_id="test", section="caches.main"))
 
@@ -196,7 +200,7 @@ async def test_a_file_that_cannot_be_used_is_a_mistake_in_the_configuration(tmp_
 
 
 async def test_sentinels_name_the_primary_and_its_successor(start_server: Callable[..., Any]) -> None:
-    with start_server(RedisServer) as first, start_server(RedisServer, "--replicaof", f"127.0.0.1 {first.port}") as second:
+    with start_server(RedisServer, *AT_ONCE) as first, start_server(RedisServer, "--replicaof", f"127.0.0.1 {first.port}") as second:
         until(lambda: "master_link_status:up" in ask(second.port, "INFO", "replication"), "the replica follows")
         with SentinelServer(primary=first.port) as sentinel:
             until(lambda: knows(sentinel, second), "the replica is known")
@@ -237,7 +241,7 @@ async def test_a_service_that_the_sentinels_do_not_know_is_unavailable(start_ser
 
 
 async def test_a_primary_that_became_a_replica_is_left(start_server: Callable[..., Any]) -> None:
-    with start_server(RedisServer) as first, start_server(RedisServer, "--replicaof", f"127.0.0.1 {first.port}") as second:
+    with start_server(RedisServer, *AT_ONCE) as first, start_server(RedisServer, "--replicaof", f"127.0.0.1 {first.port}") as second:
         until(lambda: "master_link_status:up" in ask(second.port, "INFO", "replication"), "the replica follows")
         with SentinelServer(primary=first.port) as sentinel:
             until(lambda: knows(sentinel, second), "the replica is known")
