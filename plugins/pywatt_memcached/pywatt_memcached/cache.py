@@ -113,10 +113,12 @@ class MemcachedCache:
         return None if left < 0 else float(max(left, 1))
 
     async def stats(self) -> CacheStats:
-        """Calls are those of this process; items and bytes are the whole server's, what has expired or was cleared included."""
+        """Calls are those of this process. Without a namespace also what the server holds, with what has expired or was cleared."""
         told = await self._read(self._client.stats)
         figures: dict[str, Any] = {"hits": self._hits, "misses": self._misses, "sets": self._sets, "deletes": self._deletes}
-        return CacheStats(**figures, item_count=int(told[b"curr_items"] or 0), memory_used_bytes=int(told[b"bytes"] or 0))
+        if not self._prefix:
+            figures |= {"item_count": int(told[b"curr_items"] or 0), "memory_used_bytes": int(told[b"bytes"] or 0)}
+        return CacheStats(**figures)
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -86,6 +86,8 @@ async def test_namespaces_keep_users_of_one_server_apart(memcached_server: Memca
             pass
         with pytest.raises(StorageError, match="everything that is on the server"):
             await shop.clear()
+        stats = await shop.stats()
+        assert (stats.sets, stats.hits, stats.item_count, stats.memory_used_bytes) == (2, 2, None, None)
 
 
 async def test_a_server_that_returns_is_used_again_and_its_locks_are_lost(start_server: Callable[..., MemcachedServer]) -> None:
