@@ -115,6 +115,15 @@ async def last_words(state):
     state.channels.send = send_and_leave
     return "farewell"
 
+@app.on("without_a_channel")
+async def without_a_channel(state):
+    await state.channels._lanes["unix"].way.close()
+    return await ways(state)
+
+@app.on("ways")
+async def ways(state):
+    return {name: channel.value for name, channel in state.channels.states().items()}
+
 @app.on("pid")
 async def pid():
     return os.getpid()
@@ -181,6 +190,17 @@ async def test_a_function_answers_another_module_with_what_its_types_say(running
         await project.line("noted this", module="answerer")
         assert await project.stop() == 0
         assert project.errors == ""
+
+
+async def test_an_answer_takes_another_way_where_the_one_of_the_request_is_gone(running: Running) -> None:
+    async with running() as project:
+        await two(project)
+        async with asyncio.timeout(30):
+            while (await ask(project, "answerer:ways"))["value"]["unix"] != "connected":
+                await asyncio.sleep(0.02)
+        states = (await ask(project, "answerer:without_a_channel"))["value"]
+        assert states["unix"] != "connected"
+        assert await ask(project, "answerer:thread", 2) == {"value": 4}, "and so do all that follow"
 
 
 async def test_what_goes_wrong_at_the_target_arrives_with_its_code_and_cause(running: Running) -> None:
