@@ -188,7 +188,7 @@ class Answering:
         if isinstance(error, Misfit):
             failure = Failure(failures.BAD_REQUEST, f"{self.module_id}:{arrival.endpoint} cannot read the payload: {error}", executed="no")
         elif isinstance(error, RemoteError):
-            failure = failure_of(error)
+            failure = _without_secrets(failure_of(error))
         elif isinstance(error, RequestTimeout) and arrival.deadline is not None and arrival.deadline <= asyncio.get_running_loop().time():
             failure = Failure(failures.TIMEOUT, str(error))
         else:
@@ -197,6 +197,12 @@ class Answering:
             return Failure(failures.APPLICATION, f"{self.module_id}:{arrival.endpoint} failed", cause, "yes")
         log.warning("a message was not answered with a result", extra={**about, "code": failure.code, "reason": failure.message})
         return failure
+
+
+def _without_secrets(failure: Failure) -> Failure:
+    """What a function says on purpose may quote what it was told by a library."""
+    cause = _without_secrets(failure.cause) if failure.cause is not None else None
+    return Failure(failure.code, redact(failure.message), cause, failure.executed)
 
 
 def _text(error: BaseException) -> str:

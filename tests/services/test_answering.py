@@ -182,6 +182,19 @@ async def test_an_error_that_is_raised_on_purpose_keeps_its_code_and_its_cause()
     assert await us.failure(arrival("refuse")) == Failure("closed", "closed on Sundays", Failure("calendar", "it is Sunday"), "no")
 
 
+async def test_an_error_that_is_raised_on_purpose_is_told_without_secrets_too() -> None:
+    us = Answers()
+    redaction.register("hunter2-hunter2", name="PASSWORD")
+
+    @us.on("refuse")
+    def refuse() -> None:
+        raise RemoteError("no luck with hunter2-hunter2", code="refused", cause=RemoteError("hunter2-hunter2 is wrong", code="login"))
+
+    failure = await us.failure(arrival("refuse"))
+    assert failure.code == "refused" and failure.message.startswith("no luck with ") and "hunter2" not in failure.message
+    assert failure.cause is not None and failure.cause.message.endswith(" is wrong") and "hunter2" not in failure.cause.message
+
+
 @pytest.mark.parametrize("plain", [True, False], ids=["thread", "loop"])
 async def test_a_function_that_calls_exit_ends_nothing(plain: bool) -> None:
     us = Answers()
