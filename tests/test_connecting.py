@@ -29,7 +29,7 @@ from pywatt_core.protocol.session import Role, Session, Wire
 from pywatt_core.registry import Registry
 from pywatt_core.testing import ModuleRunner
 from pywatt_core.transports.link import Link, new_id
-from pywatt_core.transports.unix import serve_unix
+from pywatt_core.transports.unix import bind_unix
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,7 +56,7 @@ class Orchestrator:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        server = await serve_unix(self.path, self.link)
+        server = await asyncio.get_running_loop().create_unix_server(self.link, sock=bind_unix(self.path))
         try:
             yield
         finally:

@@ -30,10 +30,6 @@ CODECS: Final[dict[str, Codec]] = {}
 CODES: Final[dict[str, int]] = {"json": 1, "msgpack": 4, "cbor": 5}
 """Frame format codes (protocol 4.3; 4 and 5 are PyWatt's own), by the names that peers offer each other."""
 
-PAYLOAD_FORMATS: Final[dict[str, str]] = {"json": "Json", "msgpack": "MessagePack", "cbor": "Cbor"}
-"""The member ``format`` of a payload (`EncodedMessage`), by the names that peers offer each other."""
-
-
 _preferred: list[str] = []
 
 

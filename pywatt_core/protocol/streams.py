@@ -157,7 +157,6 @@ def _as_numbers(value: Any) -> Any:
 
 
 _to_json = msgspec.json.Encoder(enc_hook=_as_numbers).encode
-_to_msgpack = msgspec.msgpack.Encoder().encode
 
 
 def with_numbers(value: Any) -> Any:
@@ -174,13 +173,7 @@ def to_json(value: Any) -> bytes:
     return _to_json(with_numbers(value))
 
 
-def to_msgpack(value: Any) -> bytes:
-    """The same in MessagePack, for PyWatt peers: the data as they are."""
-    return _to_msgpack(value)
-
-
 _JSON_READERS: dict[type[Any], msgspec.json.Decoder[Any]] = {}
-_MSGPACK_READERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {}
 
 
 def from_json(data: bytes, kind: type[Any]) -> Any:
@@ -188,14 +181,6 @@ def from_json(data: bytes, kind: type[Any]) -> Any:
     reader = _JSON_READERS.get(kind)
     if reader is None:
         reader = _JSON_READERS[kind] = msgspec.json.Decoder(kind)
-    return _read(reader, data)
-
-
-def from_msgpack(data: bytes, kind: type[Any]) -> Any:
-    """Read one. Raises `Unreadable` that names the member."""
-    reader = _MSGPACK_READERS.get(kind)
-    if reader is None:
-        reader = _MSGPACK_READERS[kind] = msgspec.msgpack.Decoder(kind)
     return _read(reader, data)
 
 

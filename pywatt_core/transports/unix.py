@@ -24,11 +24,6 @@ async def open_unix(path: str, make_link: Callable[[], Link]) -> Link:
     return link
 
 
-async def serve_unix(path: str, make_link: Callable[[], Link]) -> asyncio.AbstractServer:
-    """Accept links on a private socket file; the caller closes the server and removes the file."""
-    return await asyncio.get_running_loop().create_unix_server(make_link, sock=bind_unix(path))
-
-
 def bind_unix(path: str, *, mode: int = 0o600, backlog: int = 2048) -> socket.socket:
     """Bind and listen on a socket file that only its owner can open.
 

@@ -31,7 +31,7 @@ from pywatt_core.protocol.session import Facts
 from pywatt_core.testing.contracts import ChannelContract
 from pywatt_core.transports.tcp import bind_tcp
 from pywatt_core.transports.tls import server_context
-from pywatt_core.transports.unix import serve_unix
+from pywatt_core.transports.unix import bind_unix
 
 if TYPE_CHECKING:
     import ssl
@@ -52,7 +52,7 @@ class UnixBench:
 
     @asynccontextmanager
     async def listen(self, make_link: Callable[[], Link]) -> AsyncIterator[None]:
-        server = await serve_unix(self.path, make_link)
+        server = await asyncio.get_running_loop().create_unix_server(make_link, sock=bind_unix(self.path))
         try:
             yield
         finally:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from pywatt_core.errors import RemoteProtocolError
 from pywatt_core.protocol.durations import Duration
+from pywatt_core.protocol.payloads import reader, write_bare
 from pywatt_core.protocol.priorities import StreamPriority
-from pywatt_core.protocol.streams import from_json, from_msgpack, to_json, to_msgpack
+from pywatt_core.protocol.streams import from_json, to_json
 from pywatt_core.protocol.topics import MAX_LENGTH, PubSubMessage, TopicPattern, TopicTable, segments
 
 
@@ -108,7 +109,7 @@ def test_a_message_is_written_as_the_reference_does() -> None:
     message = from_json(text, PubSubMessage)
     assert message == PubSubMessage("t", b"\x01", StreamPriority.HIGH, Duration.of(1.5))
     assert to_json(message) == text
-    assert from_msgpack(to_msgpack(message), PubSubMessage) == message
+    assert reader(PubSubMessage, "MessagePack")(write_bare(message, "MessagePack").data) == message
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from pywatt_core.services.routing_options import RoutingOptions
 from pywatt_core.transports.channel import ReconnectingChannel
 from pywatt_core.transports.channel_session import ChannelSession
 from pywatt_core.transports.link import Link, new_id
-from pywatt_core.transports.unix import open_unix, serve_unix
+from pywatt_core.transports.unix import bind_unix, open_unix
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,7 +55,7 @@ class FarEnd:
         self.server: asyncio.AbstractServer | None = None
 
     async def open(self) -> None:
-        self.server = await serve_unix(self.path, self._link)
+        self.server = await asyncio.get_running_loop().create_unix_server(self._link, sock=bind_unix(self.path))
 
     def _link(self) -> Link:
         link = Link(Session(Role.ORCHESTRATOR, Wire.CHANNEL), on_message=self._take, on_close=lambda link, _: self.links.discard(link))
