@@ -16,6 +16,7 @@ from pywatt_core.errors import StorageError, Unavailable
 from pywatt_core.services.caching import CLOSED
 
 from .failures import Lost, Moved
+from .pipeline import looked_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,6 +141,7 @@ class Cluster:
         """Ask which node has which slots, `first` before others, once for all who want to know. Raises `Unavailable` where none answers."""
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask(first))
+            self._asking.add_done_callback(looked_at)
         asking = self._asking
         try:
             await asyncio.shield(asking)

@@ -303,6 +303,7 @@ class Pipeline:
         """Connect, all who need it together. Raises `Unavailable`."""
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(looked_at)
         connecting = self._connecting
         try:
             await asyncio.shield(connecting)
@@ -334,6 +335,12 @@ class Pipeline:
             await self._source.give_back(line.connection)
         except BACKEND_ERRORS as error:
             log.debug("a connection to %s was not closed in order: %s", self._server, reason(error))
+
+
+def looked_at(task: asyncio.Task[Any]) -> None:
+    """Take note of what a task raised, in case everybody who waited for it has gone away."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Several:

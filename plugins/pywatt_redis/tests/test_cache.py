@@ -39,7 +39,7 @@ async def test_keys_stand_on_the_server_as_they_are_behind_the_namespace(opened:
 
 
 async def test_clearing_leaves_others_keys_and_locks_alone_and_never_blocks_the_server(opened: Opened, redis_server: RedisServer) -> None:
-    async with opened(namespace="", database=6) as cache, opened(namespace="other", database=6) as other:
+    async with opened(namespace="", database=6) as cache, opened(namespace="other", database=6) as other:  # noqa: SIM117
         async with cache.lock("held", wait=0), other.lock("held", wait=0):
             await other.set("key", b"1")
             await cache.set_many({f"key{number}": b"1" for number in range(3000)})

@@ -211,8 +211,11 @@ async def test_closing_waits_for_what_is_under_way_and_then_cuts(opened: Opened,
 
 async def test_a_reply_that_nobody_asked_for_ends_the_connection() -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.read(1000):
-            writer.write(b"+OK\r\n" * 5)
+        try:
+            while await reader.read(1000):
+                writer.write(b"+OK\r\n" * 5)
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(babble, "127.0.0.1", 0)
     async with server:
@@ -229,8 +232,10 @@ async def test_what_does_not_speak_redis_is_unavailable(noise: bytes) -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1000)
         writer.write(noise)
-        await reader.read(1000)
-        writer.close()
+        try:
+            await reader.read(1000)
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(babble, "127.0.0.1", 0)
     async with server:
