@@ -25,7 +25,7 @@ from pywatt_postgres import Options, open_postgres
 from tools import test_servers
 from tools.running_servers import PostgresServer
 
-ROUNDS, CONNECTIONS, KEYS, MANY = 9, 16, 1000, 1000
+ROUNDS, CONNECTIONS, KEYS, MANY = 7, 16, 1000, 1000
 CLAIM = 0.85
 
 GET = "SELECT id, name, body FROM items WHERE id = {}"

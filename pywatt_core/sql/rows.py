@@ -6,17 +6,16 @@ import dataclasses
 import re
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
-from typing import TypeVar, cast, get_type_hints, is_typeddict
+from typing import Any, TypeVar, cast, get_type_hints, is_typeddict
 
 import msgspec
 
 from ..errors import StorageError
-from ..interfaces import Row
 
 T = TypeVar("T")
 
 
-def converted(rows: Sequence[Row], into: type[T], *, numeric_truth: bool = False) -> list[T]:
+def converted(rows: Sequence[dict[str, Any]], into: type[T], *, numeric_truth: bool = False) -> list[T]:
     """Rows as `into` (a dataclass, a msgspec Struct or a TypedDict), checked by its annotations.
 
     With `numeric_truth`, for databases without truth values of their own, 0 and 1 become False and True where `into` asks

@@ -41,7 +41,7 @@ class Options(ServerDatabaseOptions):
 @asynccontextmanager
 async def open_postgres(options: Options, context: Context) -> AsyncIterator[PostgresDatabase]:
     """Connect or fail with `Unavailable`; on leaving, wait for running statements and close every connection."""
-    from .database import PostgresDatabase  # imports databases and asyncpg, which only an opened database needs
+    from .database import PostgresDatabase  # imports asyncpg, which only an opened database needs
 
     database = await PostgresDatabase.open(options, context)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core import statements
@@ -21,6 +22,8 @@ from .transaction import Transaction, beginning, clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+    import databases
 
     from pywatt_core.interfaces import Context, Params, Row
     from pywatt_core.statements import Statement
@@ -40,8 +43,9 @@ class PostgresDatabase(PostgresQueries):
 
     dialect = "postgresql"
 
-    def __init__(self, pool: Pool, options: Options) -> None:
+    def __init__(self, pool: Pool, options: Options, where: Address) -> None:
         self._pool = pool
+        self._where = where
         self._timeout = options.pooling.acquire_timeout
         self._connect_timeout = options.connect_timeout
         self._slow = SlowLog(log, options.slow_statement)
@@ -49,8 +53,19 @@ class PostgresDatabase(PostgresQueries):
     @classmethod
     async def open(cls, options: Options, context: Context) -> PostgresDatabase:
         """Connect. Raises `ConfigError` where the options name no database, `Unavailable` where the server does not answer."""
-        pool = await Pool.open(options, where(options, context.section), context.module_id, context.folder)
-        return cls(pool, options)
+        there = where(options, context.section)
+        return cls(await Pool.open(options, there, context.module_id, context.folder), options, there)
+
+    @cached_property
+    def databases(self) -> databases.Database:
+        """The same pool through the library `databases`, for code that is written for it, SQLAlchemy's expressions included.
+
+        It is that library's own code: it waits for a connection without a deadline, raises the driver's errors, and loses a connection
+        where one of its transactions is cancelled.
+        """
+        from .facade import over  # imports SQLAlchemy, which takes longer than everything else together
+
+        return over(self._pool.asyncpg, self._where)
 
     async def close(self) -> None:
         """Wait for what is running, ``close_timeout`` seconds at most, cut off the rest and close. May be called twice."""

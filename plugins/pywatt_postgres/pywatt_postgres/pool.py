@@ -1,10 +1,9 @@
-"""The pool: made by `databases`, used directly. One file knows that library, and the inner names of it and of asyncpg.
+"""The pool: asyncpg's, used directly. One file knows that library's inner names.
 
-`databases` turns options into a pool of asyncpg and stops there: its own queries and transactions lose connections when they
-are cancelled, and wait for connections without a deadline. asyncpg's pool makes, bounds and replaces connections; what this file
-adds is deadlines, nobody waiting for themselves, and a short way back for a connection that is in order: asyncpg would ask the
-server to reset it, in a task of its own, after every statement. The inner names are those of asyncpg 0.32, which is why
-pyproject.toml allows no other.
+asyncpg's pool makes, bounds and replaces connections; what this file adds is deadlines, turns in the order in which people came,
+nobody waiting for themselves, and a short way back for a connection that is in order: asyncpg would ask the server to reset
+it, in a task of its own, after every statement. The inner names are those of asyncpg 0.32, which is why pyproject.toml allows
+no other.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import databases
 
 from pywatt_core.errors import StorageError, Unavailable
 from pywatt_core.sql.options import Address, tls_context
@@ -48,9 +46,6 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
     touched = False
     """It has to be put in order before others get it: a statement may have changed its settings, locks or cursors, or was given up."""
 
-    def touch(self) -> None:
-        self.touched = True
-
     async def status(self, sql: str, values: Sequence[Any]) -> str:
         """Run a statement for what PostgreSQL says of it: ``INSERT 0 3``.
 
@@ -59,24 +54,16 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
         _, status, _ = await self._execute(sql, values, 0, None, return_status=True)
         return str(status.decode())
 
-    def get_reset_query(self) -> str:
-        if not (self.touched or self.always_reset):
-            return ""
-        self.touched = False
-        query: str = super().get_reset_query()
-        return query
-
 
 class Pool:
     """Connections for one user at a time, as many as `max_connections`; nobody waits for ever, or for themselves."""
 
-    def __init__(self, client: databases.Database, options: Options) -> None:
-        self._client = client
-        self._pool: asyncpg.Pool = client._backend._pool  # its only name
-        self._pooling = options.pooling
+    def __init__(self, pool: asyncpg.Pool, options: Options) -> None:
+        self.asyncpg = pool
+        self.asyncpging = options.pooling
         self._close_timeout = options.close_timeout
-        self._lifetime = self._pooling.max_lifetime or float("inf")
-        self._timeout = self._pooling.acquire_timeout
+        self._lifetime = self.asyncpging.max_lifetime or float("inf")
+        self._timeout = self.asyncpging.acquire_timeout
         self._waiting = 0
         self._first = asyncio.Lock()
         """Held by the first of those who wait: asyncpg's queue itself favours who comes last."""
@@ -87,12 +74,11 @@ class Pool:
     @classmethod
     async def open(cls, options: Options, where: Address, module_id: str, folder: Path) -> Pool:
         """Connect once, so that what is wrong is told now. Raises `Unavailable` or another `StorageError`."""
-        client = databases.Database("postgresql:///", **arguments(options, where, module_id, folder))
         try:
-            await client.connect()
+            pool = await asyncpg.create_pool(**arguments(options, where, module_id, folder))
         except BACKEND_ERRORS as error:
             raise translated(error, "", doing=f"connecting to {where}") from error
-        return cls(client, options)
+        return cls(pool, options)
 
     async def acquire(self) -> Any:
         """A connection for the caller alone, to be given back to `release`.
@@ -102,11 +88,11 @@ class Pool:
         """
         if self.closed:
             raise StorageError(CLOSED)
-        if len(self._holders) >= self._pooling.max_connections:
+        if len(self._holders) >= self.asyncpging.max_connections:
             await self._refuse_to_wait_for_oneself()
         try:
-            if not self._waiting and not self._pool._queue.empty():  # at most it has to connect, which has a deadline of its own
-                connection = await self._pool.acquire()
+            if not self._waiting and not self.asyncpg._queue.empty():  # at most it has to connect, which has a deadline of its own
+                connection = await self.asyncpg.acquire()
             else:
                 connection = await self._wait()
         except BACKEND_ERRORS as error:
@@ -124,7 +110,7 @@ class Pool:
             async with deadline, self._first:
                 if self.closed:
                     raise StorageError(CLOSED)
-                return await self._pool.acquire()
+                return await self.asyncpg.acquire()
         except TimeoutError as error:
             if not deadline.expired() or self.closed:
                 raise
@@ -149,10 +135,11 @@ class Pool:
             holder._release()
             holder._setup_inactive_callback()
             return
+        session.touched = False
         try:
             if old:
                 await asyncio.shield(session.close(timeout=RELEASE_TIMEOUT))
-            await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
+            await self.asyncpg.release(connection, timeout=RELEASE_TIMEOUT)
         except BACKEND_ERRORS as error:
             if not self.closed:
                 log.warning("a connection could not be brought back to order (%s) and was closed", type(error).__name__)
@@ -171,7 +158,7 @@ class Pool:
     async def close(self) -> None:
         """Wait for who has a connection, `close_timeout` seconds at most, then cancel what still runs. May be called twice."""
         self.closed = True
-        closing = asyncio.ensure_future(self._pool.close())
+        closing = asyncio.ensure_future(self.asyncpg.close())
         try:
             done, _ = await asyncio.wait({closing}, timeout=self._close_timeout)
             if not done:
@@ -186,7 +173,7 @@ class Pool:
 
     async def _cancel_statements(self) -> None:
         """Tell the server: it would go on with a statement whose connection has gone, until it has something to say."""
-        sessions = [session for holder in self._pool._holders if (session := holder._con) is not None and not holder.is_idle()]
+        sessions = [session for holder in self.asyncpg._holders if (session := holder._con) is not None and not holder.is_idle()]
         cancelling = [asyncio.ensure_future(session._cancel(asyncio.get_running_loop().create_future())) for session in sessions]
         if cancelling:
             _, late = await asyncio.wait(cancelling, timeout=CANCELLED_TIMEOUT)
@@ -198,11 +185,19 @@ class Pool:
             await asyncio.sleep(0)
         users = self._holders.values()
         task = asyncio.current_task()
-        if len(users) >= self._pooling.max_connections and all(user is task for user in users):
+        if len(users) >= self.asyncpging.max_connections and all(user is task for user in users):
             raise StorageError(
                 "this task itself holds every connection and would wait for ever: inside a transaction use the object that it gave "
                 "you; end an iteration, or take fetch_all, before the next statement"
             )
+
+
+def session_of(connection: Any) -> Session:
+    """What a connection that the pool has lent stands for. Raises `Unavailable` where it broke, and its place is somebody else's."""
+    session: Session | None = connection._con
+    if session is None:
+        raise Unavailable("the connection to the server is closed")
+    return session
 
 
 def cut_off(connection: Any) -> None:

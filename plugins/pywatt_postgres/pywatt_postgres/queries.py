@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pywatt_core import statements
+from pywatt_core.interfaces import Row
 from pywatt_core.sql.rows import converted
 
 from .rows import changed, row, rows
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from pywatt_core.interfaces import Params, Row
+    from pywatt_core.interfaces import Params
     from pywatt_core.statements import Statement
 
 T = TypeVar("T")
@@ -45,8 +46,8 @@ class PostgresQueries(ABC):
     async def fetch_all(self, sql: str, params: Params = (), *, into: type[Any] | None = None) -> Any:
         """All rows, as mappings or as `into`: a dataclass, a msgspec Struct or a TypedDict."""
         statement = statements.read(sql, "postgresql")
-        found = rows(await self._run("fetch", statement, statement.arrange(params)))
-        return found if into is None else converted(found, into)
+        records = await self._run("fetch", statement, statement.arrange(params))
+        return rows(records, Row) if into is None else converted(rows(records, dict), into)
 
     @overload
     async def fetch_one(self, sql: str, params: Params = ()) -> Row | None: ...

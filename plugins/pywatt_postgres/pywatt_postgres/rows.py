@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncpg import Record
 
@@ -10,7 +10,9 @@ from pywatt_core.interfaces import Row
 from pywatt_core.sql.rows import refuse_twice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
 
 
 def row(record: Any) -> Row:
@@ -21,12 +23,12 @@ def row(record: Any) -> Row:
     return found
 
 
-def rows(records: Sequence[Any]) -> list[Row]:
-    """The records of one statement as rows."""
+def rows(records: Sequence[Any], make: Callable[[Any], T]) -> list[T]:
+    """The records of one statement, each made into a row of the type `make`; no step of Python's own for each."""
     if not records:
         return []
     refuse_twice(list(records[0].keys()))
-    return list(map(Row, map(Record.items, records)))  # no step of Python's own for a row
+    return list(map(make, map(Record.items, records)))
 
 
 def size(found: Sequence[Row]) -> int:

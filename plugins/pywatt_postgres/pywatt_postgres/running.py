@@ -8,13 +8,15 @@ from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from pywatt_core.interfaces import Row
+
 from .failures import BACKEND_ERRORS, translated
+from .pool import session_of
 from .rows import rows, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pywatt_core.interfaces import Row
     from pywatt_core.sql.slow import SlowLog
     from pywatt_core.statements import Statement
 
@@ -38,19 +40,20 @@ def touches(word: str, sql: str) -> bool:
 
 async def run(connection: Any, call: str, statement: Statement, values: Sequence[Any], slow: SlowLog) -> Any:
     """Run a statement through the connection's method `call`, or for its status; what it raises becomes `StorageError` and its kinds."""
+    session = session_of(connection)
     if touches(statement.word, statement.source):
-        connection.touch()
+        session.touched = True
     begun = monotonic()
     try:
         if call == "status":
-            return await connection.status(statement.sql, values)
-        return await getattr(connection, call)(statement.sql, *values)
+            return await session.status(statement.sql, values)
+        return await getattr(session, call)(statement.sql, *values)
     except BACKEND_ERRORS as error:
         if isinstance(error, TimeoutError):
-            connection.touch()
+            session.touched = True
         raise translated(error, statement.source) from error
     except asyncio.CancelledError:
-        connection.touch()
+        session.touched = True
         raise
     finally:
         seconds = monotonic() - begun
@@ -77,9 +80,9 @@ class Reading:
         begun = monotonic()
         try:
             if self._cursor is None:
-                if touches(self._statement.word, self._statement.source):
-                    self._connection.touch()
-                self._cursor = await self._connection.cursor(self._statement.sql, *self._values)
+                session = session_of(self._connection)
+                session.touched |= touches(self._statement.word, self._statement.source)
+                self._cursor = await session.cursor(self._statement.sql, *self._values)
             records = await self._cursor.fetch(self._wanted)
         except BACKEND_ERRORS as error:
             raise translated(error, self._statement.source) from error
@@ -87,7 +90,7 @@ class Reading:
         if seconds > self._slow.threshold:
             self._slow.slow(self._statement.source, seconds)
         self._over = len(records) < self._wanted
-        found = rows(records)
+        found = rows(records, Row)
         if found:
             fitting = CHUNK_BYTES * len(found) // max(size(found), 1)
             self._wanted = max(1, min(fitting, 4 * self._wanted, CHUNK_ROWS))

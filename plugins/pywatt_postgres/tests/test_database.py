@@ -163,6 +163,24 @@ async def test_names_without_a_schema_belong_to_the_one_that_was_set(opened: Ope
         assert await database.fetch_value("SELECT schemaname FROM pg_tables WHERE tablename = 'here'") == schema
 
 
+async def test_code_for_the_library_databases_uses_the_same_pool(opened: Opened) -> None:
+    import sqlalchemy
+
+    items = sqlalchemy.Table(
+        "items", sqlalchemy.MetaData(), sqlalchemy.Column("id", sqlalchemy.Integer), sqlalchemy.Column("name", sqlalchemy.Text)
+    )
+    async with opened() as database:
+        await database.execute("CREATE TABLE items (id INT, name TEXT)")
+        await database.databases.execute(items.insert().values(id=1, name="lamp"))
+        async with database.databases.transaction():
+            await database.databases.execute("UPDATE items SET name = :name", {"name": "desk"})
+        assert (await database.databases.fetch_one(items.select())).name == "desk"
+        await database.databases.execute("SELECT set_config('work_mem', '1234kB', false)")
+        assert await database.fetch_value("SHOW work_mem") != "1234kB"
+        assert database.databases is database.databases
+        assert await database.fetch_one("SELECT * FROM items") == {"id": 1, "name": "desk"}
+
+
 async def test_a_server_that_hangs_is_told_within_the_deadline(opened: Opened) -> None:
     async with opened() as watcher, opened(connect_timeout=0.2) as database:
         pid = await database.fetch_value("SELECT pg_backend_pid()")

@@ -27,6 +27,13 @@ def test_looking_at_the_plugin_imports_no_driver() -> None:
     assert seen.stdout.strip() == "[]"
 
 
+def test_an_opened_database_imports_its_driver_and_not_what_costs_more_than_that() -> None:
+    code = "import sys, pywatt_postgres.database; print(sorted({'asyncpg', 'databases', 'sqlalchemy', 'ssl'} & set(sys.modules)))"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert "databases" not in seen.stdout
+    assert "sqlalchemy" not in seen.stdout
+
+
 def test_the_name_of_the_earlier_sdk_is_the_same_class() -> None:
     import pywatt_postgres
 

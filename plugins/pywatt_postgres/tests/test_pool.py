@@ -91,7 +91,7 @@ async def test_a_thousand_random_cancellations_leave_no_connection_behind_at_the
         await until(at_rest)
         async with asyncio.timeout(30):
             await asyncio.gather(*[database.ping() for _ in range(20)])
-        assert database._pool._pool.get_size() == len(await ask_other(watcher, "cancelled"))
+        assert database._pool.asyncpg.get_size() == len(await ask_other(watcher, "cancelled"))
     assert not database._pool._holders
 
 
