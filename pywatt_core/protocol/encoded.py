@@ -84,7 +84,7 @@ class Message(Generic[T]):
 
         bincode is `EncodedMessage.from_message_binary`. Raises `LocalProtocolError` where the content cannot travel.
         """
-        return write_payload(self.content, self.metadata, format=EncodingFormat(format).value, id=self.id)
+        return write_payload(self.content, self.metadata, format=_known(format), id=self.id)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Message):
@@ -95,6 +95,14 @@ class Message(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Message(id={self.id!r}, content=<{type(self.content).__name__} hidden>, metadata={self.metadata!r})"
+
+
+def _known(format: str) -> str:
+    """The name of a format. Raises `LocalProtocolError` that lists them."""
+    try:
+        return EncodingFormat(format).value
+    except ValueError:
+        raise LocalProtocolError(f"no format is called {format!r}; there are {', '.join(one.value for one in EncodingFormat)}") from None
 
 
 # ── bincode ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,7 +220,7 @@ def _unlabelled(payload: EncodedMessage) -> bytes:
 
 def convert(payload: EncodedMessage, target: str) -> EncodedMessage:
     """What `EncodedMessage.to_format` promises: the table of protocol 4.6."""
-    source, target = payload.format, EncodingFormat(target).value
+    source, target = payload.format, _known(target)
     if source == "Auto" or target == "Auto":
         raise LocalProtocolError("Auto is no format that data can be in")
     if source == target:

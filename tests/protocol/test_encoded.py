@@ -188,6 +188,7 @@ def test_the_table_of_conversions(source: EncodedMessage, target: str, result: E
     [
         (encoded(TEXT), "Auto", LocalProtocolError, "Auto is no format"),
         (encoded(TEXT, "Auto"), "Json", LocalProtocolError, "Auto is no format"),
+        (encoded(TEXT), "json", LocalProtocolError, "no format is called 'json'; there are Json, Binary"),
         (encoded(TEXT, "Auto"), "Auto", LocalProtocolError, "Auto is no format"),
         (encoded(TEXT), "MessagePack", LocalProtocolError, "Json does not become MessagePack: decode it"),
         (EncodedMessage(b"\xa0", "Cbor"), "Json", LocalProtocolError, "Cbor does not become Json"),
@@ -243,6 +244,8 @@ def test_what_cannot_be_guessed_says_why() -> None:
     assert EncodedMessage.from_message_binary(Message("hi")).peek_kind() == "Unknown"
     assert EncodedMessage(b"\xc1", "MessagePack").peek_kind() == "Unknown"
     assert EncodedMessage(b"\xa1", "Cbor").peek_kind() == "Unknown", "no plugin reads it here"
+    with pytest.raises(LocalProtocolError, match="no format is called 'yaml'; there are Json, Binary"):
+        Message(5).encode("yaml")
     with pytest.raises(LocalProtocolError, match="Auto is no format"):
         encoded("{}", "Auto").peek_kind()
 
