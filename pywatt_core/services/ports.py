@@ -87,6 +87,8 @@ class PortNegotiation:
             return NegotiatedPort(self.port)
         if specific is not None and not 0 < specific <= 65_535:
             raise ValueError(f"a port is from 1 to 65535, not {specific!r}")
+        if self.options.use_fallback and getattr(link, "names", None) == ():
+            return self._without(specific, "this module runs without an orchestrator")
         loop = asyncio.get_running_loop()
         began = loop.time()
         diagnostics: list[str] = []
@@ -105,10 +107,7 @@ class PortNegotiation:
         reason = f"the orchestrator did not answer a port request: {'; '.join(diagnostics)}"
         if not self.options.use_fallback:
             raise RequestTimeout(f"{reason} ({loop.time() - began:.1f} s in all)")
-        found = self._fallback(specific, reason)
-        self.port = found.port
-        log.warning("a port was taken without the orchestrator's word", extra={"port": found.port, "reason": reason})
-        return found
+        return self._without(specific, reason)
 
     async def _attempt(self, link: Asks, specific: int | None, timeout: float) -> PortResponse | str:
         """The port, or why this attempt came to nothing. Raises what ends the negotiation."""
@@ -133,6 +132,12 @@ class PortNegotiation:
             raise RemoteError(f"the orchestrator refused the port: {reason}", code="port_refused")
         self._breaker.succeeded(loop.time())
         return answer
+
+    def _without(self, specific: int | None, reason: str) -> NegotiatedPort:
+        found = self._fallback(specific, reason)
+        self.port = found.port
+        log.warning("a port was taken without the orchestrator's word", extra={"port": found.port, "reason": reason})
+        return found
 
     def _fallback(self, specific: int | None, reason: str) -> NegotiatedPort:
         for port in (*(() if specific is None else (specific,)), *self.options.fallback_ports):
@@ -192,8 +197,8 @@ def get_pre_allocated_port() -> int | None:
 async def negotiate_port(link: Asks, specific: int | None = None, *, negotiation: PortNegotiation | None = None) -> NegotiatedPort:
     """Ask for a port, `specific` or any; three attempts of 3, 4 and 5 s, each with the same wish.
 
-    Where nobody answers, `specific` or a free port from 10000 to 10999 is taken, proven free by binding it, and after five
-    failures in a row so for a minute without asking. The port is remembered: later calls return it at once, whatever they wish.
+    Where nobody answers, `specific` or a free port from 10000 to 10999 is taken, proven free by binding it; so after five
+    failures in a row, for a minute without asking, and in a module that runs by itself. The port is remembered: later calls return it at once, whatever they wish.
     `negotiation` has options of its own, and remembers for itself.
 
     A refusal raises `RemoteError` with the orchestrator's reason at once (``code`` is ``"port_refused"``); `ServerError` where no

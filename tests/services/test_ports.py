@@ -13,6 +13,7 @@ import pytest
 from pywatt_core.errors import ChannelClosed, RemoteError, RequestTimeout, ServerError
 from pywatt_core.protocol.messages import Message, PortRequest, PortResponse, TcpAddress
 from pywatt_core.protocol.session import Role, Session, Wire
+from pywatt_core.services.channels import Channels
 from pywatt_core.services.ports import (
     NegotiatedPort,
     PortNegotiation,
@@ -200,6 +201,16 @@ async def test_two_negotiations_at_the_same_time_agree() -> None:
     async with asking(lambda request, link: grant(next(ports))(request, link)) as (link, _):
         first, second = await asyncio.gather(here.negotiate(link), here.negotiate(link))
         assert first == second == NegotiatedPort(8001)
+
+
+async def test_a_module_that_runs_by_itself_takes_a_free_port_at_once() -> None:
+    wished, other = free_ports(2)
+    here = negotiation(fallback_ports=[other])
+    found = await here.negotiate(Channels(None), wished)
+    assert (found.port, found.fallback, found.reason) == (wished, True, "this module runs without an orchestrator")
+    assert await here.negotiate(Channels(None)) == NegotiatedPort(wished)
+    with pytest.raises(ChannelClosed, match="runs without an orchestrator"):
+        await negotiation(use_fallback=False).negotiate(Channels(None))
 
 
 async def test_a_link_that_is_gone_is_said_so() -> None:
