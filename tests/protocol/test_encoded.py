@@ -238,14 +238,17 @@ def test_the_kind_is_guessed_from_the_top(value: Any, kind: str) -> None:
     assert EncodedMessage(msgspec.msgpack.encode(value), "MessagePack").peek_kind() == kind
 
 
+def test_a_message_is_written_in_no_format_that_there_is_not() -> None:
+    with pytest.raises(LocalProtocolError, match="no format is called 'yaml'; there are Json, Binary"):
+        Message(5).encode("yaml")
+
+
 def test_what_cannot_be_guessed_says_why() -> None:
     assert encoded("{").peek_kind() == "Invalid JSON"
     assert encoded("!", "Base64").peek_kind() == "Invalid Base64"
     assert EncodedMessage.from_message_binary(Message("hi")).peek_kind() == "Unknown"
     assert EncodedMessage(b"\xc1", "MessagePack").peek_kind() == "Unknown"
     assert EncodedMessage(b"\xa1", "Cbor").peek_kind() == "Unknown", "no plugin reads it here"
-    with pytest.raises(LocalProtocolError, match="no format is called 'yaml'; there are Json, Binary"):
-        Message(5).encode("yaml")
     with pytest.raises(LocalProtocolError, match="Auto is no format"):
         encoded("{}", "Auto").peek_kind()
 
