@@ -198,7 +198,8 @@ async def negotiate_port(link: Asks, specific: int | None = None, *, negotiation
     """Ask for a port, `specific` or any; three attempts of 3, 4 and 5 s, each with the same wish.
 
     Where nobody answers, `specific` or a free port from 10000 to 10999 is taken, proven free by binding it; so after five
-    failures in a row, for a minute without asking, and in a module that runs by itself. The port is remembered: later calls return it at once, whatever they wish.
+    failures in a row, for a minute without asking, and in a module that runs by itself. The port is remembered: later calls
+    return it at once, whatever they wish.
     `negotiation` has options of its own, and remembers for itself.
 
     A refusal raises `RemoteError` with the orchestrator's reason at once (``code`` is ``"port_refused"``); `ServerError` where no
