@@ -88,6 +88,15 @@ class RedisCache:
             raise
         return cache
 
+    @property
+    def aiocache(self) -> Any:
+        """aiocache's own interface over the same pool, for code that was written for it. It knows nothing of `namespace`; none of
+        what is promised here holds for it. Raises `StorageError` for a cluster, which aiocache cannot talk to."""
+        self._check_open()
+        if self._cluster:
+            raise StorageError("aiocache cannot talk to a cluster: use the cache's own methods")
+        return self._sources[0].facade
+
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def get(self, key: str) -> bytes | None:

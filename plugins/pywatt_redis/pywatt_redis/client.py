@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from .options import Options, Server
 
 
+FOR_THE_FACADE = 10
+"""Connections beside our own that the users of aiocache's interface may have at the same time."""
+
+
 class Tls:
     """Mixed into redis-py's connections with TLS: a context of ours, because theirs trusts the system's authorities beside `ca_cert`."""
 
@@ -70,18 +74,19 @@ class Source:
             pool = on_a_socket
         elif secure:
             kwargs["connection_class"] = TlsConnection
-        facade = Facade(
+        self.facade = Facade(
             serializer=NullSerializer(encoding=None),
             endpoint=first.host,
             port=first.port,
             db=first.database,
             password=None if first.password is None else first.password.expose_secret(),
-            pool_max_size=options.connections,
+            pool_max_size=options.connections + FOR_THE_FACADE,
             create_connection_timeout=options.connect_timeout,
             connection_pool_class=pool,
             connection_pool_kwargs=kwargs,
         )
-        self._pool: Any = facade.client.connection_pool
+        """aiocache's own interface over the same pool, which knows nothing of the cache's namespace."""
+        self._pool: Any = self.facade.client.connection_pool
 
     async def connection(self) -> Any:
         """A connection that is up. Raises what redis-py raises."""

@@ -327,6 +327,17 @@ async def test_figures_of_the_server_only_where_the_whole_database_is_the_caches
         assert (stats.sets, stats.deletes, stats.item_count, stats.memory_used_bytes) == (1, 1, None, None)
 
 
+async def test_aiocaches_own_interface_is_there(opened: Opened, redis_cluster: RedisCluster) -> None:
+    async with opened(namespace="", database=6) as cache:
+        await cache.set("key", b"\xff")
+        assert await cache.aiocache.get("key") == b"\xff"
+        await asyncio.gather(*[cache.aiocache.set("other", b"1") for _ in range(5)])
+        assert await cache.get("other") == b"1"
+    async with opened(cluster=True, port=redis_cluster.nodes[0].port) as cache:
+        with pytest.raises(StorageError, match="cluster"):
+            assert cache.aiocache
+
+
 async def test_ping_and_what_the_cache_looks_like(opened: Opened) -> None:
     async with opened(password=None) as cache:
         await cache.ping()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pywatt_core.interfaces import Cache
-from pywatt_core.testing.contracts import CacheContract
+from pywatt_core.testing.contracts import CacheContract, SharedCacheContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,3 +51,18 @@ class TestCluster(RedisContract):
         self, opened: Callable[..., AbstractAsyncContextManager[Cache]], redis_cluster: RedisCluster
     ) -> AbstractAsyncContextManager[Cache]:
         return opened(cluster=True, port=redis_cluster.nodes[0].port)
+
+
+class TestShared(SharedCacheContract):
+    @pytest.fixture
+    def backends(self, opened: Callable[..., AbstractAsyncContextManager[Cache]]) -> tuple[AbstractAsyncContextManager[Cache], ...]:
+        return opened(namespace="shared"), opened(namespace="shared")
+
+
+class TestSharedCluster(SharedCacheContract):
+    @pytest.fixture
+    def backends(
+        self, opened: Callable[..., AbstractAsyncContextManager[Cache]], redis_cluster: RedisCluster
+    ) -> tuple[AbstractAsyncContextManager[Cache], ...]:
+        options = {"namespace": "shared", "cluster": True, "port": redis_cluster.nodes[0].port}
+        return opened(**options), opened(**options)
