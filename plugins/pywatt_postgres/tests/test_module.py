@@ -32,10 +32,10 @@ async def test_the_guestbook_runs_on_postgresql_as_it_is(postgres_server: Postgr
     main = section(schema, pool={"max_connections": 3}, type="postgres")
     async with app(guestbook, secrets=secrets(postgres_server), databases={"main": main}) as client:
         signed = await client.post("/entries", json_body={"name": "Ada", "message": "'; DROP TABLE entries; --"})
-        assert signed.status_code == 201
+        assert signed.status == 201
         assert (await client.get(f"/entries/{signed.json()['id']}")).json() == signed.json()
         assert (await client.get("/entries")).json() == [signed.json()]
-        assert (await client.get("/entries/nobody")).status_code == 404
+        assert (await client.get("/entries/nobody")).status == 404
 
 
 async def test_a_module_reaches_the_facade_and_the_other_name_through_its_state(postgres_server: PostgresServer, schema: str) -> None:
