@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
-from .builtin.typed_cache import TypedCache
 from .errors import RequestTimeout, StorageError
 from .interfaces import Cache, Database
 from .services.secrets import Secrets
@@ -257,6 +257,7 @@ async def _awaited(awaitable: Any) -> Any:
 
 def _is_asynchronous(value: object) -> bool:
     """Whether `value` is one of the things a state holds whose methods have to be awaited; the user's own objects are not."""
-    return type(value) is Deferred or isinstance(
-        value, Secrets | Database | Cache | TypedCache
-    )  # a Deferred answers for its interface only
+    if type(value) is Deferred or isinstance(value, Secrets | Database | Cache):  # a Deferred answers for its interface only
+        return True
+    typed = sys.modules.get("pywatt_core.builtin.typed_cache")  # without it there are none, and it is not needed to start
+    return typed is not None and isinstance(value, typed.TypedCache)

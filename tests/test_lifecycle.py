@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -276,3 +277,9 @@ async def test_a_plain_init_line_without_our_extension_is_enough(tmp_path):
         assert module.announce.pywatt is None
         assert json.loads((await module.http("GET", "/health")).body)["status"] == "OK"
         await module.assert_clean_exit()
+
+
+def test_what_only_some_modules_use_is_not_imported_by_all_of_them():
+    rarely = ["pluggy", "pywatt_core.builtin", "pywatt_core.registry", "pywatt_core.transports.tls", "pywatt_core.http", "pydantic"]
+    program = f"import sys, pywatt_core.lifecycle; print([name for name in {rarely} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
