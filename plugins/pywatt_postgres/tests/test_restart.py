@@ -71,7 +71,7 @@ async def test_under_load_a_restart_is_a_gap_and_nothing_more(own_server: Postgr
         await until(lambda: len(refused) >= 20)
         await asyncio.to_thread(own_server.start)
         before = list(kept)
-        await until(lambda: all(now > then + 3 for now, then in zip(kept, before, strict=True)))
+        await until(lambda: all(after > old + 3 for after, old in zip(kept, before, strict=True)))
         stop.set()
         await asyncio.gather(*tasks)
         assert wrong == []
