@@ -8,7 +8,7 @@ dialect    beside ``'…'`` with ``''`` inside                            a driv
 ========== ============================================================ ==================================
 sqlite     ``"…"``, backticks, ``[…]``                                  ``?`` and ``:name``, as written
 postgresql ``"…"``, ``E'…\\'…'``, ``$tag$…$tag$``, comments that nest     ``$1``, one number for each name
-mysql      ``"…"`` and backslashes in text, backticks, ``#`` comments   ``%s``, other percent signs doubled
+mysql      ``"…"`` and backslashes in text, backticks, ``#`` comments   ``?``, one value for each place
 ========== ============================================================ ==================================
 
 ``::type`` and ``:=`` are no parameters, nor is in PostgreSQL's brackets a colon right behind a value (the slice ``a[i:j]``). Its
@@ -206,11 +206,9 @@ def _numbered_by_name(pieces: list[str], markers: list[str]) -> tuple[list[str],
     return _apart(pieces), [f"${numbers[name]}" if name else "?" for name in markers]
 
 
-def _percent(pieces: list[str], markers: list[str]) -> tuple[list[str], list[str]]:
-    if not markers:
-        return pieces, []  # a driver that gets no values leaves percent signs alone
-    return [piece.replace("%", "%%") for piece in pieces], ["%s"] * len(markers)
+def _by_place(pieces: list[str], markers: list[str]) -> tuple[list[str], list[str]]:
+    return pieces, ["?"] * len(markers)
 
 
-_POSITIONAL: Final[dict[Dialect, _Style]] = {"sqlite": _as_written, "postgresql": _numbered, "mysql": _percent}
-_NAMED_STYLE: Final[dict[Dialect, _Style]] = {"sqlite": _as_written, "postgresql": _numbered_by_name, "mysql": _percent}
+_POSITIONAL: Final[dict[Dialect, _Style]] = {"sqlite": _as_written, "postgresql": _numbered, "mysql": _by_place}
+_NAMED_STYLE: Final[dict[Dialect, _Style]] = {"sqlite": _as_written, "postgresql": _numbered_by_name, "mysql": _by_place}

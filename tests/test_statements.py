@@ -37,8 +37,7 @@ def test_a_question_mark_is_a_parameter_exactly_where_it_is_code(dialect, data):
     assert (statement.positional, statement.names) == (parts.count("?"), ())
     for part in parts:
         if part != "?":
-            shown = part.replace("%", "%%") if dialect == "mysql" and "?" in parts else part
-            assert shown in statement.sql
+            assert part in statement.sql
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -59,9 +58,8 @@ def test_any_text_is_read_or_refused_with_a_word(dialect, sql):
     except StorageError as error:
         assert "use" in str(error)
     else:
-        kept = statement.sql.replace("%%", "%") if dialect == "mysql" and (statement.positional or statement.names) else statement.sql
         if not statement.positional and not statement.names:
-            assert kept.count("'") == sql.count("'")
+            assert statement.sql.count("'") == sql.count("'")
 
 
 @pytest.mark.parametrize(
@@ -77,10 +75,10 @@ def test_any_text_is_read_or_refused_with_a_word(dialect, sql):
         ("postgresql", "x || ?||'y'", "x || $1||'y'"),
         ("postgresql", "a[?:?]", "a[$1:$2]"),
         ("postgresql", "SELECT :a::int", "SELECT $1::int"),
-        ("mysql", "a LIKE '%' AND b = ?", "a LIKE '%%' AND b = %s"),
+        ("mysql", "a LIKE '%s' AND b = ?", "a LIKE '%s' AND b = ?"),
         ("mysql", "a LIKE '%'", "a LIKE '%'"),
-        ("mysql", "a = :x OR b = :x", "a = %s OR b = %s"),
-        ("mysql", "5--?", "5--%s"),
+        ("mysql", "a = :x OR b = :x", "a = ? OR b = ?"),
+        ("mysql", "5--?", "5--?"),
     ],
 )
 def test_each_driver_sees_its_own_markers(dialect, sql, expected):
