@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import math
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..errors import Conflict, RequestTimeout, StorageError
@@ -13,7 +14,7 @@ from ..errors import Conflict, RequestTimeout, StorageError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..interfaces import Cache
+    from ..interfaces import Cache, CacheLock
 
 T = TypeVar("T")
 
@@ -25,6 +26,10 @@ CLOSED = "the cache is closed"
 
 FILLING = "get_or_set:"
 """What the name of a lock begins with that `get_or_set` takes: a lock that the application takes itself is another one."""
+
+
+HELD = 6.0
+"""Seconds that such a lock is held where nobody extends it."""
 
 
 def text_key(key: str) -> str:
@@ -79,8 +84,8 @@ class Filling:
     """`Cache.get_or_set` for one cache: made once, kept as long as the cache is open.
 
     Within this process the others wait for the one that computes and share its value, or its error. Among processes the
-    cache's own lock decides who computes; it is held for the timeout of whoever holds it, so that a process that dies
-    holds up the others no longer than that.
+    cache's own lock decides who computes; it is extended while that goes on, so that a process that dies holds up the
+    others for `HELD` seconds at most.
     """
 
     def __init__(self, cache: Cache) -> None:
@@ -134,16 +139,28 @@ class Filling:
     async def _compute(self, key: str, make: Callable[[], Awaitable[bytes] | bytes], ttl: float | None, timeout: float) -> bytes:
         value = None
         try:
-            async with self._cache.lock(FILLING + key, ttl=timeout, wait=timeout):
+            async with self._cache.lock(FILLING + key, ttl=HELD, wait=timeout) as lock:
                 value = await self._cache.get(key)  # another process may have been faster
                 if value is None:
-                    made = await called(make)
-                    await self._cache.set(key, made, ttl=ttl)
-                    value = bytes(made)
+                    keeping = asyncio.create_task(keep(lock), name=f"keeps the lock of {key!r}")
+                    try:
+                        made = await called(make)
+                        await self._cache.set(key, made, ttl=ttl)
+                        value = bytes(made)
+                    finally:
+                        keeping.cancel()
         except Conflict:
             if value is None:
                 raise
         return value
+
+
+async def keep(lock: CacheLock) -> None:
+    """Extend a lock again and again, until it is lost."""
+    with suppress(StorageError):
+        while True:
+            await asyncio.sleep(HELD / 3)
+            await lock.extend(HELD)
 
 
 @overload

@@ -350,3 +350,54 @@ async def outcome(cache: Cache, step: str, key: str, number: int) -> object:
         return await calls[step]()
     except StorageError as error:
         return str(error)
+
+
+SHARER = """
+import asyncio, sys
+from pathlib import Path
+from pywatt_core.builtin.file_cache import FileCache
+from pywatt_core.builtin.file_options import FileOptions
+
+async def main():
+    folder = Path(sys.argv[1])
+    cache = await FileCache.open(FileOptions(), folder)
+    print("open", flush=True)
+    sys.stdin.readline()
+
+    async def make():
+        with (folder / "computed").open("a") as log:
+            log.write("x")
+        await asyncio.sleep(0.1)
+        return b"value"
+
+    assert await cache.get_or_set("key", make) == b"value"
+    for _ in range(40):
+        await cache.increment("counter")
+        async with cache.lock("lock", wait=60) as lock:
+            tokens = (folder / "tokens").read_text().split()
+            (folder / "tokens").write_text(" ".join([*tokens, str(lock.token)]))
+    await cache.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_processes_share_values_counters_locks_and_work(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("")
+    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+    sharers = [await asyncio.create_subprocess_exec(sys.executable, "-c", SHARER, str(tmp_path), **pipes) for _ in range(3)]  # type: ignore[arg-type]
+    for sharer in sharers:
+        assert sharer.stdout is not None
+        assert await sharer.stdout.readline() == b"open\n"
+    assert [status for _, status in await asyncio.gather(*[ended(sharer) for sharer in sharers])] == [0, 0, 0]
+    tokens = [int(token) for token in (tmp_path / "tokens").read_text().split()]
+    assert len(tokens) == 120
+    assert tokens == sorted(set(tokens))
+    assert (tmp_path / "computed").read_text() == "x"
+    async with opening(tmp_path) as cache:
+        assert await cache.get_many(["key", "counter"]) == {"key": b"value", "counter": b"120"}
+
+
+async def ended(sharer: asyncio.subprocess.Process) -> tuple[bytes, int | None]:
+    out, _ = await sharer.communicate(b"go\n")
+    return out, sharer.returncode

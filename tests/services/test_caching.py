@@ -10,6 +10,7 @@ import pytest
 from pywatt_core.builtin.memory_cache import MemoryCache
 from pywatt_core.builtin.memory_options import MemoryOptions
 from pywatt_core.errors import Conflict, RequestTimeout, StorageError
+from pywatt_core.services import caching
 from pywatt_core.services.caching import FILLING, Filling, bytes_value, called, text_key
 
 
@@ -93,3 +94,26 @@ async def test_nothing_is_kept_of_what_was_computed() -> None:
         with pytest.raises(RequestTimeout):
             await filling.get_or_set(f"other{number}", hang, timeout=0.001)
     assert not filling._computing
+
+
+async def test_a_process_that_computes_for_long_keeps_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caching, "HELD", 0.3)
+    cache = memory()
+
+    async def slow() -> bytes:
+        await cache.set("probe", b"", ttl=0.9)  # three times as long as the lock is held
+        while await cache.exists("probe"):
+            await asyncio.sleep(0.005)
+        return b"of the first"
+
+    first = asyncio.create_task(Filling(cache).get_or_set("key", slow))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(Filling(cache).get_or_set("key", value))  # another process
+    assert list(await asyncio.gather(first, second)) == [b"of the first"] * 2
+
+
+async def test_a_process_that_dies_while_it_computes_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caching, "HELD", 0.3)
+    cache = memory()
+    await cache.lock(FILLING + "key", ttl=caching.HELD).__aenter__()  # and is never heard of again
+    assert await cache.get_or_set("key", value, timeout=30) == b"value"

@@ -97,9 +97,9 @@ class CacheLocks(CacheBackend):
 
     async def test_an_extended_lock_is_held_longer(self, backend: Backend) -> None:
         async with backend as cache:
-            async with cache.lock("lock", ttl=self.short, wait=0) as lock:
+            async with cache.lock("lock", ttl=self.soon, wait=0) as lock:
                 await lock.extend(60)
-                await cache.set("probe", b"1", ttl=self.short)  # set after the lock: it outlives the lock's first limit
+                await cache.set("probe", b"1", ttl=self.soon)  # set after the lock: it outlives the lock's first limit
                 await gone(cache, "probe")
                 with pytest.raises(RequestTimeout):
                     async with cache.lock("lock", wait=0):

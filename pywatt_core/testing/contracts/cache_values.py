@@ -187,7 +187,7 @@ class CacheValues(CacheBackend):
 
     async def test_counting_keeps_the_time_limit(self, backend: Backend) -> None:
         async with backend as cache:
-            await cache.set("counter", b"1", ttl=self.short)
+            await cache.set("counter", b"1", ttl=self.soon)
             await cache.increment("counter")
             await gone(cache, "counter")
             assert await cache.increment("counter") == 1
