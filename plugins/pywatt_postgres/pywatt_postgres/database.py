@@ -18,7 +18,7 @@ from .failures import BACKEND_ERRORS, translated
 from .pool import Pool, cut_off
 from .queries import PostgresQueries
 from .running import Reading, run
-from .transaction import Transaction, beginning, clean
+from .transaction import ENDING_TIMEOUT, Transaction, beginning, clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -134,7 +134,7 @@ class PostgresDatabase(PostgresQueries):
             await clean(connection, ending)
             return
         try:
-            await connection.execute(ending)
+            await connection.execute(ending, timeout=ENDING_TIMEOUT)
         except BACKEND_ERRORS as error:
             await clean(connection, "ROLLBACK")
             raise translated(error, ending) from error

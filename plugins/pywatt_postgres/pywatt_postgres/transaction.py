@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core import statements
-from pywatt_core.errors import StorageError
+from pywatt_core.errors import StorageError, Unavailable
 from pywatt_core.sql.turns import Turn, finished
 
 from .failures import BACKEND_ERRORS, translated
@@ -29,6 +29,9 @@ ISOLATIONS = ("read uncommitted", "read committed", "repeatable read", "serializ
 
 CLEANING_TIMEOUT = 5.0
 """Seconds that rolling back, or closing a cursor, may take before the connection is cut off."""
+
+ENDING_TIMEOUT = 60.0
+"""Seconds that a commit, or beginning or ending a savepoint, may take: no cancellation stops those."""
 
 
 class Transaction(PostgresQueries):
@@ -57,7 +60,7 @@ class Transaction(PostgresQueries):
 
     async def begin(self, statement: str) -> None:
         """Begin; a savepoint whatever happens to the caller meanwhile, so that it is there to be rolled back to."""
-        beginning = self._connection.execute(statement)
+        beginning = self._connection.execute(statement, timeout=ENDING_TIMEOUT)
         try:
             await (beginning if self._outer is None else finished(beginning))
         except BACKEND_ERRORS as error:
@@ -70,6 +73,8 @@ class Transaction(PostgresQueries):
             self._left = True
             try:
                 status = await finished(self._end(statement))
+            except TimeoutError as error:
+                raise Unavailable(f"{statement} had no answer within {ENDING_TIMEOUT:g} s: whether it was done is unknown") from error
             except BACKEND_ERRORS as error:
                 raise translated(error, statement) from error
             if status == "ROLLBACK":  # PostgreSQL's answer to COMMIT where a statement had failed
@@ -79,7 +84,7 @@ class Transaction(PostgresQueries):
                 )
 
     async def _end(self, statement: str) -> str:
-        status: str = await self._connection.execute(statement)
+        status: str = await self._connection.execute(statement, timeout=ENDING_TIMEOUT)
         self._ended = True
         return status
 

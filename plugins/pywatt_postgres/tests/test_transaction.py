@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pywatt_core.errors import Conflict, StorageError
+from pywatt_core.errors import Conflict, StorageError, Unavailable
 from pywatt_core.sql.options import PoolOptions
+from pywatt_postgres import transaction as transactions
 from pywatt_postgres.transaction import beginning
 
 if TYPE_CHECKING:
@@ -187,3 +190,20 @@ async def test_a_transaction_whose_connection_was_killed_says_so_and_its_place_i
                 await watcher.fetch_value("SELECT pg_terminate_backend(?)", (pid,))
                 await transaction.execute("UPDATE counters SET total = 2")
         assert await database.fetch_value("SELECT sum(total) FROM counters") == 0
+
+
+async def test_a_commit_without_an_answer_says_that_nobody_knows(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions, "ENDING_TIMEOUT", 0.2)
+    monkeypatch.setattr(transactions, "CLEANING_TIMEOUT", 0.1)
+    pid = 0
+    async with opened(statement_timeout=0, pool=PoolOptions(max_connections=1)) as database:
+        await make_counters(database)
+        try:
+            with pytest.raises(Unavailable, match=r"COMMIT had no answer within 0\.2 s: whether it was done is unknown"):
+                async with database.transaction() as transaction:
+                    await transaction.execute("UPDATE counters SET total = 1")
+                    pid = await transaction.fetch_value("SELECT pg_backend_pid()")
+                    os.kill(pid, signal.SIGSTOP)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert await database.fetch_value("SELECT sum(total) FROM counters") in (0, 2)
