@@ -6,6 +6,8 @@ that is more than 4 GiB, and seconds of nothing else. What is not `LARGE` need n
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Final
 
 LARGE: Final = 1024 * 1024
@@ -85,3 +87,19 @@ def too_many_in_cbor(data: bytes) -> bool:
         if values > MOST_VALUES:
             return True
     return False
+
+
+def too_many(data: bytes, format: str) -> bool:
+    """The same of a payload in one of the formats of `EncodedMessage`. What is no Base64 is not judged."""
+    if len(data) <= LARGE:
+        return False
+    if format == "MessagePack":
+        return too_many_in_msgpack(data)
+    if format == "Cbor":
+        return too_many_in_cbor(data)
+    if format == "Base64":
+        try:
+            data = base64.b64decode(data, validate=True)
+        except (binascii.Error, ValueError):
+            return False
+    return too_many_in_json(data)

@@ -12,6 +12,7 @@ from pywatt_core.protocol import failures
 from pywatt_core.protocol.failures import Failure, failure_of, failure_reply, success_reply
 from pywatt_core.protocol.messages import ORCHESTRATOR, EncodedMessage, RoutedModuleResponse
 from pywatt_core.protocol.payloads import Payload, read_payload
+from pywatt_core.protocol.volume import TOO_MANY, too_many
 
 if TYPE_CHECKING:
     from pywatt_core.protocol.messages import RouteToModule
@@ -46,6 +47,8 @@ class Counter:
         properties: Mapping[str, Any] = {}
         id = message.request_id
         try:
+            if too_many(message.payload.data, message.payload.format):
+                raise RemoteProtocolError(f"the request holds {TOO_MANY}")
             payload = read_payload(message.payload)
             properties = payload.metadata.properties or {}
             value = await self._call(peer, message.target_endpoint, payload, properties)
