@@ -28,6 +28,7 @@ from .redaction import register
 from .services.channels import Channels
 from .services.formats import open_serializers
 from .services.secrets import Secrets, fetch_from, fetch_over
+from .services.turns import DEPTHS
 from .serving import Inbox, plain_routes
 from .state import AppState, open_storage
 from .transports.link import Link, new_id
@@ -133,6 +134,7 @@ async def live(life: Life, stack: AsyncExitStack) -> None:
     life.step = Step.CONFIG
     settings = read_settings(definition, init, life.environ)
     life.drain_limit = settings.module.drain
+    life.inbox.allowance = DEPTHS * (settings.module.messages_at_once + settings.module.messages_waiting)
     module_id = init.module_id if init is not None else definition.name
     telemetry.configure(
         module_id, level=_log_level(settings, init), format=settings.module.log_format or ("json" if init is not None else "auto")

@@ -68,6 +68,8 @@ class Inbox:
         self._handlers: Mapping[type[Message], Handler] | None = None
         self._server: Server | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self.allowance = 0
+        """Beside `MOST_RUNNING`: messages whose answers may have to come over the very links that would not be read."""
         self._held: set[Link] = set()
         self._answering = 0
         self._turn: deque[tuple[HttpRequest | Stream, Link]] = deque()
@@ -107,7 +109,7 @@ class Inbox:
                 log.debug("nothing handles this message", extra={"op": message.op})
             else:
                 self._start(self._act(handler, message, link))
-                if len(self._running) > MOST_RUNNING and link not in self._held:
+                if len(self._running) > MOST_RUNNING + self.allowance and link not in self._held:
                     self._held.add(link)
                     link.pause_reading()
 
@@ -196,7 +198,7 @@ class Inbox:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if self._held and len(self._running) <= MOST_RUNNING:
+        if self._held and len(self._running) <= MOST_RUNNING + self.allowance:
             held, self._held = self._held, set()
             for link in held:
                 link.resume_reading()

@@ -231,6 +231,24 @@ def test_the_routes_beside_the_users_are_what_was_asked_for():
         assert (status, bool(kind), bool(body)) == (200, True, True)
 
 
+async def test_messages_that_may_wait_for_answers_over_the_same_link_do_not_keep_it_from_being_read(pair, monkeypatch):
+    monkeypatch.setattr("pywatt_core.serving.MOST_RUNNING", 10)
+    await pair.open()
+    gate, begun = asyncio.Event(), []
+
+    async def routed(message):
+        begun.append(message)
+        await gate.wait()
+
+    pair.inbox.allowance = 200
+    pair.inbox.open({RoutedModuleMessage: routed}, None)
+    for _ in range(200):
+        await pair.orchestrator.send(RoutedModuleMessage("them", str(uuid.uuid4()), EncodedMessage(b"x" * 20_000, "Json")))
+    await pair.until(lambda: len(begun) == 200)
+    gate.set()
+    await pair.close()
+
+
 async def test_who_sends_faster_than_the_module_acts_is_not_read_until_it_has(pair, monkeypatch):
     monkeypatch.setattr("pywatt_core.serving.MOST_RUNNING", 10)
     await pair.open()

@@ -18,7 +18,7 @@ from ..protocol.messages import RESPONSE_ENDPOINT, EncodedMessage
 from ..redaction import redact
 from .arrivals import Misfit
 from .receiving import Receiver
-from .turns import Full, Turns
+from .turns import Full, Levels, depth
 
 if TYPE_CHECKING:
     from .arrivals import Arrival
@@ -34,6 +34,9 @@ AT_ONCE: Final = 1000
 
 WAITING: Final = 1000
 """Calls that wait for their turn; what comes on top is refused at once (``overloaded``)."""
+
+DEEPEST: Final = 10**9
+"""A depth beyond this is none."""
 
 REASON_LIMIT: Final = 1000
 """Characters of an exception's text that travel."""
@@ -59,7 +62,7 @@ class Answering:
     def __init__(self, module_id: str, receivers: Receivers, state: Any, *, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
         self.module_id, self.receivers = module_id, receivers
         self._state = state
-        self.turns = Turns(at_once, waiting)
+        self.turns = Levels(at_once, waiting)
         self._reserved: dict[str, Reserved] = {}
         self._bound: dict[Callable[..., Any], Receiver] = {}
         self._calls: dict[tuple[str, str], _Call] = {}
@@ -127,7 +130,7 @@ class Answering:
     async def _work(self, arrival: Arrival) -> Any:
         """Call whoever receives it, within its deadline. Raises `RequestTimeout`, and what the function raises."""
         ends = arrival.deadline
-        before = deadline.set(ends)
+        before, level = deadline.set(ends), depth.set(_depth_in(arrival))
         try:
             async with asyncio.timeout_at(ends) as limit:
                 with _named(arrival):
@@ -138,6 +141,7 @@ class Answering:
             raise RequestTimeout(f"{self.module_id}:{arrival.endpoint} was not done when the requester's time was over") from None
         finally:
             deadline.reset(before)
+            depth.reset(level)
 
     async def _received(self, arrival: Arrival) -> Any:
         reserved = self._reserved.get(arrival.endpoint)
@@ -149,7 +153,7 @@ class Answering:
             raise RemoteError(self._nobody(arrival), code=failures.NO_ENDPOINT, executed="no")
         receiver = self._bound.get(function) or self._bind(function)
         try:
-            async with self.turns:
+            async with self.turns.here():
                 return await receiver(arrival, self._state)
         except Full:
             turns = self.turns
@@ -197,6 +201,11 @@ class Answering:
             return Failure(failures.APPLICATION, f"{self.module_id}:{arrival.endpoint} failed", cause, "yes")
         log.warning("a message was not answered with a result", extra={**about, "code": failure.code, "reason": failure.message})
         return failure
+
+
+def _depth_in(arrival: Arrival) -> int:
+    said = arrival.properties.get("depth")
+    return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said <= DEEPEST else 0
 
 
 def _without_secrets(failure: Failure) -> Failure:

@@ -23,6 +23,7 @@ from ..protocol.payloads import Payload, read_payload, write_bare, write_payload
 from ..transports.link import new_id
 from .answering import AT_ONCE, CANCEL, WAITING, Answering, Reserved, deadline
 from .arrivals import NOTHING, Arrival
+from .turns import depth
 
 if TYPE_CHECKING:
     from ..protocol.messages import EncodedMessage, RoutedModuleMessage
@@ -88,7 +89,7 @@ class Messaging:
         module, endpoint = parted(target)
         seconds = self._seconds(TIMEOUT if timeout is None else timeout, target)
         id = id or new_id()
-        said = {"endpoint": endpoint, "timeout": max(1, int(seconds * 1000)), "reply": failures.ENVELOPE, **_trace(), **(properties or {})}
+        said = {"endpoint": endpoint, "timeout": max(1, int(seconds * 1000)), "reply": failures.ENVELOPE, **_around(), **(properties or {})}
         message = self._message(module, endpoint, id, value, said, format)
         try:
             answer = await self.channels.request(message, timeout=seconds)
@@ -108,7 +109,7 @@ class Messaging:
         Nobody says whether it arrived. Raises `ChannelClosed` or `LocalProtocolError`.
         """
         module, endpoint = parted(target)
-        said = {"endpoint": endpoint, "notification": True, **_trace(), **(properties or {})}
+        said = {"endpoint": endpoint, "notification": True, **_around(), **(properties or {})}
         await self.channels.send(self._message(module, endpoint, new_id(), value, said, format), metadata=NOTIFICATION)
 
     async def ask_orchestrator(
@@ -224,10 +225,12 @@ def _deadline_in(payload: Payload) -> float | None:
     return asyncio.get_running_loop().time() + left / 1000
 
 
-def _trace() -> dict[str, str]:
-    """Which request this one is part of, where it is part of any."""
+def _around() -> dict[str, Any]:
+    """Which request this one is part of, and how deep inside it is, where it is part of any."""
     ids = telemetry.current()
-    said = {}
+    said: dict[str, Any] = {}
+    if (level := depth.get()) >= 0:
+        said["depth"] = level + 1
     if ids.request_id:
         said["request_id"] = ids.request_id
     if ids.trace_id:

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from ..errors import LocalProtocolError, RemoteProtocolError
 from ..protocol.payloads import reader
 from .arrivals import Arrival
-from .turns import Turns
+from .turns import DEPTHS, Levels
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -30,20 +30,21 @@ STATE: Final = "state"
 MESSAGE: Final = "message"
 
 WORKERS: Final = 32
-"""Plain functions that run at once, each in a thread; they are no other work's threads, whose turn would not come else."""
+"""Plain functions that run at once, for each depth of requests within requests, each in a thread; they are no other work's threads,
+whose turn would not come else."""
 
 BY_KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Levels] = WeakKeyDictionary()
 
 
 @cache
 def _workers() -> Executor:
     from concurrent.futures import ThreadPoolExecutor
 
-    return ThreadPoolExecutor(WORKERS, thread_name_prefix="pywatt-messages")
+    return ThreadPoolExecutor(WORKERS * DEPTHS, thread_name_prefix="pywatt-messages")
 
 
 async def _in_a_thread(call: Callable[[], Any]) -> Any:
@@ -53,7 +54,7 @@ async def _in_a_thread(call: Callable[[], Any]) -> Any:
     A thread counts as taken until its function returns, whatever became of whoever waited for that.
     """
     loop = asyncio.get_running_loop()
-    turns = _turns.setdefault(loop, Turns(WORKERS, sys.maxsize))  # Who calls this bounds how many wait.
+    turns = _turns.setdefault(loop, Levels(WORKERS, sys.maxsize)).here()  # Who calls this bounds how many wait.
     try:
         await turns.__aenter__()
     except asyncio.CancelledError:

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextvars import ContextVar
+from typing import Final
+
+DEPTHS: Final = 8
+"""Depths that are told apart; what lies deeper shares the last."""
+
+depth: ContextVar[int] = ContextVar("pywatt_depth", default=-1)
+"""How many requests lie around the one that is being answered here: 0 is one that nobody made while it answered another; -1 is none."""
 
 
 class Full(Exception):
@@ -51,3 +59,25 @@ class Turns:
                 turn.set_result(None)
                 return
         self.running -= 1
+
+
+class Levels:
+    """`Turns` for each depth. Who holds a turn waits for deeper ones alone, so that modules that ask each other in a circle never
+    wait for each other because all turns are taken."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self.at_once, self.waiting = at_once, waiting
+        self._levels = [Turns(at_once, waiting) for _ in range(DEPTHS)]
+
+    def here(self) -> Turns:
+        """The turns for what is being answered here."""
+        return self._levels[min(max(depth.get(), 0), DEPTHS - 1)]
+
+    @property
+    def running(self) -> int:
+        return sum(turns.running for turns in self._levels)
+
+    @property
+    def queued(self) -> int:
+        """How many wait."""
+        return sum(turns.queued for turns in self._levels)

@@ -20,6 +20,7 @@ from pywatt_core.protocol.payloads import read_payload, write_bare, write_payloa
 from pywatt_core.services import answering
 from pywatt_core.services.answering import Answering
 from pywatt_core.services.receivers import Receivers
+from pywatt_core.services.turns import depth
 from pywatt_core.transports.link import new_id
 
 
@@ -389,6 +390,24 @@ async def test_so_many_run_so_many_wait_and_the_rest_is_refused_at_once() -> Non
     assert await asyncio.gather(*tasks) == [0, 1, 2, 3, 4]
     assert running == [0, 1, 2, 3, 4], "in the order of their arrival"
     assert (us.answering.turns.running, us.answering.turns.queued) == (0, 0)
+
+
+async def test_what_is_asked_for_by_whoever_is_being_answered_has_turns_of_its_own() -> None:
+    """A circle of modules would wait for itself else, as soon as the outermost requests have taken all turns."""
+    us = Answers(at_once=1, waiting=0)
+
+    @us.on("circle")
+    async def circle(left: int) -> int:
+        assert depth.get() == 3 - left
+        return await us.value(arrival("circle", left - 1, depth=depth.get() + 1)) + 1 if left else 0
+
+    async with asyncio.timeout(20):
+        assert await us.value(arrival("circle", 3)) == 3
+    assert depth.get() == -1, "nothing is left behind here"
+    us.on("depth")(lambda: depth.get())
+    for odd in (-1, "2", None, True, 1.5, 10**30):
+        assert await us.value(arrival("depth", depth=odd)) == 0
+    assert await us.value(arrival("depth", depth=10**9)) == 10**9
 
 
 async def test_who_waits_for_a_turn_may_run_out_of_time() -> None:

@@ -24,6 +24,7 @@ from pywatt_core.services.channels import Channels
 from pywatt_core.services.messaging import Messaging
 from pywatt_core.services.receivers import Receivers
 from pywatt_core.services.secrets import Secrets, fetch_from
+from pywatt_core.services.turns import depth
 from pywatt_core.transports.link import Link
 
 ID = "11111111-2222-4333-8444-555555555555"
@@ -254,6 +255,16 @@ async def test_a_request_within_a_request_has_no_more_time_than_that_one(connect
             await pair.messaging.request("them:x")
         deadline.reset(token)
         assert pair.arrived.empty()
+
+
+async def test_a_request_within_a_request_says_how_deep_it_is(connected: Connected) -> None:
+    async with connected() as pair:
+        for outer, said in ((-1, None), (0, 1), (4, 5)):
+            depth.set(outer)
+            await pair.messaging.send("them:x")
+            assert envelope(await pair.next())["metadata"]["properties"].get("depth") == said
+            await pair.asked(1)
+        depth.set(-1)
 
 
 async def test_when_the_link_breaks_the_error_says_whether_it_may_have_been_done(connected: Connected) -> None:

@@ -17,6 +17,7 @@ from pywatt_core import AppState, Arrival
 from pywatt_core.protocol.payloads import read_payload, write_bare
 from pywatt_core.services.arrivals import Misfit
 from pywatt_core.services.receiving import WORKERS, Receiver
+from pywatt_core.services.turns import depth
 
 if TYPE_CHECKING:
     import pywatt_core as hidden
@@ -177,6 +178,11 @@ async def test_what_waited_for_a_thread_in_vain_leaves_nothing_behind() -> None:
         del argument, late
         gc.collect()
         assert kept() is None
+        token = depth.set(1)  # what is asked for by those that hold the threads has threads of its own
+        assert await asyncio.wait_for(call(quick, 3), 20) == 1
+        depth.reset(token)
+        assert called == [3]
+        called.clear()
         waits = asyncio.create_task(call(quick, 2))
         await asyncio.sleep(0)
         assert not called

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pywatt_core.services.turns import Full, Turns
+from pywatt_core.services.turns import DEPTHS, Full, Levels, Turns, depth
 
 STEPS = st.lists(st.tuples(st.sampled_from(["enter", "leave", "cancel", "leave and cancel"]), st.integers(0, 5)), max_size=60)
 
@@ -80,3 +80,19 @@ async def test_whose_turn_comes_as_it_is_cancelled_passes_it_on() -> None:
         await first
     await second
     assert (entered, turns.running) == (["second"], 0)
+
+
+async def test_each_depth_has_turns_of_its_own_and_the_deepest_share_theirs() -> None:
+    levels = Levels(1, 0)
+    held = []
+    for level in (*range(DEPTHS), DEPTHS, 10**9):
+        depth.set(level)
+        held.append(levels.here())
+    assert len(set(held)) == DEPTHS and held[-1] is held[-2] is held[-3]
+    for turns in held[:DEPTHS]:
+        await turns.__aenter__()
+    assert (levels.running, levels.queued) == (DEPTHS, 0)
+    depth.set(-1)
+    assert levels.here() is held[0], "as the outermost"
+    with pytest.raises(Full):
+        await levels.here().__aenter__()

@@ -49,6 +49,10 @@ async def app(state):
 
     return Starlette(routes=[Route("/ask", ask), Route("/tell", tell)])
 
+@app.on("circle")
+async def circle(left: int, state, message):
+    return await state.send_request(f"{message.source}:circle", left - 1, int) + 1 if left else 0
+
 @app.on("greet")
 async def greet(name: str, message):
     return f"hello {name} of {message.source}"
@@ -119,6 +123,10 @@ async def last_words(state):
 async def without_a_channel(state):
     await state.channels._lanes["unix"].way.close()
     return await ways(state)
+
+@app.on("circle")
+def circle(left: int, state, message):
+    return state.sync.send_request(f"{message.source}:circle", left - 1, int) + 1 if left else 0
 
 @app.on("ways")
 async def ways(state):
@@ -201,6 +209,12 @@ async def test_an_answer_takes_another_way_where_the_one_of_the_request_is_gone(
         states = (await ask(project, "answerer:without_a_channel"))["value"]
         assert states["unix"] != "connected"
         assert await ask(project, "answerer:thread", 2) == {"value": 4}, "and so do all that follow"
+
+
+async def test_modules_that_ask_each_other_in_a_circle_do_not_wait_for_themselves(running: Running) -> None:
+    async with running() as project:
+        await two(project, **{"module.messages_at_once": 1})
+        assert await ask(project, "answerer:circle", 6) == {"value": 6}
 
 
 async def test_what_goes_wrong_at_the_target_arrives_with_its_code_and_cause(running: Running) -> None:
