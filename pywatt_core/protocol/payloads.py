@@ -25,6 +25,7 @@ from .formats import codec_of
 from .lenient import Unreadable, too_deep
 from .typed import Reader, built, dumped_for_binary, dumped_for_json, from_plain, guarded_reader, plain, validator_of
 from .values import UUID_FORM, UUID_SHAPE, EncodedMessage, Metadata, canonical_uuid
+from .volume import LARGE
 
 __all__ = ["Payload", "Unreadable", "plain", "read_payload", "reader", "write_bare", "write_payload"]
 
@@ -44,6 +45,14 @@ class _Envelope(Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     content: Raw
     metadata: Metadata = NOTHING
+
+
+class _ClosedEnvelope(Struct, frozen=True, forbid_unknown_fields=True):
+    """The same with the metadata as they arrived: of a large payload they are looked at before they are read."""
+
+    id: str
+    content: Raw
+    metadata: Raw = Raw()
 
 
 class _OpenEnvelope(Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,17 +153,24 @@ class Payload:
         return f"Payload({self.format}, id={self.id!r}, enveloped={self.enveloped})"
 
 
-_part_json = msgspec.json.Decoder(_Envelope).decode
+_Decode: TypeAlias = "Callable[[bytes | Raw], Any]"
 
 
-_part_msgpack = msgspec.msgpack.Decoder(_Envelope, ext_hook=refuse_extension).decode
+def _parts(decoder: Callable[[Any], Any]) -> tuple[_Decode, _Decode, _Decode]:
+    return decoder(_Envelope).decode, decoder(_ClosedEnvelope).decode, decoder(Metadata).decode
+
+
+_part_json = _parts(msgspec.json.Decoder)
+_part_msgpack = _parts(lambda kind: msgspec.msgpack.Decoder(kind, ext_hook=refuse_extension))
+_skip_json = msgspec.json.Decoder(Raw).decode
 _NO_ENVELOPE: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 
 
 def read_payload(payload: EncodedMessage) -> Payload:
     """Part the envelope from its content. What has not exactly the members of an envelope is a bare value.
 
-    Raises `Unreadable` for Base64 that is none, for formats that are not here and for ``"Auto"``, which is none.
+    Raises `Unreadable` for Base64 that is none, for formats that are not here and for ``"Auto"``, which is none; and for metadata of
+    more than 1 MiB, which would take many times as much once they are read.
     """
     data, format = payload.data, payload.format
     if format == "Base64":
@@ -177,9 +193,16 @@ def read_payload(payload: EncodedMessage) -> Payload:
     return Payload(found.content, format, metadata=found.metadata, id=found.id, enveloped=True)
 
 
-def _part(part: Callable[[bytes], _Envelope], data: bytes) -> _Envelope | None:
+def _part(parts: tuple[_Decode, _Decode, _Decode], data: bytes) -> _Envelope | None:
+    whole, closed, metadata = parts
     try:
-        found = part(data)
+        if len(data) <= LARGE:
+            found = whole(data)
+        else:
+            said = closed(data)
+            if len(bytes(said.metadata)) > LARGE:
+                raise Unreadable(f"more than {LARGE} bytes - at `$.metadata`")
+            found = _Envelope(said.id, said.content, metadata(said.metadata) if bytes(said.metadata) else NOTHING)
     except _NO_ENVELOPE:
         return None
     return found if _names_a_uuid(found.id) else None
@@ -197,7 +220,7 @@ def _names_a_uuid(id: str) -> bool:
 def _is_json(data: bytes) -> bool:
     """Whether bytes that are called binary are JSON text, as the reference's conversions make them."""
     try:
-        msgspec.json.decode(data)
+        _skip_json(data)
         data.decode()
     except _NO_ENVELOPE:
         return False

@@ -349,3 +349,20 @@ def test_any_bytes_are_a_value_or_unreadable(data: bytes, format: Any, kind: Any
         read_payload(EncodedMessage(data, format)).decode(kind)
     except Unreadable:
         return
+
+
+@pytest.mark.parametrize("format", ["Json", "Binary", "Base64", "MessagePack"])
+def test_metadata_are_not_read_where_they_are_large(format: str) -> None:
+    bomb = write_payload(1, Metadata(properties={"x": [{}] * 1_100_000}), format=format, id=ID)
+    with pytest.raises(Unreadable, match=r"more than 1048576 bytes - at `\$\.metadata`"):
+        read_payload(bomb)
+
+
+@pytest.mark.parametrize("format", ["Json", "Binary", "Base64", "MessagePack"])
+def test_a_large_content_is_parted_from_its_metadata_as_a_small_one(format: str) -> None:
+    for metadata in (Metadata(source="a", properties={"k": [1]}), Metadata()):
+        payload = read_payload(write_payload("x" * 2_000_000, metadata, format=format, id=ID))
+        assert payload.enveloped
+        assert (payload.id, payload.metadata) == (ID, metadata)
+        assert payload.decode(str) == "x" * 2_000_000
+    assert not read_payload(write_bare(["x" * 2_000_000], format)).enveloped

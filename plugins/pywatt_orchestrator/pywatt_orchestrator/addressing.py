@@ -23,7 +23,7 @@ def addressed(message: RouteToModule, source: str) -> EncodedMessage:
     try:
         payload = read_payload(message.payload)
         if not payload.enveloped:
-            payload.decode()
+            payload.decode(Raw)  # to see that it is JSON
         said = payload.metadata.properties or {}
         if "endpoint" in said or payload.format != "Json":
             return message.payload
