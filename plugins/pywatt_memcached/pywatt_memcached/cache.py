@@ -6,10 +6,9 @@ import asyncio
 import math
 import re
 import time
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from pywatt_core.errors import NotFound, StorageError, Unavailable
+from pywatt_core.errors import NotFound, PyWattError, StorageError, Unavailable
 from pywatt_core.interfaces import CacheStats
 from pywatt_core.services.caching import LARGEST, Filling, bytes_value, counted, value_ttl
 from pywatt_core.services.shared_locks import SharedLocks
@@ -19,14 +18,16 @@ from .keys import lock_name, token_name, value_name
 from .pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
 
     from pywatt_core.interfaces import CacheLock
 
     from . import Options
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 MONTH = 30 * 24 * 3600
 """Seconds: a longer time is a date to Memcached, counted from 1970."""
@@ -81,8 +82,11 @@ class MemcachedCache:
     async def get(self, key: str) -> bytes | None:
         """The value, None where there is none."""
         name = self._name(key)
-        value = await self._read(lambda: self._client.get(name))
-        self._count_reads(1, value is not None)
+        value = await self._read(self._client.get, name)
+        if value is None:
+            self._misses += 1
+        else:
+            self._hits += 1
         return value
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
@@ -92,7 +96,7 @@ class MemcachedCache:
         found: dict[bytes, bytes] = {}
         for start in range(0, len(wanted), 100):
             some = wanted[start : start + 100]
-            values = await self._read(lambda some=some: self._client.multi_get(*some))  # type: ignore[misc]
+            values = await self._read(self._client.multi_get, *some)
             found.update({name: value for name, value in zip(some, values, strict=True) if value is not None})
         self._count_reads(len(names), len(found))
         return {key: found[name] for key, name in names.items() if name in found}
@@ -100,13 +104,13 @@ class MemcachedCache:
     async def exists(self, key: str) -> bool:
         """Whether the server has it; its value is not fetched."""
         request = b"mg %b\r\n" % self._name(key)
-        (answer,) = await self._read(lambda: self._client.lines([request]))
+        (answer,) = await self._read(self._client.lines, [request])
         return answer.startswith(b"HD")
 
     async def ttl(self, key: str) -> float | None:
         """Whole seconds that the key has left; None where it has no limit. Raises `NotFound` where there is no such key."""
         request = b"mg %b t\r\n" % self._name(key)
-        (answer,) = await self._read(lambda: self._client.lines([request]))
+        (answer,) = await self._read(self._client.lines, [request])
         if not answer.startswith(b"HD t"):
             raise NotFound(f"the cache has no key {key!r}")
         left = int(answer[4:])
@@ -272,28 +276,17 @@ class MemcachedCache:
                 answers += await self._client.lines(batch)
         return answers
 
-    async def _read(self, step: Callable[[], Awaitable[T]]) -> T:
+    async def _read(self, step: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """A step that changes nothing is taken again where its connection had been closed by the server meanwhile."""
         async with self._asking():
             try:
-                return await step()
+                return await step(*args, **kwargs)
             except (ConnectionError, asyncio.IncompleteReadError):
-                return await step()
+                return await step(*args, **kwargs)
 
-    @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[None]:
-        """One operation: its deadline, and errors as ours. Texts of the server are not copied, because they may hold values."""
-        try:
-            async with asyncio.timeout(self._options.operation_timeout + self._options.acquire_timeout) as deadline:
-                yield
-        except TimeoutError as error:
-            if not deadline.expired():
-                raise
-            raise Unavailable(f"{self._pool.place} did not answer within {self._options.operation_timeout:g} s") from error
-        except (OSError, asyncio.IncompleteReadError) as error:
-            raise Unavailable(f"the connection to {self._pool.place} was lost: the change may have been made or not") from error
-        except (ClientException, ValueError, LookupError) as error:
-            raise StorageError(f"{self._pool.place} refused an operation: {complaint(str(error))}") from error
+    def _asking(self) -> Asking:
+        """One operation: its deadline, and errors as ours."""
+        return Asking(self._pool, self._options)
 
     def _name(self, key: str) -> bytes:
         return value_name(self._prefix, key)
@@ -313,6 +306,33 @@ class MemcachedCache:
     def _count_reads(self, asked: int, found: int) -> None:
         self._hits += found
         self._misses += asked - found
+
+
+class Asking:
+    """What stands around an operation. Texts of the server are not copied into errors, because they may hold values."""
+
+    __slots__ = ("_deadline", "_options", "_pool")
+
+    def __init__(self, pool: Pool, options: Options) -> None:
+        self._pool = pool
+        self._options = options
+        self._deadline = asyncio.timeout(options.acquire_timeout + options.operation_timeout)
+
+    async def __aenter__(self) -> None:
+        await self._deadline.__aenter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        try:
+            await self._deadline.__aexit__(kind, error, traceback)
+        except TimeoutError as late:
+            raise Unavailable(f"{self._pool.place} did not answer within {self._options.operation_timeout:g} s") from late
+        if error is None or isinstance(error, TimeoutError | PyWattError):
+            return
+        place = self._pool.place
+        if isinstance(error, OSError | asyncio.IncompleteReadError):
+            raise Unavailable(f"the connection to {place} was lost: the change may have been made or not") from error
+        if isinstance(error, ClientException | ValueError | LookupError):
+            raise StorageError(f"{place} refused an operation: {complaint(str(error))}") from error
 
 
 def until(seconds: float | None) -> int:

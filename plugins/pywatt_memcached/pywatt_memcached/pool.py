@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from pywatt_core.errors import StorageError, Unavailable
 from pywatt_core.services.caching import CLOSED
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LINE = 64 * 1024
 """Bytes that a line of an answer may have; values are no lines."""
@@ -27,12 +22,17 @@ class Connection:
     def __getitem__(self, item: int) -> asyncio.StreamReader | asyncio.StreamWriter:
         return (self.reader, self.writer)[item]
 
-    @contextmanager
-    def exchange(self) -> Iterator[None]:
-        """A request and its whole answer. Whoever is interrupted in it leaves an answer behind that nobody may read."""
+    def exchange(self) -> Connection:
+        """``with connection.exchange():`` a request and its whole answer. Whoever is interrupted in it leaves an answer behind that
+        nobody may read."""
+        return self
+
+    def __enter__(self) -> None:
         self._unfinished = True
-        yield
-        self._unfinished = False
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._unfinished = False
 
     @property
     def usable(self) -> bool:
@@ -64,13 +64,10 @@ class Pool:
         """A connection that is usable as far as one can see. Raises `Unavailable` after the deadlines."""
         if self._closed:
             raise StorageError(CLOSED)
-        try:
-            async with asyncio.timeout(self._acquire_timeout):
-                await self._free.acquire()
-        except TimeoutError as error:
-            raise Unavailable(
-                f"all {self._size} connections to {self.place} were in use for {self._acquire_timeout:g} s: raise max_connections"
-            ) from error
+        if self._free.locked():
+            await self._wait()
+        else:
+            await self._free.acquire()  # at once
         try:
             connection = self._idle_one() or await self._connect()
         except BaseException:
@@ -82,6 +79,15 @@ class Pool:
             raise StorageError(CLOSED)
         self._used.add(connection)
         return connection
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._acquire_timeout):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"all {self._size} connections to {self.place} were in use for {self._acquire_timeout:g} s: raise max_connections"
+            ) from error
 
     def release(self, connection: Connection) -> None:
         """Take it back, or close it where it is not usable any more."""
