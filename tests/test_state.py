@@ -7,7 +7,7 @@ import pytest
 from pywatt_core.builtin.memory_cache import MemoryCache
 from pywatt_core.builtin.memory_options import MemoryOptions
 from pywatt_core.config import load
-from pywatt_core.errors import ConfigError, NotFound, StorageError, Unavailable
+from pywatt_core.errors import ChannelClosed, ConfigError, NotFound, StorageError, Unavailable
 from pywatt_core.lifecycle import open_registry
 from pywatt_core.registry import Registry
 from pywatt_core.services.secrets import Secrets, fetch_from
@@ -189,3 +189,15 @@ async def test_typed_values_for_threads():
         return typed.get("k", Point)
 
     assert await asyncio.to_thread(work) == Point(1, 2)
+
+
+async def test_a_module_that_runs_alone_has_no_ways_and_says_what_brings_them():
+    state = AppState(module_id="test", config=load(init={}, environ={}), secrets=Secrets(fetch_from([])))
+    assert (state.channel_health(), state.channel_metrics(), state.channel_capabilities(), state.sla_status()) == ({}, {}, {}, {})
+    assert state.recommend_channel("users:find") is None
+    for call in (state.send_request("users:find", 1), state.send_message("users:find", 1), state.open_stream("users:up").__aenter__()):
+        with pytest.raises(ChannelClosed, match="start it with `pywatt run` or `pywatt up`") as caught:
+            await call
+        assert caught.value.executed == "no"
+    assert await state.publish("topic", 1) == 0
+    await state.close()
