@@ -47,6 +47,27 @@ deadline: ContextVar[float | None] = ContextVar("pywatt_deadline", default=None)
 """When the request that is being answered here stops to be waited for, by the event loop's clock."""
 
 
+class _Work:
+    """One call of a function."""
+
+    __slots__ = ("is_done",)
+
+    def __init__(self) -> None:
+        self.is_done = False
+
+
+_work: ContextVar[_Work | None] = ContextVar("pywatt_work", default=None)
+
+
+def ends_at() -> float | None:
+    """When whoever asked for what is done here stops to wait for it; None where nobody does.
+
+    Tasks that a function leaves behind when it has returned have time as they like.
+    """
+    work = _work.get()
+    return None if work is not None and work.is_done else deadline.get()
+
+
 class _Call:
     """One arrival that is being worked on."""
 
@@ -130,7 +151,8 @@ class Answering:
     async def _work(self, arrival: Arrival) -> Any:
         """Call whoever receives it, within its deadline. Raises `RequestTimeout`, and what the function raises."""
         ends = arrival.deadline
-        before, level = deadline.set(ends), depth.set(_depth_in(arrival))
+        work = _Work()
+        before, level, outer = deadline.set(ends), depth.set(_depth_in(arrival)), _work.set(work)
         try:
             async with asyncio.timeout_at(ends) as limit:
                 with _named(arrival):
@@ -140,8 +162,10 @@ class Answering:
                 raise
             raise RequestTimeout(f"{self.module_id}:{arrival.endpoint} was not done when the requester's time was over") from None
         finally:
+            work.is_done = True
             deadline.reset(before)
             depth.reset(level)
+            _work.reset(outer)
 
     async def _received(self, arrival: Arrival) -> Any:
         reserved = self._reserved.get(arrival.endpoint)

@@ -21,7 +21,7 @@ from ..protocol.messages import ORCHESTRATOR, RESPONSE_ENDPOINT, Metadata, Route
 from ..protocol.messages import RouteToModule as Route
 from ..protocol.payloads import Payload, read_payload, write_bare, write_payload
 from ..transports.link import new_id
-from .answering import AT_ONCE, CANCEL, WAITING, Answering, Reserved, deadline
+from .answering import AT_ONCE, CANCEL, WAITING, Answering, Reserved, ends_at
 from .arrivals import NOTHING, Arrival
 from .turns import depth
 
@@ -134,7 +134,7 @@ class Messaging:
         if timeout <= 0:
             raise RequestTimeout(f"{target} was not asked: its timeout of {timeout:g} s leaves no time")
         timeout = min(timeout, LONGEST / 1000)
-        ends = deadline.get()
+        ends = ends_at()
         if ends is not None:
             timeout = min(timeout, ends - asyncio.get_running_loop().time())
         if timeout <= 0:

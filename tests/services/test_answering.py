@@ -367,6 +367,29 @@ async def test_a_function_sees_the_requesters_deadline_and_ids() -> None:
         assert await us.value(odd) == {"left": False, "request_id": odd.request_id, "trace": ""}
 
 
+async def test_what_a_function_leaves_behind_has_time_of_its_own() -> None:
+    us = Answers()
+    seen: list[bool] = []
+    go = asyncio.Event()
+
+    async def background() -> None:
+        seen.append(answering.ends_at() is not None)
+        await go.wait()
+        seen.append(answering.ends_at() is not None)
+
+    @us.on("leave")
+    async def leave() -> None:
+        tasks.append(asyncio.create_task(background()))
+        while not seen:
+            await asyncio.sleep(0)
+
+    tasks: list[asyncio.Task[None]] = []
+    await us.value(arrival("leave", left=60))
+    go.set()
+    await tasks[0]
+    assert seen == [True, False]
+
+
 # ── how many ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
