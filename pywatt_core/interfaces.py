@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .http.streams import Stream
-    from .protocol.messages import AnnouncedEndpoint, HttpRequest, HttpResponse, Init, Message, Metadata
+    from .protocol.messages import AnnouncedEndpoint, Extension, HttpRequest, HttpResponse, Init, Message, Metadata
     from .protocol.session import Facts, Problem
+    from .services.channels import Channels
 
 T = TypeVar("T")
 
@@ -31,16 +32,24 @@ Params: TypeAlias = "Sequence[object] | Mapping[str, object]"
 # ── providers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class Orchestrator(NamedTuple):
+    """A module's orchestrator: the ways to it, and what its init line says beyond the inherited protocol (None: nothing)."""
+
+    channels: Channels
+    extension: Extension | None
+
+
 class Context:
     """Where a provider is being opened, so that its messages and its relative paths make sense.
 
     `section` is the configuration section, for example ``databases.main``; relative paths in options resolve against
-    `folder`, the one that holds the configuration file (the current directory where there is none).
+    `folder`, the one that holds the configuration file (the current directory where there is none). `orchestrator` is the module's way
+    to its orchestrator, None for whoever has none.
     """
 
-    __slots__ = ("folder", "module_id", "section")
+    __slots__ = ("folder", "module_id", "orchestrator", "section")
 
-    def __init__(self, *, module_id: str, section: str, folder: Path | None = None) -> None:
+    def __init__(self, *, module_id: str, section: str, folder: Path | None = None, orchestrator: Orchestrator | None = None) -> None:
         if folder is None:
             from pathlib import Path  # not at the top: looking at what is installed has no use for it
 
@@ -48,6 +57,7 @@ class Context:
         self.module_id = module_id
         self.section = section
         self.folder = folder
+        self.orchestrator = orchestrator
 
     def __repr__(self) -> str:
         return f"Context(module_id={self.module_id!r}, section={self.section!r}, folder={self.folder!r})"
@@ -169,11 +179,9 @@ class CacheLock(Protocol):
     @property
     def token(self) -> int:
         """Greater than that of every earlier holder of the same lock: what is written with an older one can be refused."""
-        ...
 
     async def extend(self, ttl: float | None = None) -> None:
         """Hold it for `ttl` seconds from now (None: as many as at first). Raises `Conflict` where it is held no longer."""
-        ...
 
 
 @runtime_checkable
@@ -215,11 +223,9 @@ class Cache(Protocol):
         self, key: str, make: Callable[[], Awaitable[bytes] | bytes], *, ttl: float | None = None, timeout: float = 30.0
     ) -> bytes:
         """What is there, or what `make` gives, stored: of all who ask at once one calls it, the others wait `timeout` seconds at most."""
-        ...
 
     def lock(self, key: str, *, ttl: float = 30.0, wait: float | None = 10.0) -> AbstractAsyncContextManager[CacheLock]:
         """Mutual exclusion among all users of the cache; `RequestTimeout` after `wait` seconds."""
-        ...
 
     async def stats(self) -> CacheStats: ...
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .errors import ConfigError
 from .held import Blocking, Deferred, Held
-from .interfaces import Cache, Context, Database, Params, Row, Serializer
+from .interfaces import Cache, Context, Database, Orchestrator, Params, Row, Serializer
 from .services.channels import Channels
 from .services.receivers import Receivers
 
@@ -350,10 +350,11 @@ async def open_storage(state: AppState[Any], registry: Registry) -> None:
         return (await state.secrets.get(name)).expose_secret()
 
     seconds = state.config.module.open_timeout
+    orchestrator = Orchestrator(state.channels, state.init.pywatt if state.init is not None else None)
     opened: dict[str, Any]
     for kind, interface, opened in (("databases", Database, state.databases), ("caches", Cache, state.caches)):
         for name, section in state.config.sections(kind).items():
-            context = Context(module_id=state.module_id, section=f"{kind}.{name}", folder=state.config.folder)
+            context = Context(module_id=state.module_id, section=f"{kind}.{name}", folder=state.config.folder, orchestrator=orchestrator)
             make = partial(registry.open, kind, section, context, secrets=secret, timeout=seconds)
             held: Held[Any] = Held(make, context.section)
             state._stack.push_async_callback(held.close)

@@ -1,4 +1,4 @@
-"""The default providers, registered through the same hooks as any plugin's: secrets, a cache, JSON, handlers for messages."""
+"""The default providers, registered through the same hooks as any plugin's: secrets, storage, JSON, handlers for messages."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from ..interfaces import Cache, Context, Handler, Server, ServerOptions
+    from ..interfaces import Cache, Context, Database, Handler, Server, ServerOptions
     from ..protocol.messages import Message
+    from ..services.hosted_options import HostedCacheOptions, HostedDatabaseOptions
     from .channel_options import TcpOptions, UnixOptions
     from .file_options import FileOptions
     from .memory_options import MemoryOptions
@@ -47,12 +48,38 @@ def open_file_cache(options: FileOptions, context: Context) -> AbstractAsyncCont
     return open_file_cache(options, context)
 
 
+def open_hosted_cache(options: HostedCacheOptions, context: Context) -> AbstractAsyncContextManager[Cache]:
+    """Likewise."""
+    from ..services.hosted_cache import open_hosted_cache
+
+    return open_hosted_cache(options, context)
+
+
+def open_hosted_database(options: HostedDatabaseOptions, context: Context) -> AbstractAsyncContextManager[Database]:
+    """Likewise."""
+    from ..services.hosted_database import open_hosted_database
+
+    return open_hosted_database(options, context)
+
+
 @hookimpl
 def pywatt_register_caches() -> Iterable[Provider[Cache]]:
+    from ..services.hosted_options import HostedCacheOptions
     from .file_options import FileOptions
     from .memory_options import MemoryOptions
 
-    return [Provider("memory", MemoryOptions, open_memory_cache), Provider("file", FileOptions, open_file_cache)]
+    return [
+        Provider("memory", MemoryOptions, open_memory_cache),
+        Provider("file", FileOptions, open_file_cache),
+        Provider("orchestrator", HostedCacheOptions, open_hosted_cache),
+    ]
+
+
+@hookimpl
+def pywatt_register_databases() -> Iterable[Provider[Database]]:
+    from ..services.hosted_options import HostedDatabaseOptions
+
+    return [Provider("orchestrator", HostedDatabaseOptions, open_hosted_database)]
 
 
 @hookimpl

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..interfaces import TopSection
     from .registry import Registry
 
-ELSEWHERE = {"modules": "pywatt-orchestrator", "gateway": "pywatt-orchestrator", "registration": "pywatt-orchestrator"}
+ELSEWHERE = dict.fromkeys(("modules", "gateway", "registration", "services"), "pywatt-orchestrator")
 """Sections that only an orchestrator reads: a module that runs alone beside them leaves them in peace."""
 
 

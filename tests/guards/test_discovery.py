@@ -10,13 +10,13 @@ import pytest
 
 BACKENDS = [
     "aiosqlite", "sqlite3", "fastapi", "starlette", "uvicorn", "flask", "werkzeug", "waitress", "httptools", "uvloop", "pydantic",
-    "pydantic_settings", "ahocorasick", "opentelemetry", "asyncpg", "databases", "sqlalchemy",
+    "pydantic_settings", "ahocorasick", "opentelemetry", "asyncmy", "asyncpg", "databases", "sqlalchemy",
     "aiocache", "aiomcache", "redis", "hiredis",
 ]  # fmt: skip
 
 SHIPPED = [
-    "pywatt-cbor", "pywatt-fastapi", "pywatt-flask", "pywatt-memcached", "pywatt-msgpack", "pywatt-orchestrator", "pywatt-postgres",
-    "pywatt-redis", "pywatt-sqlite",
+    "pywatt-cbor", "pywatt-fastapi", "pywatt-flask", "pywatt-memcached", "pywatt-msgpack", "pywatt-mysql", "pywatt-orchestrator",
+    "pywatt-postgres", "pywatt-redis", "pywatt-sqlite",
 ]  # fmt: skip
 
 REPORT = """

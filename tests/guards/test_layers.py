@@ -194,8 +194,8 @@ def test_plugins_import_public_core_names_and_the_libraries_that_they_declare(pa
 
 def test_there_are_plugins_to_look_at() -> None:
     shipped = {
-        "pywatt_cbor", "pywatt_fastapi", "pywatt_flask", "pywatt_memcached", "pywatt_msgpack", "pywatt_orchestrator", "pywatt_postgres",
-        "pywatt_redis", "pywatt_sqlite",
+        "pywatt_cbor", "pywatt_fastapi", "pywatt_flask", "pywatt_memcached", "pywatt_msgpack", "pywatt_mysql", "pywatt_orchestrator",
+        "pywatt_postgres", "pywatt_redis", "pywatt_sqlite",
     }  # fmt: skip
     assert shipped <= set(plugin_packages())
 

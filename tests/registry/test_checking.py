@@ -105,9 +105,13 @@ mode = "c"
         "extra.mode",
     ]
     text = str(caught.value)
-    assert "databases.other.use (pywatt.toml:8): unknown database provider 'thign'; installed: thing. Did you mean 'thing'?" in text
     assert (
-        "caches.main.use (pywatt.toml:10): unknown cache provider 'redis'; installed: file, memory. Install it: pip install pywatt-redis" in text
+        "databases.other.use (pywatt.toml:8): unknown database provider 'thign'; installed: orchestrator, thing. Did you mean 'thing'?"
+        in text
+    )
+    assert (
+        "caches.main.use (pywatt.toml:10): unknown cache provider 'redis'; installed: file, memory, orchestrator. "
+        "Install it: pip install pywatt-redis" in text
     )
     assert "databse (pywatt.toml:11): unknown section. Did you mean 'databases'?" in text
     known = text.partition("known sections: ")[2].partition(")")[0].split(", ")

@@ -36,6 +36,11 @@ def pywatt_register_databases():
 HEAD = "from pywatt_core.hookspecs import hookimpl\nfrom pywatt_core.interfaces import *\n"
 
 
+def databases(registry: Registry) -> dict[str, Any]:
+    """Those of plugins: the core itself has one, ``orchestrator``."""
+    return {name: provider for name, provider in registry.databases().items() if name != "orchestrator"}
+
+
 def discovered(site: Any, selection: PluginSelection | None = None, budget: float = 5.0) -> Registry:
     return Registry(selection, path=[str(site.folder)], budget=budget)
 
@@ -56,9 +61,10 @@ def test_built_ins_come_through_the_same_door() -> None:
     registry = Registry(discover=False)
     assert sorted(registry.secret_sources()) == ["dotenv", "env", "file", "memory"]
     assert list(registry.serializers()) == ["json"]
-    assert sorted(registry.caches()) == ["file", "memory"]
+    assert sorted(registry.caches()) == ["file", "memory", "orchestrator"]
+    assert sorted(registry.databases()) == ["orchestrator"]
     assert sorted(registry.channels()) == ["tcp", "unix"]
-    assert [registry.authenticators(), registry.databases()] == [{}, {}]
+    assert [registry.authenticators(), databases(registry)] == [{}, {}]
     assert registry.plugins[0].builtin
 
 
@@ -89,7 +95,7 @@ def test_an_object_may_be_added_without_being_installed() -> None:
     registry = Registry(discover=False)
     registry.databases()
     assert registry.add(Plugin(), name="held").broken == ""
-    assert list(registry.databases()) == ["held"]
+    assert list(databases(registry)) == ["held"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +120,7 @@ def test_a_plugin_that_cannot_be_loaded_is_named_with_its_reason(fake_site: Any,
     fake_site.install("pywatt-good", GOOD)
     registry = discovered(fake_site, budget=0.3)
     assert reason in broken(registry)["bad"]
-    assert list(registry.databases()) == ["thing"]
+    assert list(databases(registry)) == ["thing"]
 
 
 RETURNS = """
@@ -170,7 +176,7 @@ def test_a_hook_that_fails_costs_its_own_answers_only(fake_site: Any, body: str,
     fake_site.install("pywatt-bad", RETURNS.format(body=body))
     fake_site.install("pywatt-good", GOOD)
     registry = discovered(fake_site, budget=0.3)
-    assert list(registry.databases()) == ["thing"]
+    assert list(databases(registry)) == ["thing"]
     assert reason in broken(registry)["bad"]
     assert "still-there" in registry.caches()
 
@@ -185,7 +191,7 @@ def test_an_entry_point_that_names_nothing_is_broken(fake_site: Any) -> None:
 def test_a_hook_that_is_a_coroutine_function_is_a_fault_and_warns_of_nothing_else(fake_site: Any, recwarn: pytest.WarningsRecorder) -> None:
     fake_site.install("pywatt-later", HEAD + "@hookimpl\nasync def pywatt_register_databases():\n    return []\n")
     registry = discovered(fake_site)
-    assert registry.databases() == {}
+    assert databases(registry) == {}
     assert broken(registry)["later"] == (
         "pywatt_register_databases is a coroutine function: hooks are plain functions, which return at once"
     )
@@ -207,7 +213,7 @@ def test_two_plugins_with_one_provider_are_both_named_where_it_is_asked_for(fake
     fake_site.install("pywatt-good", GOOD)
     fake_site.install("pywatt-twin", GOOD)
     registry = discovered(fake_site)
-    assert registry.databases() == {}
+    assert databases(registry) == {}
     with pytest.raises(PluginError) as caught:
         registry.provider("databases", "thing")
     assert str(caught.value) == (
@@ -228,14 +234,14 @@ def test_two_distributions_may_use_one_entry_point_name(fake_site: Any) -> None:
     fake_site.install("pywatt-twin", GOOD.replace('"thing"', '"other"'), name="same")
     registry = discovered(fake_site)
     assert broken(registry) == {}
-    assert sorted(registry.databases()) == ["other", "thing"]
+    assert sorted(databases(registry)) == ["other", "thing"]
 
 
 def test_one_object_behind_two_entry_points_counts_once(fake_site: Any) -> None:
     fake_site.install("pywatt-good", GOOD, groups={"pywatt": {"first": "pywatt_good", "second": "pywatt_good"}})
     registry = discovered(fake_site)
     assert broken(registry) == {"second": "loads the very object that pywatt-good:first has loaded"}
-    assert list(registry.databases()) == ["thing"]
+    assert list(databases(registry)) == ["thing"]
 
 
 def test_an_entry_point_may_name_an_object_inside_a_module(fake_site: Any) -> None:
@@ -245,7 +251,7 @@ def test_an_entry_point_may_name_an_object_inside_a_module(fake_site: Any) -> No
         + "        return [Provider('inner', Options, open_thing)]\n"
     )
     fake_site.install("pywatt-good", code + "plugin = Plugin()\n", groups={"pywatt": {"good": "pywatt_good:plugin"}})
-    assert list(discovered(fake_site).databases()) == ["inner"]
+    assert list(databases(discovered(fake_site))) == ["inner"]
 
 
 def test_a_plugin_of_another_api_is_reported_and_not_imported(fake_site: Any) -> None:
@@ -255,7 +261,7 @@ def test_a_plugin_of_another_api_is_reported_and_not_imported(fake_site: Any) ->
     assert broken(registry) == {
         "future": "is written for the plugin API 'pywatt2', and this core reads 'pywatt': install versions of both that fit"
     }
-    assert list(registry.databases()) == ["thing"]
+    assert list(databases(registry)) == ["thing"]
 
 
 def test_what_is_disabled_or_not_allowed_is_not_imported(fake_site: Any) -> None:
@@ -264,7 +270,7 @@ def test_what_is_disabled_or_not_allowed_is_not_imported(fake_site: Any) -> None
     assert broken(discovered(fake_site, PluginSelection(disable=("never",)))) == {}
     only = discovered(fake_site, PluginSelection(allow=("good",)))
     assert {plugin.name: plugin.disabled for plugin in only.plugins} == {"builtin": "", "good": "", "never": "not in [plugins] allow"}
-    assert discovered(fake_site, PluginSelection(allow=("good",), disable=("good",))).databases() == {}
+    assert databases(discovered(fake_site, PluginSelection(allow=("good",), disable=("good",)))) == {}
     assert "memory" in discovered(fake_site, PluginSelection(allow=())).caches()
 
 
@@ -280,8 +286,13 @@ def test_a_misspelt_name_under_plugins_is_a_warning(fake_site: Any) -> None:
 @pytest.mark.parametrize(
     ("selection", "code", "name", "complaint"),
     [
-        (None, GOOD, "thingy", "unknown database provider 'thingy'; installed: thing. Did you mean 'thing'?"),
-        (None, GOOD, "postgres", "unknown database provider 'postgres'; installed: thing. Install it: pip install pywatt-postgres"),
+        (None, GOOD, "thingy", "unknown database provider 'thingy'; installed: orchestrator, thing. Did you mean 'thing'?"),
+        (
+            None,
+            GOOD,
+            "postgres",
+            "unknown database provider 'postgres'; installed: orchestrator, thing. Install it: pip install pywatt-postgres",
+        ),
         (None, GOOD, "postgers", r"Did you mean 'postgres'? (pip install pywatt-postgres)"),
         (None, GOOD, "zzz", "Install the distribution that provides it, perhaps: pip install pywatt-zzz"),
         (

@@ -27,11 +27,14 @@ def pywatt_register_commands() -> Iterable[Command]:
 
 @hookimpl
 def pywatt_register_sections() -> Iterable[TopSection]:
-    """``[gateway]``, ``[registration]`` and ``[modules.NAME]``, the latter with tables of its own that are laid over the top-level ones."""
+    """``[gateway]``, ``[registration]``, ``[services.NAME]``; ``[modules.NAME]`` has tables that are laid over the top-level ones."""
     return [
         TopSection("gateway", "pywatt_orchestrator.gateway.options:GatewayOptions"),
         TopSection("channel_listener", "pywatt_orchestrator.settings:ChannelListener"),
         TopSection("registration", "pywatt_orchestrator.registration:RegistrationOptions"),
+        TopSection(
+            "services", "pywatt_orchestrator.services:ServiceSettings", named=True, check="pywatt_orchestrator.services:check_services"
+        ),
         TopSection(
             "modules",
             "pywatt_orchestrator.settings:ModuleSettings",

@@ -7,12 +7,14 @@ programs of their own (``command``): what those need only they can know.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pywatt_core.config import report
 from pywatt_core.errors import ConfigError, PluginError
 from pywatt_core.registry import Registry
 from pywatt_core.registry.checking import examine
+
+from .services import service_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from .project import Project
 
-OURS = ("secrets", "gateway", "registration", "orchestrator", "plugins", "module")
+OURS = ("secrets", "gateway", "registration", "services", "orchestrator", "plugins", "module")
 """Sections that concern us whoever runs the modules."""
 
 
@@ -60,6 +62,7 @@ def checked(
         wrong, problems = error, list(error.problems)
     found = examine(registry, settings, whole=True)
     here = set(project.modules) if project is not None else {only} if only is not None else None
+    problems += service_problems(settings, registry, _modules(settings))
     said = {problem.path for problem in problems}
     news = [problem for problem in _concerning(settings, here, found.problems) if problem.path not in said]
     faults = list(_concerning(settings, here, found.faults))
@@ -72,6 +75,11 @@ def checked(
         raise PluginError(report(faults))
     assert project is not None
     return project, list(dict.fromkeys(found.warnings))
+
+
+def _modules(settings: Settings) -> Mapping[str, Any]:
+    entries = settings.extra.get("modules")
+    return entries if isinstance(entries, Mapping) else {}
 
 
 def _concerning(settings: Settings, here: set[str] | None, problems: Sequence[Problem]) -> Iterator[Problem]:

@@ -7,6 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core.errors import ChannelClosed, PyWattError
+from pywatt_core.protocol.hosted import HOSTING
+from pywatt_core.protocol.http_pieces import HTTP_STREAM
 from pywatt_core.protocol.messages import (
     Announce,
     DiscoverServiceProviders,
@@ -20,10 +22,10 @@ from pywatt_core.protocol.messages import (
     RotationAck,
     RouteToModule,
     ServiceOperation,
-    ServiceOperationResult,
     ServiceRequest,
-    ServiceResponse,
 )
+
+from .hosting import ProcessServices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from .logs import Source
     from .project import ModulePlan
 
-NO_SERVICES = "this orchestrator hosts no services: configure the module's own, for example [databases.main] or [caches.main]"
+FEATURES = (HTTP_STREAM, HOSTING)
+"""What we understand beyond the inherited protocol, whatever the channels."""
 MOST_AT_ONCE = 100
 """Answers to one process that are under way, and messages of its that somebody does not keep up with; beyond them it waits itself."""
 MOST_BYTES = 16 * 2**20
@@ -62,6 +65,7 @@ class Conversation:
         """Links that are not read until there is less under way."""
         self._ended = False
         self._loop = asyncio.get_running_loop()
+        self._services = ProcessServices(hub.services, peer)
         self._rows: dict[type[Message], Callable[[Any, Link], None]] = {
             Announce: self._announce,
             GetSecret: self._get_secret,
@@ -71,8 +75,8 @@ class Conversation:
             Identify: self._nothing,
             RegisterServiceProvider: lambda message, link: self._reply(hub.directory.register(peer, message), link),
             DiscoverServiceProviders: lambda message, link: self._reply(hub.directory.discover(peer, message), link),
-            ServiceRequest: self._service_request,
-            ServiceOperation: self._service_operation,
+            ServiceRequest: self._services.request,
+            ServiceOperation: self._services.operate,
             RouteToModule: self._route_to_module,
         }
 
@@ -109,6 +113,7 @@ class Conversation:
         self._ended = True
         for task in self._tasks:
             task.cancel()
+        self._services.end()
 
     # ── rows ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -132,23 +137,6 @@ class Conversation:
         await self._send(answer, link)
         if self.plan.rust:
             await self._send(Heartbeat(), link)  # It may swallow the line after its answer (protocol 9.3).
-
-    def _service_request(self, message: ServiceRequest, link: Link) -> None:
-        self._source.note(f"it asks for a service: {NO_SERVICES}", level="warning")
-        self._reply(ServiceResponse(id=message.id, service_type=message.service_type, success=False, error=NO_SERVICES), link)
-
-    def _service_operation(self, message: ServiceOperation, link: Link) -> None:
-        # The reference finds the waiting caller only by the echoed operation (protocol 3.4).
-        echo = {
-            "connection_id": message.connection_id,
-            "service_type": message.service_type,
-            "operation": message.operation,
-            "params": message.params,
-        }
-        answer = ServiceOperationResult(
-            success=False, error=NO_SERVICES, params=echo, connection_id=message.connection_id, request_id=message.request_id
-        )
-        self._reply(answer, link)
 
     def _route_to_module(self, message: RouteToModule, link: Link) -> None:
         if self._ended:

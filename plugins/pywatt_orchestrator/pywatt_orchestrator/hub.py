@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from .broker import Broker
 from .directory import Directory
 from .ports import Ports
+from .services import Services
 from .topics import Topics
 
 if TYPE_CHECKING:
@@ -55,8 +56,10 @@ class Peer(Protocol):
 class Hub:
     """Who is there, and the services behind it. A peer is `ready`, then `leaving`, then `gone`; each at most once."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, services: Services | None = None) -> None:
         self.journal = journal
+        self.services = services or Services()
+        """Databases and caches that modules may use through us."""
         self.expects: Callable[[str], bool] = lambda _name: False
         """Whether a module or instance of this name exists and is, or will be, there without a person's word. The supervisor sets it."""
         self.knows: Callable[[str], bool] = lambda _name: False

@@ -34,7 +34,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 MAX_INSTANCES = 256
 PRIVATE_VARIABLES = ("PYWATT_MODULE_ID", "PYWATT_LISTEN_FD", "PYWATT_STANDALONE", "LISTEN_PID", "LISTEN_FDS")
 """Variables by which a module recognises how it was started; a value in `env` would mislead it."""
-NOT_SENT = ("modules", "gateway", "channel_listener", "registration", "secrets", "orchestrator")
+NOT_SENT = ("modules", "gateway", "channel_listener", "registration", "services", "secrets", "orchestrator")
 
 OVERLAYS = (*CORE, "routing")
 """Tables that may be laid over the top-level ones for one module, those of plugins apart."""

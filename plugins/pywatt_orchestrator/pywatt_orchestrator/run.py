@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pywatt_core.errors import ChannelClosed, PyWattError
-from pywatt_core.protocol.http_pieces import HTTP_STREAM
 from pywatt_core.protocol.messages import (
     Announce,
     Extension,
@@ -31,7 +30,7 @@ from pywatt_core.transports.stdio import open_pipes
 from . import probe
 from .carrying import KINDS, Carrying
 from .channels import ProcessChannels
-from .conversation import Conversation
+from .conversation import FEATURES, Conversation
 from .logs import Pump, Source
 from .places import Place, announced_address
 from .process import Child, Spawn, environment, spawn
@@ -169,7 +168,7 @@ class Run:
             ipc_channel=offer.ipc_channel,
             auth_token=offer.auth_token,
             security_level=offer.security_level,
-            pywatt=Extension(config=dict(self.plan.config), formats=offer.formats, features=(HTTP_STREAM, *offer.features)),
+            pywatt=Extension(config=dict(self.plan.config), formats=offer.formats, features=(*FEATURES, *offer.features)),
         )
 
     def _session(self, wire: Wire, on_problem: Callable[[Problem], None]) -> Session:

@@ -41,6 +41,8 @@ MOST_IN_WINDOWS: Final = 10_000
 """Messages that the windows of one process allow, all together."""
 PATIENCE: Final = 30.0
 """Seconds that a publisher waits for a window where it does not say how long."""
+WAITING_SHARE = 0.8
+"""Of the time that a publisher gives; the rest is for telling it that there was no place."""
 
 
 class _Wanted(Struct, frozen=True):
@@ -325,7 +327,7 @@ class Topics:
         """Wait for the windows of one process. Raises `RemoteError` where there is no place in time."""
         size = len(leaving.message.payload)
         given = properties.get("timeout")
-        seconds = given / 1000 if isinstance(given, int) else PATIENCE
+        seconds = given / 1000 * WAITING_SHARE if isinstance(given, int) else PATIENCE
         entered: list[_Subscription] = []
         try:
             async with asyncio.timeout(seconds):

@@ -30,6 +30,7 @@ from .registration import RegistrationOptions, RegistrationServer
 from .rendering import as_json, as_text
 from .run import Surroundings
 from .runtime import RuntimeFolder, claim
+from .services import read_services
 from .sources import SecretSources
 from .states import State
 from .supervisor import Supervisor
@@ -113,7 +114,9 @@ class _Orchestrator:
         gateway = Gateway(self._project.gateway, metrics=metrics)
         stack.push_async_callback(gateway.close)
         await gateway.start()
-        hub = Hub(self._journal)
+        services = read_services(self._settings, registry, sources.fetch)
+        stack.push_async_callback(services.close)
+        hub = Hub(self._journal, services)
         stack.callback(hub.close)
         around = Surroundings(
             journal=self._journal,

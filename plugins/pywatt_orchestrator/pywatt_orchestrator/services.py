@@ -1,0 +1,180 @@
+"""``[services.NAME]``: databases and caches that the orchestrator hosts for its modules, opened when a module first asks for one."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from pywatt_core.config import Problem, Section, check_section, raise_problems, suggestion
+from pywatt_core.errors import PluginError
+from pywatt_core.held import Held
+from pywatt_core.interfaces import Context
+from pywatt_core.registry import Registry
+
+from .logs import OURSELVES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from pywatt_core.config import Settings
+
+EVERYBODY: Final = "*"
+"""In `ServiceSettings.modules`: every module."""
+
+KINDS: Final = {"database": "databases", "cache": "caches"}
+"""The table inside ``[services.NAME]``, and the kind of provider that it names."""
+
+LAST: Final = 10.0
+"""Seconds for giving back what modules had open, when the orchestrator ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings:
+    """One database or cache that the orchestrator opens, and who may use it. Limits are for each process of a module; times are in seconds.
+
+    What it is stands in a table of its own: ``[services.NAME.database]`` or ``[services.NAME.cache]``, with the same options as
+    ``[databases.NAME]`` or ``[caches.NAME]`` of a module.
+    """
+
+    modules: tuple[str, ...]
+    """The modules that may use it; ``["*"]`` for all of them."""
+    database: dict[str, Any] | None = None
+    """The provider (``use``) and its options."""
+    cache: dict[str, Any] | None = None
+    """Likewise; a service is one of both."""
+    operations: int = 200
+    """Operations that a process may have under way at once; more are refused."""
+    operation_timeout: float = 300.0
+    """How long one of them may take."""
+    transactions: int = 32
+    """Transactions, and cursors, that a process may have open at once; more are refused."""
+    idle_transaction: float = 60.0
+    """After how long without an operation a transaction is rolled back, or a cursor closed."""
+    rows: int = 50_000
+    """Rows of one answer; `iterate` takes any number."""
+
+    def __post_init__(self) -> None:
+        for name in ("operations", "transactions", "rows"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: at least 1 is needed")
+        for name in ("operation_timeout", "idle_transaction"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}: more than 0 seconds are needed, and an end")
+
+
+class Hosted:
+    """One service: its settings, and the database or cache once it is open."""
+
+    def __init__(self, name: str, kind: str, settings: ServiceSettings, make: Callable[[], Any]) -> None:
+        self.name, self.kind, self.settings = name, kind, settings
+        """`kind` is ``"database"`` or ``"cache"``."""
+        self._held: Held[Any] = Held(make, f"[services.{name}]")
+
+    def admits(self, module: str) -> bool:
+        """Whether a module may use it."""
+        return module in self.settings.modules or EVERYBODY in self.settings.modules
+
+    async def open(self) -> Any:
+        """The database or cache, opened now where it is not open yet. Raises what opening it raises; the next one tries again."""
+        return await self._held.value()
+
+    async def close(self) -> None:
+        """Close it."""
+        await self._held.close()
+
+
+class Services:
+    """Everything that one orchestrator hosts; nothing by default."""
+
+    def __init__(self, hosted: Mapping[str, Hosted] | None = None) -> None:
+        self.hosted: dict[str, Hosted] = dict(hosted or {})
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    def clean_up(self, work: Coroutine[Any, Any, None]) -> None:
+        """Give back what a process had open; `close` waits for that."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def close(self) -> None:
+        """Close every service, once what modules had open has been given back, or 10 seconds later."""
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=LAST)
+        for one in reversed(list(self.hosted.values())):
+            await one.close()
+
+
+def read_services(settings: Settings, registry: Registry, secrets: Callable[[str], Awaitable[str]]) -> Services:
+    """The services of a configuration that `service_problems` has found nothing wrong with; `secrets` resolves references."""
+    hosted = {}
+    for name, table in _tables(settings):
+        options, problems = _checked(settings, name, table)
+        raise_problems(problems)
+        assert options is not None
+        kind = "database" if options.database is not None else "cache"
+        section = _section(settings, name, kind, table[kind])
+        context = Context(module_id=OURSELVES, section=section.path, folder=settings.folder)
+        make = partial(registry.open, KINDS[kind], section, context, secrets=secrets, timeout=settings.module.open_timeout)
+        hosted[name] = Hosted(name, kind, options, make)
+    return Services(hosted)
+
+
+def check_services(settings: Settings) -> None:
+    """For ``pywatt check``. Raises `ConfigError` with every problem of `service_problems`."""
+    modules = settings.extra.get("modules")
+    raise_problems(list(service_problems(settings, Registry(settings.plugins), modules if isinstance(modules, Mapping) else {})))
+
+
+def service_problems(settings: Settings, registry: Registry, modules: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with ``[services.*]``, beyond what the options' own types say: kinds, providers, and modules that there are not."""
+    for name, table in _tables(settings):
+        path = f"services.{name}"
+        options, problems = _checked(settings, name, table)
+        yield from problems
+        named = [kind for kind in KINDS if isinstance(table.get(kind), Mapping)]
+        if len(named) != 1:
+            what = "is both a database and a cache" if named else "is neither a database nor a cache"
+            yield Problem(path, what, settings.origin(path), f'Add one table: [{path}.database], with use = "sqlite" for example')
+            continue
+        for module in options.modules if options is not None else ():
+            if module != EVERYBODY and module not in modules:
+                remedy = suggestion(module, modules, "modules")
+                yield Problem(f"{path}.modules", f"there is no module {module!r}", settings.origin(f"{path}.modules"), remedy)
+        yield from _provider_problems(settings, registry, _section(settings, name, named[0], table[named[0]]), KINDS[named[0]])
+
+
+def _provider_problems(settings: Settings, registry: Registry, section: Section, kind: str) -> Iterator[Problem]:
+    here = f"{section.path}.use"
+    if not section.use:
+        yield Problem(section.path, "does not say what to open", settings.origin(section.path), 'Add use = "…"')
+    elif section.use == "orchestrator":
+        yield Problem(here, "the orchestrator cannot be its own service", settings.origin(here), "Name what it shall open")
+    else:
+        try:
+            _, provider = registry.claim(kind, section.use)
+            yield from check_section(section.options, provider.options, section.path, settings.origin)[1]
+        except PluginError as error:
+            yield Problem(here, str(error), settings.origin(here))
+
+
+def _tables(settings: Settings) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    table = settings.extra.get("services")
+    for name, entry in (table if isinstance(table, Mapping) else {}).items():
+        if isinstance(entry, Mapping):  # else the check of all sections has said so
+            yield name, entry
+
+
+def _checked(settings: Settings, name: str, table: Mapping[str, Any]) -> tuple[ServiceSettings | None, list[Problem]]:
+    """The options; the tables of the provider, which may refer to secrets, are left as they are."""
+    plain = {key: value if key not in KINDS else {} for key, value in table.items()}
+    return check_section(plain, ServiceSettings, f"services.{name}", settings.origin)
+
+
+def _section(settings: Settings, name: str, kind: str, table: Mapping[str, Any]) -> Section:
+    use = table.get("use")
+    options = {key: value for key, value in table.items() if key != "use"}
+    return Section(use if isinstance(use, str) else "", options, f"services.{name}.{kind}", merged=settings.merged)
