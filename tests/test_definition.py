@@ -76,7 +76,7 @@ def test_what_an_argument_takes_is_taken():
 
 
 def test_every_argument_of_the_decorator_is_checked():
-    assert set(TAKES) == set(Definition.__struct_fields__) - {"build", "name"}
+    assert set(TAKES) == set(Definition.__struct_fields__) - {"build", "name", "receivers"}
 
 
 def test_an_unknown_argument_suggests_the_nearest():

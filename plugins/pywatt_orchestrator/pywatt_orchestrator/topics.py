@@ -41,7 +41,7 @@ MOST_IN_WINDOWS: Final = 10_000
 """Messages that the windows of one process allow, all together."""
 PATIENCE: Final = 30.0
 """Seconds that a publisher waits for a window where it does not say how long."""
-WAITING_SHARE = 0.8
+WAITING_SHARE: Final = 0.8
 """Of the time that a publisher gives; the rest is for telling it that there was no place."""
 
 
