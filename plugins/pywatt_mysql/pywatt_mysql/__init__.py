@@ -1,0 +1,69 @@
+"""MariaDB and MySQL databases for PyWatt: this file describes, `database.py` acts."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pywatt_core.hookspecs import hookimpl
+from pywatt_core.interfaces import Context, Database, Provider
+from pywatt_core.sql.options import ServerDatabaseOptions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from .database import MySqlDatabase
+
+__all__ = ["MySqlConnection", "MySqlDatabase", "Options", "open_mysql"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ServerDatabaseOptions):
+    """The keys of a ``[databases.NAME]`` section with ``use = "mysql"`` or ``"mariadb"``. Times are in seconds.
+
+    ``url = "mysql://user:password@host:port/database"``, or the fields. A URL may end with ``?ssl_mode=…``, and with
+    ``host=/path`` for a Unix socket: its folder, where it is called ``mysqld.sock``, or itself.
+    """
+
+    application_name: str = ""
+    """What the connections call themselves (``program_name`` in ``performance_schema``); the module's id by default."""
+    time_zone: str = "+00:00"
+    """The zone that ``TIMESTAMP`` columns and ``NOW()`` are given in. The default is UTC, whatever the server's is."""
+    sql_mode: str = ""
+    """The modes of SQL; by default the server's own with ``STRICT_ALL_TABLES``, so that nothing is cut to fit its column.
+    ``NO_BACKSLASH_ESCAPES`` is refused, and switched off where it is the server's."""
+    reset: Literal["needed", "always"] = "needed"
+    """When a connection's session is put back to its beginnings (variables, temporary tables, locks by name), which costs two round
+    trips: ``needed`` after a statement whose text can have changed it, ``always`` after every use. Take ``always`` where procedures of
+    your own that change the session are called outside transactions."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "NO_BACKSLASH_ESCAPES" in self.sql_mode.upper():
+            raise ValueError("sql_mode holds NO_BACKSLASH_ESCAPES: where parameters stand in a statement is read with backslashes")
+
+
+@asynccontextmanager
+async def open_mysql(options: Options, context: Context) -> AsyncIterator[MySqlDatabase]:
+    """Connect or fail with `Unavailable`; on leaving, wait for running statements and close every connection."""
+    from .database import MySqlDatabase  # imports asyncmy, which only an opened database needs
+
+    database = await MySqlDatabase.open(options, context)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@hookimpl
+def pywatt_register_databases() -> Iterable[Provider[Database]]:
+    return [Provider("mysql", Options, open_mysql), Provider("mariadb", Options, open_mysql)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"MySqlConnection", "MySqlDatabase"}:  # the first is what the earlier SDK called it
+        from .database import MySqlDatabase
+
+        return MySqlDatabase
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
