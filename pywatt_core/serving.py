@@ -23,6 +23,7 @@ from .protocol.messages import (
     HttpResponseStart,
     HttpStreamRequest,
     Init,
+    RoutedModuleMessage,
     Shutdown,
 )
 
@@ -69,7 +70,8 @@ class Inbox:
         self._server: Server | None = None
         self._running: set[asyncio.Task[None]] = set()
         self.allowance = 0
-        """Beside `MOST_RUNNING`: messages whose answers may have to come over the very links that would not be read."""
+        """Messages of other modules beside `MOST_RUNNING`: what they wait for may come over the very links that would not be read."""
+        self._routed = 0
         self._held: set[Link] = set()
         self._answering = 0
         self._turn: deque[tuple[HttpRequest | Stream, Link]] = deque()
@@ -108,8 +110,11 @@ class Inbox:
             if handler is None:
                 log.debug("nothing handles this message", extra={"op": message.op})
             else:
-                self._start(self._act(handler, message, link))
-                if len(self._running) > MOST_RUNNING + self.allowance and link not in self._held:
+                task = self._start(self._act(handler, message, link))
+                if kind is RoutedModuleMessage:
+                    self._routed += 1
+                    task.add_done_callback(self._routed_ended)
+                if self._too_many() and link not in self._held:
                     self._held.add(link)
                     link.pause_reading()
 
@@ -196,9 +201,15 @@ class Inbox:
         task.add_done_callback(self._ended)
         return task
 
+    def _too_many(self) -> bool:
+        return len(self._running) - min(self._routed, self.allowance) > MOST_RUNNING
+
+    def _routed_ended(self, _task: asyncio.Task[None]) -> None:
+        self._routed -= 1
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if self._held and len(self._running) <= MOST_RUNNING + self.allowance:
+        if self._held and not self._too_many():
             held, self._held = self._held, set()
             for link in held:
                 link.resume_reading()
