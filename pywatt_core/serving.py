@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from . import telemetry
@@ -69,9 +70,13 @@ class Inbox:
         self._handlers: Mapping[type[Message], Handler] | None = None
         self._server: Server | None = None
         self._running: set[asyncio.Task[None]] = set()
+        """What answers HTTP requests."""
+        self._acting: dict[int, asyncio.Task[None]] = {}
+        """What acts on messages, those of other modules apart; each takes itself out."""
+        self._numbers = count()
         self.allowance = 0
         """Messages of other modules beside `MOST_RUNNING`: what they wait for may come over the very links that would not be read."""
-        self._routed = 0
+        self._routed: dict[int, asyncio.Task[None]] = {}
         self._held: set[Link] = set()
         self._answering = 0
         self._turn: deque[tuple[HttpRequest | Stream, Link]] = deque()
@@ -110,10 +115,9 @@ class Inbox:
             if handler is None:
                 log.debug("nothing handles this message", extra={"op": message.op})
             else:
-                task = self._start(self._act(handler, message, link))
-                if kind is RoutedModuleMessage:
-                    self._routed += 1
-                    task.add_done_callback(self._routed_ended)
+                acting = self._routed if kind is RoutedModuleMessage else self._acting
+                number = next(self._numbers)
+                acting[number] = asyncio.create_task(self._act(handler, message, link, acting, number))
                 if self._too_many() and link not in self._held:
                     self._held.add(link)
                     link.pause_reading()
@@ -141,9 +145,10 @@ class Inbox:
         self._draining = True
         while self._turn:
             self._refuse(*self._turn.popleft(), b"stopping")
-        if not self._running:
+        running = {*self._running, *self._acting.values(), *self._routed.values()}
+        if not running:
             return True
-        _done, late = await asyncio.wait(self._running, timeout=seconds)
+        _done, late = await asyncio.wait(running, timeout=seconds)
         for task in late:
             task.cancel()
         if late:
@@ -201,18 +206,18 @@ class Inbox:
         task.add_done_callback(self._ended)
         return task
 
-    def _too_many(self) -> bool:
-        return len(self._running) - min(self._routed, self.allowance) > MOST_RUNNING
-
-    def _routed_ended(self, _task: asyncio.Task[None]) -> None:
-        self._routed -= 1
-
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        self._read_on()
+
+    def _read_on(self) -> None:
         if self._held and not self._too_many():
             held, self._held = self._held, set()
             for link in held:
                 link.resume_reading()
+
+    def _too_many(self) -> bool:
+        return len(self._running) + len(self._acting) + max(0, len(self._routed) - self.allowance) > MOST_RUNNING
 
     async def _answer(self, request: HttpRequest | Stream, link: Link) -> None:
         """Answer one request, then those that waited for their turn; a stream counts until its response has begun."""
@@ -248,14 +253,17 @@ class Inbox:
         finally:
             self._streams.close(stream)
 
-    async def _act(self, handler: Handler, message: Message, link: Link) -> None:
+    async def _act(self, handler: Handler, message: Message, link: Link, acting: dict[int, Any], number: int) -> None:
         try:
             reply = await handler(message)
+            if reply is not None:
+                await self._reply(reply, link)
         except (Exception, SystemExit):
             log.exception("handling a message failed", extra={"op": message.op})
-            return
-        if reply is not None:
-            await self._reply(reply, link)
+        finally:
+            del acting[number]
+            if self._held:
+                self._read_on()
 
     async def _reply(self, reply: Message, link: Link) -> None:
         try:

@@ -259,7 +259,7 @@ def reader(type: Any = Any, format: str = "Json") -> Reader:
 
 def _new_reader(type: Any, format: str) -> Reader:
     if format == "Json":
-        return guarded_reader(_json_reader(type), check=_check_json)
+        return guarded_reader(_json_reader(type))
     if format == "MessagePack":
         return guarded_reader(_binary_reader(type, msgspec.msgpack.Decoder(type, dec_hook=built, ext_hook=refuse_extension).decode))
     if format == "Binary":
@@ -287,10 +287,18 @@ _cached_reader = lru_cache(maxsize=1024)(_new_reader)
 
 def _json_reader(type: Any) -> Reader:
     validator = validator_of(type)
-    if validator is not None:
-        return lambda data: validator.validate_json(bytes(data))
-    read: Reader = msgspec.json.Decoder(type, dec_hook=built).decode
-    return read
+    read: Reader = msgspec.json.Decoder(type, dec_hook=built).decode if validator is None else validator.validate_json
+
+    def checked(data: Bytes) -> Any:
+        """Refuse what msgspec would let through: text that is not UTF-8, and nesting that no other peer reads."""
+        text = bytes(data)
+        if not text.isascii():
+            text.decode()
+        if len(text) >= 256 and text.count(b"[") + text.count(b"{") > 127 and too_deep(text):
+            raise RecursionError
+        return read(text)
+
+    return checked
 
 
 def _binary_reader(type: Any, read: Reader) -> Reader:
@@ -304,12 +312,3 @@ def _binary_reader(type: Any, read: Reader) -> Reader:
         return validator.validate_python(untyped(data) if isinstance(data, bytes | Raw) else data)
 
     return validated
-
-
-def _check_json(data: Bytes) -> None:
-    """Refuse what msgspec would let through: text that is not UTF-8, and nesting that no other peer reads."""
-    text = data if isinstance(data, bytes) else bytes(data)
-    if not text.isascii():
-        text.decode()
-    if len(text) >= 256 and text.count(b"[") + text.count(b"{") > 127 and too_deep(text):
-        raise RecursionError

@@ -89,13 +89,11 @@ def from_plain(value: Any, type: type[T] | Any) -> T:
     return found
 
 
-def guarded_reader(read: Reader, check: Callable[[Any], None] | None = None) -> Reader:
+def guarded_reader(read: Reader) -> Reader:
     """`read`, which then raises nothing but `Unreadable`, and `LocalProtocolError` for a type that can never be read."""
 
     def read_guarded(data: Any) -> Any:
         try:
-            if check is not None:
-                check(data)
             return read(data)
         except ProtocolError:
             raise

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from msgspec import Raw
 
 from .. import telemetry
-from ..errors import RemoteError, RequestTimeout
+from ..errors import PyWattError, RemoteError, RequestTimeout
 from ..protocol import failures
 from ..protocol.failures import Failure, failure_of, failure_reply, success_reply
 from ..protocol.messages import RESPONSE_ENDPOINT, EncodedMessage
@@ -35,6 +35,12 @@ AT_ONCE: Final = 1000
 WAITING: Final = 1000
 """Calls that wait for their turn; what comes on top is refused at once (``overloaded``)."""
 
+MOST_BYTES: Final = 64 * 2**20
+"""Bytes of the messages whose functions run or wait; what comes on top is refused at once (``overloaded``)."""
+
+CALLED_OFF: Final = "called off"
+LATE: Final = "late"
+
 DEEPEST: Final = 10**9
 """A depth beyond this is none."""
 
@@ -43,50 +49,68 @@ REASON_LIMIT: Final = 1000
 
 Reserved: TypeAlias = "Callable[[Arrival], Awaitable[bytes | EncodedMessage | None]]"
 
+NO_DEADLINE: Final = float("inf")
+
 deadline: ContextVar[float | None] = ContextVar("pywatt_deadline", default=None)
 """When the request that is being answered here stops to be waited for, by the event loop's clock."""
-
-
-class _Work:
-    """One call of a function."""
-
-    __slots__ = ("is_done",)
-
-    def __init__(self) -> None:
-        self.is_done = False
-
-
-_work: ContextVar[_Work | None] = ContextVar("pywatt_work", default=None)
-
-
-def ends_at() -> float | None:
-    """When whoever asked for what is done here stops to wait for it; None where nobody does.
-
-    Tasks that a function leaves behind when it has returned have time as they like.
-    """
-    work = _work.get()
-    return None if work is not None and work.is_done else deadline.get()
 
 
 class _Call:
     """One arrival that is being worked on."""
 
-    __slots__ = ("is_called_off", "task")
+    __slots__ = ("ended", "is_done", "key", "task", "until")
 
-    def __init__(self, task: asyncio.Task[Any]) -> None:
-        self.task, self.is_called_off = task, False
+    def __init__(self, key: tuple[object, ...], task: asyncio.Task[Any], until: float | None) -> None:
+        self.key, self.task, self.until = key, task, until
+        self.is_done = False
+        self.ended = ""
+        """Why it was ended from outside: `CALLED_OFF` or `LATE`."""
+
+    def end(self, why: str) -> None:
+        if not self.ended:
+            self.ended = why
+            self.task.cancel()
+
+
+_call: ContextVar[_Call | None] = ContextVar("pywatt_call", default=None)
+"""What is being answered here."""
+
+
+def ends_at() -> float | None:
+    """When whoever asked for what is done here stops to wait for it, by the event loop's clock; None where nobody does.
+
+    Tasks that a function leaves behind when it has returned have time as they like.
+    """
+    call = _call.get()
+    return None if call is not None and call.is_done else deadline.get()
 
 
 class Answering:
-    """Answers what arrives, one task a message."""
+    """Answers what arrives, one task a message.
 
-    def __init__(self, module_id: str, receivers: Receivers, state: Any, *, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
+    At most `at_once` calls of the module's functions run and `waiting` wait, and all their messages together have `most_bytes`, unless
+    it is one alone that has more; what comes on top is refused. Each depth of requests within requests has these limits for itself.
+    """
+
+    def __init__(
+        self,
+        module_id: str,
+        receivers: Receivers,
+        state: Any,
+        *,
+        at_once: int = AT_ONCE,
+        waiting: int = WAITING,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         self.module_id, self.receivers = module_id, receivers
         self._state = state
         self.turns = Levels(at_once, waiting)
+        self.most_bytes = most_bytes
         self._reserved: dict[str, Reserved] = {}
         self._bound: dict[Callable[..., Any], Receiver] = {}
-        self._calls: dict[tuple[str, str], _Call] = {}
+        self._calls: dict[tuple[object, ...], _Call] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_at = NO_DEADLINE
 
     def reserve(self, endpoint: str, function: Reserved) -> None:
         """`function` gets what arrives for `endpoint`. Raises `TypeError` for a name that is taken, or without two leading underscores."""
@@ -104,30 +128,39 @@ class Answering:
         if arrival.endpoint == CANCEL:
             self._call_off(arrival.source, arrival.properties.get("request_id"))
             return None
-        key = (arrival.source, arrival.request_id)
         task = asyncio.current_task()
         assert task is not None
-        call = self._calls[key] = _Call(task)
+        call, cancelling = self._begin(arrival, task), task.cancelling()
+        outer, before, level = _call.set(call), deadline.set(arrival.deadline), depth.set(_depth_in(arrival))
+        ids = telemetry.Received(arrival.properties.get("request_id"), arrival.properties.get("traceparent"), arrival.request_id)
+        ids.begin()
         try:
-            value = await self._work(arrival)
+            value = await self._received(arrival)
             if arrival.is_notification:
                 return None
             return value if isinstance(value, EncodedMessage) else self._success(arrival, value)
         except asyncio.CancelledError:
-            if call.is_called_off:
-                task.uncancel()
+            if call.ended == CALLED_OFF:
                 log.debug("a request was called off", extra={"source": arrival.source, "endpoint": arrival.endpoint})
                 return None
-            if task.cancelling():
+            if task.cancelling() > cancelling + bool(call.ended):
                 raise
-            failure = self._failure(arrival, RemoteError(self._cancelled_itself(arrival), code=failures.CANCELLED))
-            return None if arrival.is_notification else self.failed(arrival, failure)
-        except (Exception, SystemExit) as error:
+            error: PyWattError = self._too_late(arrival) if call.ended else self._cancelled_itself(arrival)
             failure = self._failure(arrival, error)
             return None if arrival.is_notification else self.failed(arrival, failure)
+        except (Exception, SystemExit) as error:
+            late = call.ended == LATE and isinstance(error, TimeoutError)
+            failure = self._failure(arrival, self._too_late(arrival) if late else error)
+            return None if arrival.is_notification else self.failed(arrival, failure)
         finally:
-            if self._calls.get(key) is call:
-                del self._calls[key]
+            if call.ended:
+                task.uncancel()
+            call.is_done = True
+            ids.end()
+            depth.reset(level)
+            deadline.reset(before)
+            _call.reset(outer)
+            del self._calls[call.key]
 
     def failed(self, arrival: Arrival, failure: Failure) -> EncodedMessage:
         """The payload that tells the requester of a failure."""
@@ -140,32 +173,47 @@ class Answering:
             value, arrival.properties, id=arrival.request_id, source=self.module_id, destination=arrival.source, format=format
         )
 
+    # ── ending ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, arrival: Arrival, task: asyncio.Task[Any]) -> _Call:
+        """Remember it, and end it when its time is over: one timer serves all, set for the earliest deadline."""
+        key = (arrival.source, arrival.request_id)
+        earlier = self._calls.get(key)
+        if earlier is not None:  # two with one id: who calls off means the later one, and both have their deadline
+            earlier.key = (*key, earlier)
+            self._calls[earlier.key] = earlier
+        until = arrival.deadline
+        call = self._calls[key] = _Call(key, task, until)
+        if until is not None and until < self._sweep_at:
+            self._schedule(until)
+        return call
+
+    def _schedule(self, when: float) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._sweep_at = when
+        self._sweep = asyncio.get_running_loop().call_at(when, self._time_out)
+
+    def _time_out(self) -> None:
+        self._sweep, self._sweep_at = None, NO_DEADLINE
+        now = asyncio.get_running_loop().time()
+        earliest = NO_DEADLINE
+        for call in self._calls.values():
+            if call.until is None or call.ended:
+                continue
+            if call.until <= now:
+                call.end(LATE)
+            else:
+                earliest = min(earliest, call.until)
+        if earliest != NO_DEADLINE:
+            self._schedule(earliest)
+
     def _call_off(self, source: str, request_id: object) -> None:
         call = self._calls.get((source, request_id)) if isinstance(request_id, str) else None
-        if call is not None and not call.is_called_off:
-            call.is_called_off = True
-            call.task.cancel()
+        if call is not None:
+            call.end(CALLED_OFF)
 
     # ── working ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _work(self, arrival: Arrival) -> Any:
-        """Call whoever receives it, within its deadline. Raises `RequestTimeout`, and what the function raises."""
-        ends = arrival.deadline
-        work = _Work()
-        before, level, outer = deadline.set(ends), depth.set(_depth_in(arrival)), _work.set(work)
-        try:
-            async with asyncio.timeout_at(ends) as limit:
-                with _named(arrival):
-                    return await self._received(arrival)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise RequestTimeout(f"{self.module_id}:{arrival.endpoint} was not done when the requester's time was over") from None
-        finally:
-            work.is_done = True
-            deadline.reset(before)
-            depth.reset(level)
-            _work.reset(outer)
 
     async def _received(self, arrival: Arrival) -> Any:
         reserved = self._reserved.get(arrival.endpoint)
@@ -176,13 +224,25 @@ class Answering:
         if function is None:
             raise RemoteError(self._nobody(arrival), code=failures.NO_ENDPOINT, executed="no")
         receiver = self._bound.get(function) or self._bind(function)
+        turns, size = self.turns.here(), arrival.size
+        if turns.bytes + size > self.most_bytes and turns.bytes:
+            text = f"{self.module_id} is overloaded: the messages that it works on have {turns.bytes} bytes, {self.most_bytes} are the most"
+            raise RemoteError(text, code=failures.OVERLOADED, executed="no")
+        turns.bytes += size
         try:
-            async with self.turns.here():
+            if turns.running < turns.at_once:
+                turns.running += 1
+            else:
+                await turns.enter()
+            try:
                 return await receiver(arrival, self._state)
+            finally:
+                turns.leave()
         except Full:
-            turns = self.turns
             text = f"{self.module_id} is overloaded: {turns.at_once} requests run and {turns.waiting} wait"
             raise RemoteError(text, code=failures.OVERLOADED, executed="no") from None
+        finally:
+            turns.bytes -= size
 
     def _receiver(self, arrival: Arrival) -> Callable[..., Any] | None:
         receivers = self.receivers
@@ -201,8 +261,12 @@ class Answering:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"{self.module_id} has no endpoint {arrival.endpoint!r}{hint}"
 
-    def _cancelled_itself(self, arrival: Arrival) -> str:
-        return f"{self.module_id}:{arrival.endpoint} ended with CancelledError, although nobody had called it off"
+    def _cancelled_itself(self, arrival: Arrival) -> RemoteError:
+        text = f"{self.module_id}:{arrival.endpoint} ended with CancelledError, although nobody had called it off"
+        return RemoteError(text, code=failures.CANCELLED)
+
+    def _too_late(self, arrival: Arrival) -> RequestTimeout:
+        return RequestTimeout(f"{self.module_id}:{arrival.endpoint} was not done when the requester's time was over")
 
     def _bind(self, function: Callable[..., Any]) -> Receiver:
         receiver = self._bound[function] = Receiver(function, type(self._state) if self._state is not None else None)
@@ -244,11 +308,3 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception as problem:
         return f"its text cannot be had: {type(problem).__name__}"
-
-
-def _named(arrival: Arrival) -> telemetry.context:
-    """The ids of the requester's request, so that both modules' logs tell of the same one."""
-    request_id, traceparent = arrival.properties.get("request_id"), arrival.properties.get("traceparent")
-    known = request_id if isinstance(request_id, str) and telemetry.valid_request_id(request_id) else arrival.request_id
-    trace = telemetry.parse_traceparent(traceparent) if isinstance(traceparent, str) else None
-    return telemetry.context(request_id=known, trace_id=trace.trace_id if trace else None, span_id=trace.span_id if trace else None)

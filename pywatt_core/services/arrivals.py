@@ -24,13 +24,14 @@ class Arrival:
 
     `source`: the module id of the sender, ``"orders"`` or ``"orders.2"``. `endpoint`: what it was sent to, empty where the sender
     named none. `request_id`: its id on the wire. `properties`: what the sender said beside the content. `is_notification`: the
-    sender wants no answer. `deadline`: when the sender stops to wait, by the event loop's clock, or None.
+    sender wants no answer. `deadline`: when the sender stops to wait, by the event loop's clock, or None. `size`: the bytes of the
+    whole payload as it arrived.
     """
 
-    __slots__ = ("deadline", "endpoint", "is_notification", "payload", "properties", "request_id", "source")
+    __slots__ = ("deadline", "endpoint", "is_notification", "payload", "properties", "request_id", "size", "source")
 
-    def __init__(self, source: str, request_id: str, payload: Payload, *, deadline: float | None = None) -> None:
-        self.source, self.request_id, self.payload, self.deadline = source, request_id, payload, deadline
+    def __init__(self, source: str, request_id: str, payload: Payload, *, deadline: float | None = None, size: int = 0) -> None:
+        self.source, self.request_id, self.payload, self.deadline, self.size = source, request_id, payload, deadline, size
         self.properties: Mapping[str, Any] = payload.metadata.properties or NOTHING
         endpoint = self.properties.get("endpoint")
         self.endpoint: str = endpoint if isinstance(endpoint, str) else ""

@@ -62,6 +62,22 @@ class Channels(Ways):
             return None
         return await self._choose(message, metadata, lambda way, _: way.send(message, metadata=metadata), None, begun=(lane, failed))
 
+    def post(self, message: Message) -> bool:
+        """Hand a message over where that needs no waiting and no choice: False where it has to be sent with `send`."""
+        lane = self._only
+        link: Link | None = getattr(lane.way, "connection", None) if lane is not None else None
+        if lane is None or link is None or not link.keeps_up:
+            return False
+        try:
+            link.post(message)
+        except ChannelClosed:
+            return False  # not a byte was written
+        if lane.unseen:
+            lane.unseen -= 1
+        else:
+            self._worked(lane, self._clock(), None)
+        return True
+
     async def request(self, message: Message, *, timeout: float, metadata: Metadata | None = None) -> Message:
         """Ask by the way that suits the message; `timeout` is in seconds and covers everything, further attempts included.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from math import isnan
@@ -16,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import telemetry
 from ..errors import ChannelClosed, LocalProtocolError, PyWattError, RemoteError, RemoteProtocolError, RequestTimeout
 from ..protocol import failures
+from ..protocol.facts import id_sequence
 from ..protocol.failures import Failure, failure_in, failure_reply
 from ..protocol.messages import ORCHESTRATOR, RESPONSE_ENDPOINT, Metadata, RoutedModuleResponse
 from ..protocol.messages import RouteToModule as Route
 from ..protocol.payloads import Payload, read_payload, write_bare, write_payload
-from ..transports.link import new_id
-from .answering import AT_ONCE, CANCEL, WAITING, Answering, Reserved, ends_at
+from .answering import AT_ONCE, CANCEL, MOST_BYTES, WAITING, Answering, Reserved, ends_at
 from .arrivals import NOTHING, Arrival
 from .turns import depth
 
@@ -56,10 +57,13 @@ class Messaging:
         *,
         at_once: int = AT_ONCE,
         waiting: int = WAITING,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         self.channels, self.module_id, self.receivers = channels, module_id, receivers
         self.state = state
-        self._answering = Answering(module_id, receivers, state, at_once=at_once, waiting=waiting)
+        self._answering = Answering(module_id, receivers, state, at_once=at_once, waiting=waiting, most_bytes=most_bytes)
+        self._next_id = id_sequence(int.from_bytes(os.urandom(16)))
+        """Ids of messages: random for this module's run, then counted, which is a quarter of the work of `new_id`."""
         self._calling_off: set[asyncio.Task[None]] = set()
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -88,8 +92,11 @@ class Messaging:
         """
         module, endpoint = parted(target)
         seconds = self._seconds(TIMEOUT if timeout is None else timeout, target)
-        id = id or new_id()
-        said = {"endpoint": endpoint, "timeout": max(1, int(seconds * 1000)), "reply": failures.ENVELOPE, **_around(), **(properties or {})}
+        id = id or self._next_id()
+        said = {"endpoint": endpoint, "timeout": max(1, int(seconds * 1000)), "reply": failures.ENVELOPE}
+        _add_around(said)
+        if properties:
+            said.update(properties)
         message = self._message(module, endpoint, id, value, said, format)
         try:
             answer = await self.channels.request(message, timeout=seconds)
@@ -109,8 +116,11 @@ class Messaging:
         Nobody says whether it arrived. Raises `ChannelClosed` or `LocalProtocolError`.
         """
         module, endpoint = parted(target)
-        said = {"endpoint": endpoint, "notification": True, **_around(), **(properties or {})}
-        await self.channels.send(self._message(module, endpoint, new_id(), value, said, format), metadata=NOTIFICATION)
+        said = {"endpoint": endpoint, "notification": True}
+        _add_around(said)
+        if properties:
+            said.update(properties)
+        await self.channels.send(self._message(module, endpoint, self._next_id(), value, said, format), metadata=NOTIFICATION)
 
     async def ask_orchestrator(
         self, endpoint: str, value: Any = None, *, timeout: float | None = None, response_type: Any = Any, format: str | None = None
@@ -150,7 +160,7 @@ class Messaging:
         if not self.speaks_pywatt or len(self._calling_off) >= CALLED_OFF_AT_ONCE:
             return
         said = {"endpoint": CANCEL, "notification": True, "request_id": request_id}
-        message = self._message(module, CANCEL, new_id(), None, said, None)
+        message = self._message(module, CANCEL, self._next_id(), None, said, None)
 
         async def tell() -> None:
             try:
@@ -181,9 +191,13 @@ class Messaging:
         Returns the reply where there is no way at all, for whoever called a module that runs inside a test.
         """
         reply = await self.take(message)
-        if reply is None or not self.channels.names:
-            return reply
+        if reply is None:
+            return None
         try:
+            if self.channels.post(reply):
+                return None
+            if not self.channels.names:
+                return reply
             await self.channels.send(reply)
         except ChannelClosed as error:
             log.warning("a reply could not be delivered", extra={"target": reply.target_module_id, "reason": str(error)})
@@ -201,7 +215,7 @@ class Messaging:
         except (RemoteProtocolError, LocalProtocolError) as error:
             log.warning("a message cannot be read", extra={"source": source, "reason": str(error)})
             return self._failed(message, Failure(failures.BAD_REQUEST, f"{self.module_id} cannot read the payload: {error}", executed="no"))
-        answer = await self._answering.answer(Arrival(source, id, payload, deadline=_deadline_in(payload)))
+        answer = await self._answering.answer(Arrival(source, id, payload, deadline=_deadline_in(payload), size=len(message.payload.data)))
         return None if answer is None else Route(source, RESPONSE_ENDPOINT, id, answer)
 
     def _failed(self, message: RoutedModuleMessage, failure: Failure, properties: Mapping[str, Any] = NOTHING) -> Route:
@@ -220,22 +234,20 @@ def parted(target: str) -> tuple[str, str]:
 def _deadline_in(payload: Payload) -> float | None:
     """When the requester stops to wait, by our clock: on the wire travels what is left, since no two clocks are the same."""
     left = payload.metadata.properties.get("timeout") if payload.metadata.properties else None
-    if not isinstance(left, int) or isinstance(left, bool) or not 0 <= left <= LONGEST:
+    if type(left) is not int or not 0 <= left <= LONGEST:
         return None
     return asyncio.get_running_loop().time() + left / 1000
 
 
-def _around() -> dict[str, Any]:
+def _add_around(said: dict[str, Any]) -> None:
     """Which request this one is part of, and how deep inside it is, where it is part of any."""
     ids = telemetry.current()
-    said: dict[str, Any] = {}
     if (level := depth.get()) >= 0:
         said["depth"] = level + 1
     if ids.request_id:
         said["request_id"] = ids.request_id
     if ids.trace_id:
-        said["traceparent"] = str(telemetry.new_traceparent(telemetry.TraceParent(ids.trace_id, ids.span_id)))
-    return said
+        said["traceparent"] = telemetry.next_traceparent(ids.trace_id)
 
 
 def _result(payload: Payload, type: Any, unwrap_result: bool, target: str, whole: EncodedMessage) -> Any:

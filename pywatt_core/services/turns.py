@@ -24,6 +24,8 @@ class Turns:
     def __init__(self, at_once: int, waiting: int) -> None:
         self.at_once, self.waiting = at_once, waiting
         self.running = 0
+        self.bytes = 0
+        """Of what those hold who run and who wait: they count it themselves."""
         self._queue: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -32,6 +34,10 @@ class Turns:
         return len(self._queue)
 
     async def __aenter__(self) -> None:
+        await self.enter()
+
+    async def enter(self) -> None:
+        """Wait for a turn; `leave` ends it. Whoever cannot wait may enter by itself: while `running` is below `at_once`, by adding one."""
         if self.running < self.at_once:
             self.running += 1
             return

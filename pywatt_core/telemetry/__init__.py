@@ -8,7 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..lazy import lazily
-from .context import Ids, TraceParent, context, current, new_request_id, new_traceparent, parse_traceparent, valid_request_id
+from .context import (
+    Ids,
+    Received,
+    TraceParent,
+    context,
+    current,
+    new_request_id,
+    new_traceparent,
+    next_traceparent,
+    parse_traceparent,
+    valid_request_id,
+)
 from .logs import Configured, configure, handle_loop_exception, parse_level
 
 if TYPE_CHECKING:
@@ -21,6 +32,7 @@ __all__ = [
     "Ids",
     "JsonFormatter",
     "Metrics",
+    "Received",
     "TextFormatter",
     "TraceParent",
     "configure",
@@ -30,6 +42,7 @@ __all__ = [
     "metrics",
     "new_request_id",
     "new_traceparent",
+    "next_traceparent",
     "parse_level",
     "parse_traceparent",
     "valid_request_id",

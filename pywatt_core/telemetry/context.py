@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from contextvars import ContextVar
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -20,13 +22,47 @@ class Ids(NamedTuple):
     span_id: str = ""
 
 
+class Received:
+    """The ids of a request that came from elsewhere, as its sender wrote them: read when somebody asks, and most do not.
+
+    `request_id` and `traceparent` may be anything at all; `otherwise` is the request id where the first is none. What is not
+    given stays as it was.
+    """
+
+    __slots__ = ("_before", "_ids", "_otherwise", "_request_id", "_token", "_traceparent")
+
+    def __init__(self, request_id: object, traceparent: object, otherwise: str) -> None:
+        self._request_id, self._traceparent, self._otherwise = request_id, traceparent, otherwise
+        self._ids: Ids | None = None
+
+    def begin(self) -> None:
+        """From now on these ids are in force here."""
+        self._before = _ids.get()
+        self._token = _ids.set(self)
+
+    def end(self) -> None:
+        """From now on those are that were before `begin`."""
+        _ids.reset(self._token)
+
+    def read(self) -> Ids:
+        """The ids themselves."""
+        if self._ids is None:
+            before = self._before if isinstance(self._before, Ids) else self._before.read()
+            given, trace = self._request_id, self._traceparent
+            known = given if isinstance(given, str) and valid_request_id(given) else self._otherwise
+            parent = parse_traceparent(trace) if isinstance(trace, str) else None
+            self._ids = Ids(known, parent.trace_id, parent.span_id) if parent else Ids(known, before.trace_id, before.span_id)
+        return self._ids
+
+
 _NONE = Ids()
-_ids: ContextVar[Ids] = ContextVar("pywatt_ids", default=_NONE)
+_ids: ContextVar[Ids | Received] = ContextVar("pywatt_ids", default=_NONE)
 
 
 def current() -> Ids:
     """The ids in force here."""
-    return _ids.get()
+    found = _ids.get()
+    return found if isinstance(found, Ids) else found.read()
 
 
 class context:
@@ -36,11 +72,11 @@ class context:
 
     def __init__(self, *, request_id: str | None = None, trace_id: str | None = None, span_id: str | None = None) -> None:
         self._given = (request_id, trace_id, span_id)
-        self._token: Token[Ids] | None = None
+        self._token: Token[Ids | Received] | None = None
 
     def __enter__(self) -> Ids:
         request_id, trace_id, span_id = self._given
-        old = _ids.get()
+        old = current()
         ids = Ids(
             old.request_id if request_id is None else request_id,
             old.trace_id if trace_id is None else trace_id,
@@ -104,6 +140,22 @@ def new_traceparent(parent: TraceParent | None = None) -> TraceParent:
     if parent is not None:
         return TraceParent(parent.trace_id, span_id, parent.flags)
     return TraceParent(_random_id(16), span_id)
+
+
+def next_traceparent(trace_id: str) -> str:
+    """The text of a `traceparent` for a new span in a sampled trace: its id is random for the process, then counted."""
+    return f"00-{trace_id}-{next(_spans)}-01"
+
+
+def _spans_anew() -> None:
+    """A process forked from this one counts from elsewhere."""
+    global _spans
+    _spans = map("%016x".__mod__, count(int.from_bytes(os.urandom(8)) >> 1 | 1 << 62))
+
+
+_spans: Iterator[str]
+_spans_anew()
+os.register_at_fork(after_in_child=_spans_anew)
 
 
 def _random_id(size: int) -> str:

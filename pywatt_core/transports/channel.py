@@ -198,6 +198,11 @@ class ReconnectingChannel:
         )
 
     @property
+    def connection(self) -> Link | None:
+        """The present link, None while there is none."""
+        return self._link
+
+    @property
     def traffic(self) -> tuple[int, ...]:
         """Messages sent, messages received, bytes sent, bytes received, over all connections."""
         present = self._link.traffic if self._link is not None else (0, 0, 0, 0)

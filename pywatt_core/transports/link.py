@@ -144,9 +144,14 @@ class Link(Reading, asyncio.Protocol):
         return len(self._waiting)
 
     @property
+    def connection(self) -> Link:
+        """Itself; a channel has one link after the other."""
+        return self
+
+    @property
     def keeps_up(self) -> bool:
         """False while the peer does not read what it is sent, so that `send` would wait."""
-        return self._writable.is_set()
+        return not self._stuck
 
     @property
     def unwritten(self) -> int:

@@ -6,7 +6,6 @@ What is carried is not read: the payload of a request is looked into only where 
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -64,7 +63,6 @@ class Broker:
         """Who may be sent new messages, by the module's name and by the instance's."""
         self._room = WaitingRoom(self._kept_waiting)
         self._counter = Counter()
-        self._stalled: weakref.WeakSet[Link] = weakref.WeakSet()
         self.crowded = False
         """Whether so much waits for whoever the last message was for that its sender must not send another."""
         self.routed = 0
@@ -124,9 +122,9 @@ class Broker:
             return None
         try:
             way = target.peer.way()
-            if way in self._stalled:
+            if target.stalled:
                 self._check_stalled(way, target)
-            if side.peer.rust and not target.peer.rust:
+            if side.rust and not target.rust:
                 payload = addressed(message, side.peer.module_id)
             way.post(RoutedModuleMessage(side.peer.module_id, id, payload))
         except _Stalled:
@@ -161,7 +159,7 @@ class Broker:
 
     def _forgets(self, side: Side) -> bool:
         """Give up the oldest request of a peer that tells nobody when it does so itself, as the Rust SDK (protocol 12.1)."""
-        if not side.peer.rust:
+        if not side.rust:
             return False
         pending = next(iter(side.asked.values()))
         del side.asked[pending.id]
@@ -184,7 +182,7 @@ class Broker:
             side.peer.note(text, level="error")
             payload = self._failure(pending, Failure(failures.UNSUPPORTED_FORMAT, text, executed="yes"))
         try:
-            if link in self._stalled:
+            if requester.stalled:
                 self._check_stalled(link, requester)
             link.post(RoutedModuleResponse(side.peer.module_id, pending.id, payload))
         except _Stalled:
@@ -212,15 +210,17 @@ class Broker:
             async with asyncio.timeout(STALLED_AFTER):
                 await way.caught_up()
         except TimeoutError:
-            if way not in self._stalled:
-                self._stalled.add(way)
+            if way not in side.stalled:
+                side.stalled = {way, *(link for link in side.stalled if not link.closed.done())}
                 text = f"it has not read what it is sent for {STALLED_AFTER:g} s: other modules' messages are refused until it does"
                 side.peer.note(text, level="warning")
 
     def _check_stalled(self, way: Link, side: Side) -> None:
+        if way not in side.stalled:
+            return
         if not way.keeps_up:
             raise _Stalled
-        self._stalled.discard(way)
+        side.stalled.discard(way)
         side.peer.note("it reads what it is sent again")
 
     # ── who is not there ────────────────────────────────────────────────────────────────────────────────────────────
@@ -387,7 +387,7 @@ def _reads_envelopes(side: Side, payload: EncodedMessage) -> bool:
     """Whether the sender reads replies in envelopes, as far as that shows without reading its payload."""
     if payload.format == "Base64":
         return failures.wants_envelope(_properties(payload))
-    return not side.peer.rust and b"envelope" in payload.data
+    return not side.rust and payload.data.rfind(b"envelope") >= 0  # it stands behind the content, mostly
 
 
 def _properties(payload: EncodedMessage) -> dict[str, Any]:

@@ -107,6 +107,13 @@ class ProcessChannels:
         )
 
     @property
+    def best(self) -> Link | None:
+        """The first of `links`."""
+        if self._unix is not None and self._unix.link is not None:
+            return self._unix.link
+        return self._tcp.link if self._tcp is not None else None
+
+    @property
     def links(self) -> Iterator[Link]:
         """The live connections, the best first."""
         for door in self._doors:

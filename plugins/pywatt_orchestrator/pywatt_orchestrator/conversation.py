@@ -144,7 +144,7 @@ class Conversation:
         work = self._hub.broker.route(self._peer, message, link)
         if work is not None:
             self._work(work, link, MOST_BYTES + 1 if self._hub.broker.crowded else len(message.payload.data))
-        elif link.unwritten > MOST_BYTES:
+        elif not link.keeps_up and link.unwritten > MOST_BYTES:
             self._work(_patience(link), link, MOST_BYTES + 1)
 
     # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -191,7 +191,7 @@ class Run:
 
     def way(self) -> Link:
         """Its channel where there is one, else its standard input. Raises `ChannelClosed` where it is gone."""
-        link = next(self._channels.links, self._link)
+        link = self._channels.best or self._link
         if link is None:
             raise ChannelClosed(f"{self.module_id} is not running", executed="no")
         return link

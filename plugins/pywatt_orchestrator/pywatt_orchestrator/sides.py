@@ -26,10 +26,12 @@ class Pending:
 class Side:
     """What the broker keeps of one process: the requests it made, those it works on, those that wait for somebody to be ready."""
 
-    __slots__ = ("asked", "complaints", "peer", "serving", "waiting")
+    __slots__ = ("asked", "complaints", "peer", "rust", "serving", "stalled", "waiting")
 
     def __init__(self, peer: Peer) -> None:
-        self.peer = peer
+        self.peer, self.rust = peer, peer.rust
+        self.stalled: set[Link] = set()
+        """Its links that it has stopped to read."""
         self.asked: dict[str, Pending] = {}
         self.serving: dict[str, Pending] = {}
         self.waiting: dict[str, Guest] = {}

@@ -116,7 +116,7 @@ async def last_words(state):
             await asyncio.sleep(0)
         os._exit(1)
 
-    state.channels.send = send_and_leave
+    state.channels.send, state.channels.post = send_and_leave, lambda message: False
     return "farewell"
 
 @app.on("without_a_channel")
