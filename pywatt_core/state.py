@@ -139,10 +139,12 @@ class AppState(Generic[T]):
         `unwrap_result` takes a Rust module's ``{"Ok": value}`` apart. Raises what `Messaging.request` raises: `RemoteError` with a
         code, `RequestTimeout`, `ChannelClosed`.
         """
+        self.messaging.refuse_reserved(target)
         return await self.messaging.request(target, payload, response_type, timeout=timeout, unwrap_result=unwrap_result)
 
     async def send_message(self, target: str, payload: Any = None) -> None:
         """Tell ``"module:endpoint"`` something; nobody says whether it arrived. Raises `ChannelClosed` or `LocalProtocolError`."""
+        self.messaging.refuse_reserved(target)
         await self.messaging.send(target, payload)
 
     async def publish(

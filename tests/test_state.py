@@ -7,7 +7,7 @@ import pytest
 from pywatt_core.builtin.memory_cache import MemoryCache
 from pywatt_core.builtin.memory_options import MemoryOptions
 from pywatt_core.config import load
-from pywatt_core.errors import ChannelClosed, ConfigError, NotFound, StorageError, Unavailable
+from pywatt_core.errors import ChannelClosed, ConfigError, LocalProtocolError, NotFound, StorageError, Unavailable
 from pywatt_core.lifecycle import open_registry
 from pywatt_core.registry import Registry
 from pywatt_core.services.secrets import Secrets, fetch_from
@@ -189,6 +189,15 @@ async def test_typed_values_for_threads():
         return typed.get("k", Point)
 
     assert await asyncio.to_thread(work) == Point(1, 2)
+
+
+@pytest.mark.parametrize("target", ["users:__cancel__", "users:__stream__", "users.2:__x", "__orchestrator__:publish"])
+async def test_what_is_pywatts_own_is_refused_at_once(target: str):
+    state = AppState(module_id="test", config=load(init={}, environ={}), secrets=Secrets(fetch_from([])))
+    for call in (state.send_request(target), state.send_message(target)):
+        with pytest.raises(LocalProtocolError, match=f"'{target}' cannot be asked: names with two leading underscores are PyWatt's own"):
+            await call
+    await state.close()
 
 
 async def test_a_module_that_runs_alone_has_no_ways_and_says_what_brings_them():

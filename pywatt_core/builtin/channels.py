@@ -189,6 +189,7 @@ def _tls(options: TcpOptions, context: ChannelContext, *, wanted: bool) -> Clien
             f'{here}: the orchestrator asks for the security level "Mtls", and tls = "ignore" would speak in the clear: remove it'
         )
     if options.tls == "ignore" or not (wanted or mutual or options.tls == "require"):
+        _refuse_absent_files(options, context)
         return None
     if mutual and options.client_cert is None:
         raise ConfigError(
@@ -205,6 +206,14 @@ def _tls(options: TcpOptions, context: ChannelContext, *, wanted: bool) -> Clien
     except ConfigError as error:
         raise ConfigError(f"{here}.{error}") from error
     return tls
+
+
+def _refuse_absent_files(options: TcpOptions, context: ChannelContext) -> None:
+    """Nothing reads the files while the channel speaks in the clear, and a wrong path would be found when TLS is switched on."""
+    for name in ("ca_cert", "client_cert", "client_key"):
+        path: Path | None = getattr(options, name)
+        if path is not None and not (context.folder / path).is_file():
+            raise ConfigError(f"{context.section}.{name}: {context.folder / path} is no file")
 
 
 def _token(options: TcpOptions, init: Init, here: str) -> str:

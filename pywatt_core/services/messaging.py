@@ -137,6 +137,12 @@ class Messaging:
         init = getattr(self.state, "init", None)
         return init is None or init.pywatt is not None
 
+    @staticmethod
+    def refuse_reserved(target: str) -> None:
+        """Raise `LocalProtocolError` for endpoints and targets of PyWatt's own, which would leave an application without an answer."""
+        if isinstance(target, str) and (target.startswith("__") or ":__" in target):
+            raise LocalProtocolError(f"{target!r} cannot be asked: names with two leading underscores are PyWatt's own")
+
     def _seconds(self, timeout: float, target: str) -> float:
         """Seconds that a request has. Raises `RequestTimeout` where none are left, `LocalProtocolError` for what is no time."""
         if not isinstance(timeout, int | float) or isinstance(timeout, bool) or isnan(timeout):

@@ -322,6 +322,16 @@ async def test_what_would_not_be_safe_is_refused_before_anything_is_sent(
             pass
 
 
+@pytest.mark.parametrize("tls", ["auto", "ignore"])
+@pytest.mark.parametrize("option", ["ca_cert", "client_cert", "client_key"])
+async def test_a_file_that_is_absent_is_told_although_nothing_reads_it_without_tls(option: str, tls: str, tmp_path: Path) -> None:
+    (tmp_path / "there.pem").touch()
+    files = {"client_cert": Path("there.pem"), option: Path("absent.pem")}
+    with pytest.raises(ConfigError, match=rf"channels.tcp.{option}: .*absent.pem is no file"):
+        async with serving(None) as end, channel_to(end, tls_enabled=False, tls=tls, folder=tmp_path, **files):
+            pass
+
+
 async def test_a_key_under_a_passphrase_is_refused_instead_of_asked_for(ours: Authority) -> None:
     client = ours.issue("client")
     server = Server()
