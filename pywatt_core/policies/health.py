@@ -16,6 +16,8 @@ AFTER_FAILURE = 60.0
 AVAILABILITY_AFTER_FAILURE = 0.8
 QUIET = 300.0
 """Seconds without any result after which what was before is forgotten."""
+OLD = 300.0
+"""Seconds after which an answer no longer tells how long the next one takes, where anything came since."""
 
 
 def rank(ordered: list[float], share: float) -> float:
@@ -44,6 +46,9 @@ class Health:
             self._forget()
         self._last = now
         self.successes += times
+        samples = self.samples
+        while samples and samples[0][0] <= now - OLD:
+            samples.popleft()
         if took is not None:
             self.samples.append((now, took))
 
@@ -70,7 +75,7 @@ class Health:
 
     @property
     def p95(self) -> float:
-        """What 95 of the last 100 answers did not exceed."""
+        """What 95 of the last 100 answers did not exceed; those are forgotten `OLD` seconds later."""
         samples = self.samples
         if not samples:
             return INITIAL_P95

@@ -107,7 +107,7 @@ class Condition(Struct, frozen=True, omit_defaults=True, rename="pascal", forbid
         if health is None or not health.known:
             return True
         if self.max_latency is not None:
-            return health.p95 <= self.max_latency.seconds
+            return not health.samples or health.p95 <= self.max_latency.seconds
         if self.min_health is not None:
             return health.availability(now) >= self.min_health
         return throughput() >= (self.min_throughput or 0)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import ChannelClosed, RequestTimeout
 from ..interfaces import ChannelState
 from ..policies.breaker import BreakerState
+from ..protocol.messages import ORCHESTRATOR
 from .lanes import STDIO, ChannelStatus, Lane
 from .ways import Ways
 
@@ -30,7 +31,13 @@ IDEMPOTENT = frozenset({"get_secret", "discover_service_providers", "heartbeat_a
 """What may be carried out twice: it is sent again even where nobody knows whether it was carried out."""
 
 ROUTED = "route_to_module"
-"""Another module answers it: that no answer comes says nothing about the channel."""
+"""Another module answers it: that no answer comes, or a late one, says nothing about the channel."""
+
+HOSTED = frozenset({"service_request", "service_operation"})
+"""A database or cache takes the time, not the channel."""
+
+PUBLISH = "publish"
+"""The one thing that the orchestrator itself answers only when others have taken it."""
 
 
 class Channels(Ways):
@@ -106,7 +113,7 @@ class Channels(Ways):
                 lane.unseen -= 1
             else:
                 now = self._clock()
-                self._worked(lane, now, now - started)
+                self._worked(lane, now, now - started if _is_answered_at_once(message) else None)
             return answer
         return await self._choose(message, metadata, _asking(message, metadata), started + timeout, begun=(lane, failed))
 
@@ -173,7 +180,7 @@ class Channels(Ways):
             lane.waiting -= 1
         now = self._clock()
         closed_before = lane.breaker.state is BreakerState.CLOSED
-        lane.worked(now, None if deadline is None else now - started)
+        lane.worked(now, now - started if deadline is not None and _is_answered_at_once(message) else None)
         self.router.succeeded(lane.name)
         if not closed_before and lane.breaker.state is BreakerState.CLOSED:
             self._look()
@@ -247,6 +254,13 @@ def _again(message: Message, metadata: Metadata | None, error: ChannelClosed) ->
     if properties.get("retryable") is False:
         return False
     return error.executed == "no" or message.op in IDEMPOTENT or properties.get("idempotent") is True
+
+
+def _is_answered_at_once(message: Message) -> bool:
+    """Whether the orchestrator itself answers, without waiting for anybody: what that takes is what the way costs."""
+    if message.op == ROUTED:
+        return getattr(message, "target_module_id", "") == ORCHESTRATOR and getattr(message, "target_endpoint", "") != PUBLISH
+    return message.op not in HOSTED
 
 
 def _size(message: Message) -> int:

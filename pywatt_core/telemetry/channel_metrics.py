@@ -94,7 +94,7 @@ class ChannelMetrics(Struct, kw_only=True):
     error_rate: float
     """The share of failures, from 0 to 1."""
     avg_latency_ms: float
-    """This and the next four: of the last 1000 answers within 5 minutes, 0 where there are none."""
+    """This and the next four: of the orchestrator's own last 1000 answers within 5 minutes, 0 where there are none."""
     p50_latency_ms: float
     p95_latency_ms: float
     p99_latency_ms: float

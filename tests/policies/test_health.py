@@ -59,6 +59,15 @@ def test_answers_outside_the_window_are_left_out() -> None:
     assert health.latencies(301) == [1.0, 2.0]
 
 
+def test_one_slow_answer_is_not_held_against_a_channel_for_ever() -> None:
+    health = Health()
+    health.succeeded(0, 3.0)
+    health.succeeded(299)
+    assert health.p95 == 3.0
+    health.succeeded(300)
+    assert health.p95 == 0.010
+
+
 @given(st.lists(st.one_of(st.none(), st.floats(min_value=0, max_value=10)), max_size=1500), st.integers(min_value=0, max_value=50))
 def test_memory_is_bounded_and_every_number_stays_in_its_range(answers: list[float | None], failures: int) -> None:
     health = Health()

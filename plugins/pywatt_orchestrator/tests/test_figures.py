@@ -43,9 +43,11 @@ async def app(state):
         return JSONResponse(await state.send_request("answering:double", 21))
     async def ways(request):
         return JSONResponse({name: [one.type.value, one.healthy] for name, one in state.channel_health().items()})
+    async def providers(request):
+        return JSONResponse(len(await state.discover_service_providers("cache")))
     async def recommended(request):
         return JSONResponse(state.recommend_channel("answering:double"))
-    return Starlette(routes=[Route("/ask", ask), Route("/ways", ways), Route("/recommended", recommended)])
+    return Starlette(routes=[Route("/ask", ask), Route("/ways", ways), Route("/providers", providers), Route("/recommended", recommended)])
 """
 
 ANSWERING = """
@@ -114,6 +116,9 @@ async def test_a_project_tells_what_its_modules_say_to_each_other(running: Runni
 
         own = (await project.http("/asking/metrics")).text
         assert sample(own, 'pywatt_channel_successes_total{channel="unix"}') == 3
+        assert sample(own, 'pywatt_channel_latency_seconds{channel="unix",quantile="0.5"}') == 0, "that was the other module's time"
+        assert (await project.http("/asking/providers")).json() == 0
+        own = (await project.http("/asking/metrics")).text
         assert sample(own, 'pywatt_channel_failures_total{channel="unix"}') == 0
         assert sample(own, 'pywatt_channel_connected{channel="unix"}') == 1
         assert sample(own, 'pywatt_channel_bytes_sent_total{channel="unix"}') > 100
