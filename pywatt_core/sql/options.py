@@ -235,6 +235,8 @@ class _Url(NamedTuple):
         login, _, places = parts.netloc.rpartition("@")
         user, _, password = login.partition(":")
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if "@" in parts.path + parts.query:  # then what stands there may be the rest of a password, and errors would show it as a name
+            raise ConfigError(f"{name} cannot be read: in a user's name or a password, write / ? # @ and : as %2F %3F %23 %40 and %3A")
         folder = parameters.pop("host", "")
         if folder:  # a path cannot stand where a URL has its host, but its port can
             places = f"socket{places}" if places[:1] in ("", ":") else places

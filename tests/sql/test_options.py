@@ -67,6 +67,14 @@ def test_every_spelling_comes_to_an_address(values: dict[str, Any], expected: tu
     assert parts(located(**values)) == expected
 
 
+@pytest.mark.parametrize("begin", ["", "12", "5432"])
+@pytest.mark.parametrize("separator", ["/", "?", "?a=", "/x?"])
+def test_a_password_that_is_not_quoted_is_never_shown_as_something_else(begin: str, separator: str) -> None:
+    with pytest.raises(ConfigError, match=r"^url cannot be read: in a user's name or a password, write / \? # @ and : as") as caught:
+        located(url=f"postgresql://ada:{begin}{separator}secret@host/shop")
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
