@@ -13,12 +13,15 @@ from tools.running_servers import DEADLINE, RedisServer, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from socket import socket
+
+    from tools.certificates import Issued
 
 
 def ask(port: int, *command: str, password: str = "") -> str:
     """What a server answers to one command, as it stands on the wire."""
-    with closing(create_connection(("127.0.0.1", port), timeout=5)) as connection:
+    with closing(create_connection(("127.0.0.1", port), timeout=DEADLINE)) as connection:
         if password:
             connection.sendall(packed("AUTH", password))
             connection.recv(1000)
@@ -44,8 +47,10 @@ def until(what: Callable[[], bool], said: str) -> None:
 class SentinelServer(RedisServer):
     """A sentinel, alone and therefore quick to agree, that watches the service ``main``; `arguments` are lines of its file."""
 
-    def __init__(self, *arguments: str, primary: int) -> None:
+    def __init__(self, *arguments: str, primary: int, tls: tuple[Issued, Path] | None = None) -> None:
         self._primary = primary
+        self._tls = tls
+        self.tls_port = free_port()
         super().__init__(*arguments)
 
     def prepare(self) -> None:
@@ -55,6 +60,14 @@ class SentinelServer(RedisServer):
             "sentinel failover-timeout main 2000",
             *self._arguments,
         ]
+        if self._tls is not None:
+            issued, authority = self._tls
+            for option, source in (("cert", issued.cert), ("key", issued.key), ("ca-cert", authority)):
+                copy = self.folder / f"{option}.pem"
+                copy.write_bytes(source.read_bytes())
+                copy.chmod(0o644)
+                lines.append(f"tls-{option}-file {copy}")
+            lines += [f"tls-port {self.tls_port}", "tls-auth-clients no"]
         file = self.folder / "sentinel.conf"
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         if self._as:
@@ -76,8 +89,8 @@ class RedisCluster:
         self.nodes: list[RedisServer] = []
         try:
             for _ in range(3):
-                options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "2000")
-                self.nodes.append(start(RedisServer, *options, "--cluster-require-full-coverage", "no"))
+                bus = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "2000")
+                self.nodes.append(start(RedisServer, *bus, "--cluster-require-full-coverage", "no", "--shutdown-timeout", "0"))
             for number, node in enumerate(self.nodes):
                 ask(node.port, "CLUSTER", "ADDSLOTSRANGE", str(number * 16384 // 3), str((number + 1) * 16384 // 3 - 1))
                 ask(node.port, "CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))

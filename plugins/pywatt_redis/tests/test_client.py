@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tools.certificates import Authority
 
 
-AT_ONCE = ("--repl-diskless-sync-delay", "0")
-"""A primary does not wait for more replicas before it sends its data."""
+AT_ONCE = ("--repl-diskless-sync-delay", "0", "--shutdown-timeout", "0")
+"""A primary waits neither for more replicas before it sends its data, nor for those that lag before it ends."""
 
 
 def opening(**options: Any) -> Any:
@@ -190,6 +190,18 @@ async def test_tls_where_the_server_speaks_none_and_the_other_way_round(
             pytest.fail("no TLS with a server that speaks only that")
 
 
+async def test_sentinels_and_the_primary_speak_tls(tls: Callable[..., int], authorities: Any) -> None:
+    port = tls("primary")
+    issued = authorities("redis").issue("sentinel", names=("IP:127.0.0.1",))
+    with SentinelServer("tls-replication yes", primary=port, tls=(issued, authorities("redis").cert)) as sentinel:
+        where = {"port": sentinel.tls_port, "sentinel": "main", "tls": True}
+        async with works(**where, ca_cert=authorities("redis").cert):
+            pass
+        with pytest.raises(Unavailable):
+            async with opening(**where, ca_cert=authorities("other").cert):
+                pytest.fail("a wrong certificate was accepted")
+
+
 async def test_a_file_that_cannot_be_used_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="ca_cert: .*nothing.pem"):
         async with opening(tls=True, ca_cert=tmp_path / "nothing.pem"):
@@ -207,8 +219,7 @@ async def test_sentinels_name_the_primary_and_its_successor(start_server: Callab
             hosts = (f"127.0.0.1:{free_port()}", f"127.0.0.1:{sentinel.port}")
             async with works(host="", hosts=hosts, sentinel="main", timeout=2, connect_timeout=2) as cache:
                 assert await cache.increment("counter") == 1
-                until(lambda: "slave0:" in ask(first.port, "INFO", "replication"), "the replica is there")
-                ask(first.port, "WAIT", "1", "1000")
+                until(lambda: ask(second.port, "GET", "counter").startswith("$1\r\n1"), "the replica has counted too")
                 first.kill()
                 async with asyncio.timeout(60):
                     while True:
@@ -241,7 +252,11 @@ async def test_a_service_that_the_sentinels_do_not_know_is_unavailable(start_ser
 
 
 async def test_a_primary_that_became_a_replica_is_left(start_server: Callable[..., Any]) -> None:
-    with start_server(RedisServer) as first, start_server(RedisServer) as second, SentinelServer(primary=first.port) as sentinel:
+    with (
+        start_server(RedisServer, *AT_ONCE) as first,
+        start_server(RedisServer, *AT_ONCE) as second,
+        SentinelServer(primary=first.port) as sentinel,
+    ):
         async with works(port=sentinel.port, sentinel="main") as cache:
             ask(sentinel.port, "SENTINEL", "REMOVE", "main")
             ask(sentinel.port, "SENTINEL", "MONITOR", "main", "127.0.0.1", str(second.port), "1")

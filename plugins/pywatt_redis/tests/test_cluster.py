@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.crc import key_slot
 
-from plugins.pywatt_redis.tests.servers import ask, until
+from plugins.pywatt_redis.tests.servers import RedisCluster, ask, until
 from pywatt_core.errors import StorageError, Unavailable
 from pywatt_redis.cluster import Cluster
-from tools.running_servers import free_port
+from tools.running_servers import RedisServer, free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
-    from plugins.pywatt_redis.tests.servers import RedisCluster
     from pywatt_redis.cache import RedisCache
-    from tools.running_servers import RedisServer
 
     Opened = Callable[..., AbstractAsyncContextManager[RedisCache]]
 
@@ -38,15 +36,19 @@ def identity(node: RedisServer) -> str:
 
 
 def home(cluster: RedisCluster, slot: int) -> RedisServer:
-    """The node that has a slot."""
-    for node in cluster.nodes:
-        mine = next(line for line in ask(node.port, "CLUSTER", "NODES").splitlines() if "myself" in line)
-        for part in mine.split()[8:]:
-            if not part.startswith("["):
-                first, _, last = part.partition("-")
-                if int(first) <= slot <= int(last or first):
-                    return node
-    raise AssertionError(f"nobody has slot {slot}")
+    """The node that has a slot, once all of them agree."""
+    until(lambda: len({named(node, slot) for node in cluster.nodes}) == 1, f"the nodes agree about slot {slot}")
+    return next(node for node in cluster.nodes if node.port == named(node, slot))
+
+
+def named(node: RedisServer, slot: int) -> int | None:
+    """The port of whom a node believes to have a slot."""
+    for line in ask(node.port, "CLUSTER", "NODES").splitlines():
+        for part in line.split()[8:]:
+            first, _, last = part.partition("-")
+            if not part.startswith("[") and int(first) <= slot <= int(last or first):
+                return int(line.split()[1].partition("@")[0].rpartition(":")[2])
+    return None
 
 
 @asynccontextmanager
@@ -58,11 +60,13 @@ async def moving(cluster: RedisCluster, slot: int) -> AsyncIterator[Callable[[st
     ask(source.port, "CLUSTER", "SETSLOT", str(slot), "MIGRATING", identity(target))
 
     def move(key: str) -> None:
-        reply = ask(source.port, "MIGRATE", "127.0.0.1", str(target.port), key, "0", "5000")
+        reply = ask(source.port, "MIGRATE", "127.0.0.1", str(target.port), key, "0", "30000")
         assert reply.startswith("+"), reply  # +NOKEY: it was made at the target at once
 
     yield move
-    for node in (target, source, *cluster.nodes):
+    ask(target.port, "CLUSTER", "SETSLOT", str(slot), "NODE", identity(target))
+    ask(target.port, "CLUSTER", "BUMPEPOCH")  # so that gossip from before does not undo it
+    for node in cluster.nodes:
         ask(node.port, "CLUSTER", "SETSLOT", str(slot), "NODE", identity(target))
 
 
@@ -100,6 +104,8 @@ async def test_a_slot_that_moves_is_followed_without_an_error(in_cluster: Opened
             move("moving{slot}:stays")
         assert await cache.get_many(["moved", "stays", "new"]) == {"moved": b"2", "stays": b"2", "new": b"3"}
         assert await cache.increment("moved") == 3
+        assert isinstance(cache._commands, Cluster)
+        assert cache._commands._slots[slot] == ("127.0.0.1", home(redis_cluster, slot).port), "the new place was not learnt"
         async with cache.lock("lock", wait=5) as lock:
             assert lock.token
 
@@ -136,8 +142,6 @@ async def test_locks_and_their_tokens_are_in_one_slot(in_cluster: Opened) -> Non
 
 
 async def test_a_node_that_is_gone_is_unavailable_and_comes_back(start_server: Callable[..., Any], opened: Opened) -> None:
-    from plugins.pywatt_redis.tests.servers import RedisCluster
-
     with RedisCluster(start_server) as cluster:
         async with opened(cluster=True, port=cluster.nodes[0].port, timeout=2, connect_timeout=1) as cache:
             lost, kept = cluster.nodes[1], cluster.nodes[0]
@@ -155,6 +159,31 @@ async def test_a_node_that_is_gone_is_unavailable_and_comes_back(start_server: C
             until(lambda: all(cluster.agreed(node) for node in cluster.nodes), "the cluster is whole again")
             await cache.set(there, b"1")
             assert await cache.get_many([here, there]) == {here: b"1", there: b"1"}
+
+
+async def test_a_replica_that_takes_over_is_found(start_server: Callable[..., Any], opened: Opened) -> None:
+    with RedisCluster(start_server) as cluster:
+        lost = cluster.nodes[1]
+        options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--repl-diskless-sync-delay", "0")
+        with start_server(RedisServer, *options) as replica:
+            ask(replica.port, "CLUSTER", "MEET", "127.0.0.1", str(lost.port), lost._arguments[3])
+            until(lambda: "+OK" in ask(replica.port, "CLUSTER", "REPLICATE", identity(lost)), "the replica knows its primary")
+            until(lambda: "master_link_status:up" in ask(replica.port, "INFO", "replication"), "the replica follows")
+            async with opened(cluster=True, port=cluster.nodes[0].port) as cache:
+                there = next(key for key in map(str, range(1000)) if home(cluster, key_slot(f"{cache._prefix}{key}".encode())) is lost)
+                await cache.set(there, b"1")
+                until(lambda: int(ask(replica.port, "DBSIZE")[1:]) == 1, "the replica has the value")
+                lost.kill()
+                ask(replica.port, "CLUSTER", "FAILOVER", "TAKEOVER")
+                until(lambda: f":{replica.port}" in owner(cluster.nodes[0], replica), "the others know the new primary")
+                assert await cache.get(there) == b"1"
+                assert await cache.increment(there) == 2
+
+
+def owner(node: RedisServer, replica: RedisServer) -> str:
+    """What a node says of another, where that is a primary with slots."""
+    lines = ask(node.port, "CLUSTER", "NODES").splitlines()
+    return next((line for line in lines if f":{replica.port}@" in line and " master " in line and line[-1].isdigit()), "")
 
 
 async def test_a_server_that_is_no_cluster_is_refused(opened: Opened) -> None:
