@@ -16,6 +16,9 @@ AFTER_FAILURE = 60.0
 AVAILABILITY_AFTER_FAILURE = 0.8
 QUIET = 300.0
 """Seconds without any result after which what was before is forgotten."""
+RECENT = 300.0
+"""Seconds that `Health.recent_error_rate` looks back, to a step of them."""
+STEP = 5.0
 OLD = 300.0
 """Seconds after which an answer no longer tells how long the next one takes, where anything came since."""
 
@@ -28,7 +31,7 @@ def rank(ordered: list[float], share: float) -> float:
 class Health:
     """Successes, failures and the time that answers took. All times are in seconds."""
 
-    __slots__ = ("_failure", "_forgotten", "_last", "_p95", "failures", "samples", "successes")
+    __slots__ = ("_failure", "_forgotten", "_last", "_p95", "_recent", "failures", "samples", "successes")
 
     def __init__(self) -> None:
         self.successes = 0
@@ -36,6 +39,8 @@ class Health:
         self.samples: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
         """When an answer came, and what it took."""
         self._forgotten = (0, 0)
+        self._recent: deque[tuple[float, int, int]] = deque()
+        """Successes and failures of each step, by when it began."""
         self._last = float("-inf")
         self._failure = float("-inf")
         self._p95: tuple[tuple[float, float], float] | None = None
@@ -46,6 +51,7 @@ class Health:
             self._forget()
         self._last = now
         self.successes += times
+        self._note(now, times, 0)
         samples = self.samples
         while samples and samples[0][0] <= now - OLD:
             samples.popleft()
@@ -58,6 +64,17 @@ class Health:
             self._forget()
         self._last = self._failure = now
         self.failures += 1
+        self._note(now, 0, 1)
+
+    def _note(self, now: float, successes: int, failures: int) -> None:
+        recent = self._recent
+        if recent and now - recent[-1][0] < STEP:
+            began, before, failed = recent.pop()
+            recent.append((began, before + successes, failed + failures))
+        else:
+            recent.append((now, successes, failures))
+            while recent[0][0] <= now - RECENT:
+                recent.popleft()
 
     def _forget(self) -> None:
         self._forgotten = self.totals
@@ -87,8 +104,14 @@ class Health:
 
     @property
     def error_rate(self) -> float:
-        """The share of failures, from 0 to 1."""
+        """The share of failures in the present bout of use, from 0 to 1."""
         return self.failures / max(1, self.failures + self.successes)
+
+    def recent_error_rate(self, now: float) -> float:
+        """The share of failures within the last five minutes, from 0 to 1."""
+        steps = [step for step in tuple(self._recent) if step[0] > now - RECENT]
+        failures = sum(step[2] for step in steps)
+        return failures / max(1, failures + sum(step[1] for step in steps))
 
     def availability(self, now: float) -> float:
         """From 0 to 1: 0.8 for a minute after a failure, else the share of successes."""

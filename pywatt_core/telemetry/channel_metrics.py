@@ -92,7 +92,7 @@ class ChannelMetrics(Struct, kw_only=True):
     failures: int
     successes: int
     error_rate: float
-    """The share of failures, from 0 to 1."""
+    """The share of failures within the last 5 minutes, from 0 to 1."""
     avg_latency_ms: float
     """This and the next four: of the orchestrator's own last 1000 answers within 5 minutes, 0 where there are none."""
     p50_latency_ms: float
@@ -145,7 +145,7 @@ def measured(
         bytes_received=traffic.bytes_received,
         failures=failures,
         successes=successes,
-        error_rate=failures / max(1, failures + successes),
+        error_rate=health.recent_error_rate(now),
         avg_latency_ms=1000 * sum(took) / max(1, len(took)),
         p50_latency_ms=1000 * rank(took, 0.5),
         p95_latency_ms=1000 * rank(took, 0.95),
@@ -292,7 +292,7 @@ class Alerts:
             text = f"answers take {metrics.p95_latency_ms:.0f} ms (p95), more than {limits.latency_ms:g} ms"
             found.append(Alert(AlertType.HIGH_LATENCY, AlertSeverity.WARNING, channel, text))
         if metrics.error_rate > limits.error_rate:
-            text = f"{metrics.error_rate:.1%} of all messages failed, more than {limits.error_rate:.1%}"
+            text = f"{metrics.error_rate:.1%} of the last five minutes' messages failed, more than {limits.error_rate:.1%}"
             found.append(Alert(AlertType.HIGH_ERROR_RATE, AlertSeverity.WARNING, channel, text))
         if metrics.queue_depth > limits.queue_depth:
             text = f"{metrics.queue_depth} requests wait, more than {limits.queue_depth}"

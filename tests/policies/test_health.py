@@ -59,6 +59,20 @@ def test_answers_outside_the_window_are_left_out() -> None:
     assert health.latencies(301) == [1.0, 2.0]
 
 
+def test_the_recent_share_of_failures_forgets_what_is_old_while_there_is_always_something_to_do() -> None:
+    health = Health()
+    health.failed(0)
+    for now in range(1, 400):
+        health.succeeded(now)
+        share = health.recent_error_rate(now)
+        assert share == pytest.approx(1 / (now + 1)) if now < 300 else share in (0, pytest.approx(1 / 301, rel=0.1))
+    assert health.recent_error_rate(400) == 0
+    assert health.totals == (399, 1)
+    health.failed(400)
+    assert health.recent_error_rate(699) > 0
+    assert health.recent_error_rate(710) == 0
+
+
 def test_one_slow_answer_is_not_held_against_a_channel_for_ever() -> None:
     health = Health()
     health.succeeded(0, 3.0)
@@ -76,6 +90,7 @@ def test_memory_is_bounded_and_every_number_stays_in_its_range(answers: list[flo
     for _ in range(failures):
         health.failed(1)
     assert len(health.samples) <= SAMPLES
+    assert 0 <= health.recent_error_rate(2) <= 1
     assert 0 <= health.error_rate <= 1
     assert 0 <= health.availability(100) <= 1
     assert health.p95 == 0.010 or health.p95 in answers

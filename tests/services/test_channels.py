@@ -374,7 +374,7 @@ async def test_what_goes_wrong_for_long_is_told(stage: Stage, caplog: pytest.Log
     texts = [record.getMessage() for record in caplog.records if "alert" in vars(record)]
     assert len(texts) == 1
     assert texts[0].startswith("channel unix: ")
-    assert "of all messages failed, more than 1.0%" in texts[0]
+    assert "of the last five minutes' messages failed, more than 1.0%" in texts[0]
 
 
 @pytest.mark.parametrize("names", [("unix",), ("unix", "tcp")])
@@ -393,7 +393,7 @@ async def test_what_only_goes_wrong_is_told(stage: Stage, names: tuple[str, ...]
         stage.clock.now += 1
         await fail(channels, 1)
     texts = {record.getMessage().partition(",")[0] for record in caplog.records if "alert" in vars(record)}
-    assert texts == {"channel unix: 2 requests wait", "channel unix: 100.0% of all messages failed"}
+    assert texts == {"channel unix: 2 requests wait", "channel unix: 100.0% of the last five minutes' messages failed"}
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)

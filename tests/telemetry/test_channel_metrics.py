@@ -85,14 +85,29 @@ def test_latencies_of_long_ago_do_not_count_and_no_latency_is_none() -> None:
     assert (found.availability, found.uptime) == (0, Duration(0))
 
 
-def test_errors_are_counted_since_the_beginning() -> None:
+def test_errors_are_counted_since_the_beginning_and_their_share_is_that_of_five_minutes() -> None:
     health = Health()
     health.succeeded(0)
     health.failed(1)
-    health.succeeded(1000)
-    found = figures(health)
-    assert (found.successes, found.failures) == (2, 1)
-    assert found.error_rate == pytest.approx(1 / 3)
+
+    def found(now: float) -> ChannelMetrics:
+        return measured(ChannelType.TCP, health, Traffic(), (0, 0), now=now, wall=0, connected_since=0, queue_depth=0)
+
+    assert (found(2).successes, found(2).failures) == (1, 1)
+    assert found(2).error_rate == pytest.approx(1 / 2)
+    health.succeeded(200)
+    assert found(200).error_rate == pytest.approx(1 / 3)
+    assert (found(400).error_rate, found(400).failures) == (0, 1)
+
+
+def test_one_early_loss_is_told_once_however_little_is_sent() -> None:
+    health, alerts, told = Health(), Alerts(), []
+    health.failed(0)
+    for now in range(10, 3600, 60):
+        health.succeeded(now)
+        one = measured(ChannelType.TCP, health, Traffic(), (0, 0), now=now, wall=0, connected_since=0, queue_depth=0)
+        told += alerts.check("unix", one, now)
+    assert [alert.type for alert in told] == [AlertType.HIGH_ERROR_RATE]
 
 
 def test_a_channel_that_meets_all_four_targets_is_compliant() -> None:
@@ -142,7 +157,7 @@ def test_alerts_tell_what_is_beyond_its_limit() -> None:
     ]
     assert [one.text for one in found] == [
         "answers take 501 ms (p95), more than 500 ms",
-        "6.0% of all messages failed, more than 5.0%",
+        "6.0% of the last five minutes' messages failed, more than 5.0%",
         "1001 requests wait, more than 1000",
     ]
     assert Alerts().check("tcp", figures(p95_latency_ms=500.0, error_rate=0.05, queue_depth=1000), 0) == []
