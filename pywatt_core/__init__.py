@@ -86,7 +86,17 @@ if TYPE_CHECKING:
         serve_module_with_lifecycle,
         serve_with_options,
     )
-    from .policies import ChannelCapabilities, ChannelPreferences, ChannelRouter, CircuitBreaker, ReconnectPolicy, RoutingMatrix
+    from .policies import (
+        ChannelCapabilities,
+        ChannelPreferences,
+        ChannelRouter,
+        ChannelType,
+        CircuitBreaker,
+        MessagePriority,
+        ReconnectPolicy,
+        Retry,
+        RoutingMatrix,
+    )
     from .protocol.encoded import EncodedMessage, EncodingFormat, Message, MessageMetadata
     from .protocol.messages import AnnouncedEndpoint, ServiceType
     from .protocol.priorities import PriorityMessageQueue, StreamPriority
@@ -111,7 +121,7 @@ if TYPE_CHECKING:
     from .services.subscriptions import Subscription
     from .services.watching import ProviderChange, ProviderEvent
     from .state import AppState
-    from .telemetry.channel_metrics import ChannelMetrics
+    from .telemetry.channel_metrics import Alert, ChannelMetrics, PoolMetrics, SlaStatus
     from .transports.channel import ChannelHealth, ReconnectingChannel
     from .transports.encoded_stream import EncodedStream
     from .transports.pool import ConnectionPool
@@ -134,7 +144,9 @@ _HOMES = {
     ),
     "interfaces": "Cache CacheLock CacheStats Channel ChannelState Command Context Database Provider Row Server ServerOptions",
     "module": "Module ServeOptions pywatt_module serve_module serve_module_full serve_module_with_lifecycle serve_with_options",
-    "policies": "ChannelCapabilities ChannelPreferences ChannelRouter CircuitBreaker ReconnectPolicy RoutingMatrix",
+    "policies": (
+        "ChannelCapabilities ChannelPreferences ChannelRouter ChannelType CircuitBreaker MessagePriority ReconnectPolicy Retry RoutingMatrix"
+    ),
     "protocol.encoded": "EncodedMessage EncodingFormat Message MessageMetadata",
     "protocol.messages": "AnnouncedEndpoint ServiceType",
     "protocol.priorities": "PriorityMessageQueue StreamPriority",
@@ -154,12 +166,13 @@ _HOMES = {
     "state": "AppState",
     "transports.channel": "ChannelHealth ReconnectingChannel",
     "transports.pool": "ConnectionPool",
-    "telemetry.channel_metrics": "ChannelMetrics",
+    "telemetry.channel_metrics": "Alert ChannelMetrics PoolMetrics SlaStatus",
     "transports.encoded_stream": "EncodedStream",
 }
 
 __version__ = "0.1.0"
 __all__ = [
+    "Alert",
     "AnnouncedEndpoint",
     "ApiResponse",
     "AppState",
@@ -181,6 +194,7 @@ __all__ = [
     "ChannelRouter",
     "ChannelState",
     "ChannelStatus",
+    "ChannelType",
     "CircuitBreaker",
     "Command",
     "ConfigError",
@@ -213,12 +227,14 @@ __all__ = [
     "MemoryCache",
     "Message",
     "MessageMetadata",
+    "MessagePriority",
     "Module",
     "ModuleInfo",
     "NegotiatedPort",
     "NotFound",
     "OutboundStream",
     "PluginError",
+    "PoolMetrics",
     "PortNegotiation",
     "PortOptions",
     "PriorityMessageQueue",
@@ -237,6 +253,7 @@ __all__ = [
     "RemoteProtocolError",
     "RequestTimeout",
     "Result",
+    "Retry",
     "RoutingMatrix",
     "Row",
     "Secret",
@@ -251,6 +268,7 @@ __all__ = [
     "ServiceProvider",
     "ServiceProviderBuilder",
     "ServiceType",
+    "SlaStatus",
     "StorageError",
     "StreamAck",
     "StreamChunk",

@@ -45,6 +45,14 @@ def test_the_package_lists_every_lazy_name() -> None:
     assert {"pywatt_module", "AppState", "Module", "errors"} - set(dir(pywatt_core)) <= {"errors"}
 
 
+@pytest.mark.parametrize("name", ["Alert", "ChannelType", "MessagePriority", "PoolMetrics", "Retry", "SlaStatus"])
+def test_what_public_functions_take_and_return_comes_from_the_package_itself(name: str) -> None:
+    import pywatt_core
+
+    assert name in pywatt_core.__all__
+    assert getattr(pywatt_core, name).__name__ == name
+
+
 def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
     import pywatt_core
 
