@@ -8,12 +8,13 @@ works both ways: `send` waits while the peer does not read, and `pause_reading` 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Hashable
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from ..errors import ChannelClosed, LocalProtocolError, RemoteProtocolError, RequestTimeout
+from .ids import new_id as new_id
 from .reading import Reading
 from .waiting import Waiting
 
@@ -29,32 +30,21 @@ NO_DEADLINE = float("inf")
 PIECE = 262_144
 """Bytes after which what one tick sends is handed to the transport: a larger piece would cost more memory and save nothing."""
 
+SOON = 0.0004
+"""Seconds that the first of what one tick collects waits at most, if more is sent then: beyond them the peer could have begun with it,
+and two processors share the work instead of taking turns."""
+
 UNREAD = 1024 * 1024
 """Bytes that wait for the peer before `send` and `request` wait for it too. One piece and one message come on top."""
 
 BACKLOG = 128 * 1024 * 1024
 """Bytes that may wait for a peer that does not read: two of the largest messages."""
 
-KEPT = 2 * 1024 * 1024
-"""Bytes that the process keeps of what it frees, see below."""
-
-bytearray(KEPT)  # glibc keeps up to twice the largest block that it ever returned to the system. Until it has met a large one, it
-# returns what a batch of messages frees and asks for the same again with the next one: page faults for half of the time.
-
 LAST_WORDS = 1.0
 """Seconds for what a peer still said, once it has stopped to listen."""
 
 CLOSE_PATIENCE = 5.0
 """Seconds that the peer has to read what was still to be written when this end closes."""
-
-
-_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-
-
-def new_id() -> str:
-    """A random version 4 UUID, the identity of an envelope."""
-    digits = os.urandom(16).hex()  # half the time of `str(uuid.uuid4())`, and as random after a fork
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
 
 
 class Link(Reading, asyncio.Protocol):
@@ -68,6 +58,8 @@ class Link(Reading, asyncio.Protocol):
     def __init__(self, session: Session, *, on_message: OnMessage, on_close: OnClose | None = None, backlog: int = BACKLOG) -> None:
         super().__init__()
         self.session = session
+        self.connection = self
+        """As a channel has it, which has one link after the other."""
         self.error: Exception | None = None
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -84,6 +76,8 @@ class Link(Reading, asyncio.Protocol):
         self._unsent: list[Hashable] = []
         self._collecting = False
         """True from the first message of a tick, unless it is waited for, until the tick's end."""
+        self._collected_at = 0.0
+        """When the first message was collected of those that have not left."""
         self._in_batch = False
         """True while the peer sends several messages at once: what is said then is not waited for by somebody who has nothing else."""
         self._stuck = False
@@ -142,11 +136,6 @@ class Link(Reading, asyncio.Protocol):
     def in_flight(self) -> int:
         """Requests of ours that have no answer yet; several that wait for the same answer are one."""
         return len(self._waiting)
-
-    @property
-    def connection(self) -> Link:
-        """Itself; a channel has one link after the other."""
-        return self
 
     @property
     def keeps_up(self) -> bool:
@@ -307,9 +296,11 @@ class Link(Reading, asyncio.Protocol):
                     writer.write(data)
                 if key is None:  # else it is waited for, and what follows is collected because of that
                     self._collecting = True
+                    self._collected_at = monotonic()
                     self._loop.call_soon(self._end_tick)
                 return key
             self._collecting = True
+            self._collected_at = monotonic()
             self._loop.call_soon(self._end_tick)
         key = self.session.send_into(outgoing, message, metadata, wait)
         self.messages_sent += 1
@@ -317,6 +308,8 @@ class Link(Reading, asyncio.Protocol):
             self._unsent.append(key)
         if len(outgoing) >= PIECE:
             self._flush()
+        elif not self.messages_sent & 7 and monotonic() - self._collected_at > SOON:
+            self._flush_now(writer)
         return key
 
     def _end_tick(self) -> None:
@@ -329,6 +322,14 @@ class Link(Reading, asyncio.Protocol):
             self._unsent.clear()
             self.bytes_sent += len(outgoing)
             self._writer.write(outgoing)
+
+    def _flush_now(self, writer: asyncio.WriteTransport) -> None:
+        """Give the peer something to do while this tick goes on. uvloop writes at the end of a tick what does not fill its buffer."""
+        writer.set_write_buffer_limits(high=1)
+        self._flush()
+        self._collected_at = monotonic()
+        if not writer.is_closing():
+            writer.set_write_buffer_limits(high=UNREAD)
 
     async def _until_writable(self, message: Message, deadline: float) -> None:
         """Wait until the peer reads. Raises `RequestTimeout`; `_put` says so where the link is gone instead."""

@@ -12,6 +12,12 @@ REST: Final = 40e-6
 LONGEST_REST: Final = 1.0
 """Seconds."""
 
+KEPT: Final = 2 * 1024 * 1024
+"""Bytes that the process keeps of what it frees, see below."""
+
+bytearray(KEPT)  # glibc keeps up to twice the largest block that it ever returned to the system. Until it has met a large one, it
+# returns what a batch of messages frees and asks for the same again with the next one: page faults for half of the time.
+
 
 class Reading:
     """The incoming half of a link."""

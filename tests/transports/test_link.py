@@ -332,14 +332,6 @@ async def test_tasks_that_answer_what_came_at_once_write_once_a_tick(ends):
     await ends.close()
 
 
-async def test_ids_are_random_uuids():
-    ids = [new_id() for _ in range(1000)]
-    assert len(set(ids)) == 1000
-    for id in ids:
-        parsed = uuid.UUID(id)
-        assert (str(parsed), parsed.version, parsed.variant) == (id, 4, uuid.RFC_4122)
-
-
 async def test_a_tick_that_sends_much_hands_it_over_in_pieces_in_order(ends):
     await ends.open()
     requests = [route(f"{number:06}" * 5000) for number in range(40)]
@@ -349,7 +341,31 @@ async def test_a_tick_that_sends_much_hands_it_over_in_pieces_in_order(ends):
     await ends.close()
 
 
-async def test_only_what_was_never_handed_over_was_certainly_not_executed(ends):
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_in_a_long_turn_the_peer_gets_what_is_there_already(loop, monkeypatch):
+    monkeypatch.setattr(link, "SOON", -1.0)
+    factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else None
+
+    async def scenario():
+        ends, kept = Ends(), []
+        await ends.open()
+        for number in range(40):
+            ends.module.post(GetSecret(f"s{number}"))
+            kept.append(len(ends.module._outgoing))
+        assert kept.count(0) >= 5, "the first alone, and then eight at a time"
+        assert not ends.module.unwritten, "the system has them, and the turn is not over"
+        assert ends.module.keeps_up
+        while len(ends.arrived) < 40:
+            await asyncio.sleep(0)
+        assert [message.name for message in ends.arrived] == [f"s{number}" for number in range(40)]
+        await ends.close()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(scenario())
+
+
+async def test_only_what_was_never_handed_over_was_certainly_not_executed(ends, monkeypatch):
+    monkeypatch.setattr(link, "SOON", float("inf"))  # all of it in one turn, however long that takes here
     await ends.open(raw=True)
     sent = [asyncio.create_task(ends.module.request(route("x" * 20_000), timeout=60)) for _ in range(8)]
     await asyncio.sleep(0)  # each has run up to its wait; what did not fill a piece leaves at the end of the tick
