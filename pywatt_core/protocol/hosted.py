@@ -103,10 +103,10 @@ def untagged(value: Any) -> Any:
         if tag == "$json" and type(inner) is dict:
             return {key: untagged(one) for key, one in inner.items()}
         read = _READERS.get(tag)
-        if read is not None:
+        if read is not None and isinstance(inner, list if tag == "$interval" else str):
             try:
                 return read(inner)
-            except (ValueError, TypeError, OverflowError, InvalidOperation):
+            except (ValueError, TypeError, OverflowError, KeyError, InvalidOperation):
                 pass
         raise RemoteProtocolError(f"a value with the tag {str(tag)[:40]!r} cannot be read")
     raise RemoteProtocolError("an object stands where a value was expected")
@@ -162,12 +162,12 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "$decimal": Decimal,
     "$uuid": UUID,
     "$int": lambda text: _integer(text),
-    "$float": lambda text: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[text] if text in ("nan", "inf", "-inf") else float("x"),
+    "$float": lambda text: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[text],
 }
 
 
-def _integer(text: Any) -> int:
-    if not isinstance(text, str) or len(text) > 1000:  # longer ones take ever longer to read
+def _integer(text: str) -> int:
+    if len(text) > 1000:  # longer ones take ever longer to read
         raise ValueError
     return int(text)
 

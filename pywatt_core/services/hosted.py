@@ -82,7 +82,7 @@ class Service:
         asked = dict(config)
         if is_concurrent(orchestrator):
             asked[TAGGED] = True
-        message = ServiceRequest(f"{noun}_request_{new_id()}", kind, asked)
+        message = ServiceRequest(f"{'db' if noun == 'database' else noun}_request_{new_id()}", kind, asked)
         try:
             answer = await orchestrator.channels.request(message, timeout=OPENING)
         except RequestTimeout as error:

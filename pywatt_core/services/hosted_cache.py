@@ -214,7 +214,7 @@ def _config(options: HostedCacheOptions) -> dict[str, Any]:
         "hosts": list(options.hosts),
         "max_size_bytes": options.max_size_bytes,
         "namespace": options.namespace,
-        "operation_timeout_seconds": math.ceil(options.timeout),
+        "operation_timeout_seconds": 2,
         "password": options.password.expose_secret() if options.password is not None else None,
         "policy": options.policy,
         "pool": pool_config(options.pool),

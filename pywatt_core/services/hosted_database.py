@@ -13,7 +13,7 @@ from ..protocol.hosted import plain_parameter, tagged, untagged
 from ..protocol.messages import ServiceType
 from ..sql.rows import converted
 from ..sql.turns import Turn, finished
-from ..statements import Dialect, read
+from ..statements import Dialect, _parts, read
 from ..transports.link import new_id
 from .hosted import CALLING_OFF, Service, is_concurrent, orchestrator_of
 
@@ -256,7 +256,11 @@ def _id(result: Any) -> str:
 def driver_form(sql: str, params: Params, dialect: Dialect) -> tuple[str, Sequence[Any]]:
     """A statement and its values by place, as the reference's drivers take them: ``$1`` in PostgreSQL, ``?`` in the others."""
     statement = read(sql, dialect)
-    return statement.sql, statement.arrange(params)
+    values = statement.arrange(params)
+    if dialect == "sqlite" and isinstance(params, Mapping) and statement.names:  # there every ? is a value of its own
+        _, pieces, names = _parts(sql, dialect)
+        return "?".join(pieces), [params[name] for name in names]
+    return statement.sql, values
 
 
 @asynccontextmanager

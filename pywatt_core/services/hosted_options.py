@@ -92,7 +92,7 @@ class HostedCacheOptions:
     """Whether it shall connect over TLS."""
     extra_params: dict[str, str] = field(default_factory=dict)
     """Further parameters of the connection."""
-    pool: PoolOptions = field(default_factory=PoolOptions)
+    pool: PoolOptions = field(default_factory=lambda: PoolOptions(min_connections=1))
     """The connections that it shall keep."""
 
     def __post_init__(self) -> None:

@@ -74,6 +74,8 @@ class Connection(ABC):
         """What is under way, with its request id."""
         self.stopped: dict[asyncio.Task[None], str] = {}
         """Why some of it has been stopped."""
+        self._begun: set[asyncio.Task[Any]] = set()
+        """Tasks that have run their first step: others cannot be cancelled, for they would never answer."""
         self.kept: dict[str, Kept] = {}
         self._called_off: OrderedDict[str, None] = OrderedDict()
 
@@ -104,11 +106,20 @@ class Connection(ABC):
             if len(self._called_off) > MOST_CALLED_OFF:
                 self._called_off.popitem(last=False)
 
+    def begin(self) -> None:
+        """The first step of an operation. Raises `StorageError` where it has been stopped before."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._begun.add(task)
+        if task in self.stopped:
+            raise StorageError(self.stopped[task])
+
     def stop(self, task: asyncio.Task[None], reason: str) -> None:
         """Cancel one operation; its owner is told why."""
         if task is not asyncio.current_task():
             self.stopped.setdefault(task, reason)
-            task.cancel()
+            if task in self._begun:
+                task.cancel()
 
     async def close(self, reason: str) -> None:
         """End everything that runs, undo everything that is open."""
@@ -219,6 +230,7 @@ class Connection(ABC):
         """It is not under way any more."""
         self.running.pop(task, None)
         self.stopped.pop(task, None)
+        self._begun.discard(task)
 
 
 def read_params(operation: str, params: Any, shape: type[T]) -> T:

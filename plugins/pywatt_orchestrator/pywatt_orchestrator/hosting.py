@@ -138,21 +138,35 @@ class ProcessServices:
         if self._ended:
             return
         connection = self._connections.get(message.connection_id)
-        task = asyncio.get_running_loop().create_task(self._carry_out(connection, message, link))
         weight = _weight(message.params)
+        counts = connection is not None and message.operation not in (CANCEL, "close")
+        refusal = self._refusal(connection, weight) if connection is not None and counts else ""
+        task = asyncio.get_running_loop().create_task(self._carry_out(connection, message, link, refusal))
         self._weights[task] = weight
         self._bytes += weight
-        if connection is not None and message.operation not in (CANCEL, "close"):
+        if connection is not None and counts and not refusal:
             connection.running[task] = message.request_id
             task.add_done_callback(connection.done)
         task.add_done_callback(self._done)
 
+    def _refusal(self, connection: Connection, weight: int) -> str:
+        """Why one more operation is too much; empty where it is not."""
+        most = connection.limits.operations
+        if len(connection.running) >= most:
+            where = f"operations = {most} in [services.{connection.hosted.name}]"
+            return f"{self._peer.module_id} has too many operations under way ({where}): let some of them end first"
+        if self._bytes + weight > MOST_BYTES:
+            return f"the operations of {self._peer.module_id} that are under way hold more than {MOST_BYTES} bytes"
+        return ""
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._bytes -= self._weights.pop(task)
 
-    async def _carry_out(self, connection: Connection | None, message: ServiceOperation, link: Link) -> None:
+    async def _carry_out(self, connection: Connection | None, message: ServiceOperation, link: Link, refusal: str) -> None:
         tagged = connection is not None and connection.tagged
         try:
+            if refusal:
+                raise Unavailable(refusal)
             result = await self._result(connection, message)
         except PyWattError as error:
             answer = _failed(message, error, tagged)
@@ -184,11 +198,7 @@ class ProcessServices:
             if isinstance(asked, str):
                 await connection.call_off(asked)
             return None
-        if len(connection.running) > connection.limits.operations:
-            most = f"operations = {connection.limits.operations} in [services.{connection.hosted.name}]"
-            raise Unavailable(f"{self._peer.module_id} has too many operations under way ({most}): let some of them end first")
-        if self._bytes > MOST_BYTES:
-            raise Unavailable(f"the operations of {self._peer.module_id} that are under way hold more than {MOST_BYTES} bytes")
+        connection.begin()
         if connection.was_called_off(message.request_id):
             raise StorageError("it was called off")
         seconds = connection.limits.operation_timeout
