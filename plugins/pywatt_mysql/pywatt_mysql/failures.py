@@ -7,6 +7,7 @@ number means, and names what the server quotes where that stands in the statemen
 from __future__ import annotations
 
 import re
+import struct
 from decimal import InvalidOperation
 from functools import cache
 from typing import Final
@@ -16,7 +17,10 @@ from asyncmy import errors
 from pywatt_core.errors import Conflict, StorageError, Unavailable
 from pywatt_core.statements import shortened
 
-BACKEND_ERRORS: Final = (errors.MySQLError, OSError, TimeoutError, UnicodeError, ValueError, TypeError, RuntimeError, InvalidOperation)
+NOT_UNDERSTOOD: Final = (struct.error, LookupError, AssertionError, TypeError, RuntimeError)
+"""What asyncmy stumbles over where a server sends what no server should."""
+
+BACKEND_ERRORS: Final = (errors.MySQLError, OSError, TimeoutError, UnicodeError, ValueError, InvalidOperation, *NOT_UNDERSTOOD)
 """What connecting and a statement may raise: asyncmy's errors, those of the connection, and of values that cannot be sent or read."""
 
 KINDS: Final = {
@@ -63,8 +67,20 @@ WORDS: Final = {
     1049: "there is no such database",
     1698: "the server does not let this user in this way",
     1040: "the server has too many connections",
-    1064: "the statement cannot be understood",
+    1295: "the server cannot run that with parameters",
 }
+NAMING: Final = {
+    1064: "the statement cannot be understood",
+    1054: "there is no such column",
+    1146: "there is no such table",
+    1051: "there is no such table",
+    1305: "there is no such procedure or function",
+    1050: "there is such a table already",
+    1052: "a column's name stands for several",
+    1060: "two columns have one name",
+    1091: "what is to be dropped is not there",
+}
+"""Where the text quotes what it is about, which is told too where it stands in the statement."""
 UNAVAILABLE: Final = frozenset(
     {1021, 1037, 1038, 1040, 1041, 1053, 1114, 1129, 1158, 1159, 1160, 1161, 1203, 1205, 1226, 1927, 1969, 3024, 4031}
 )
@@ -106,9 +122,8 @@ def _of_server(code: int, text: str, sql: str, where: str, before: str) -> Stora
     if code in AGAIN:
         kind, reason = AGAIN[code]
         return Conflict(f"{before}{reason}; run the transaction again{where}", kind=kind)
-    words = WORDS.get(code) or f"{_name(code)}, code {code}"
-    name = _named(text, sql)
-    if name and (code == 1064 or code not in WORDS):
+    words = WORDS.get(code) or NAMING.get(code) or f"{_name(code)}, code {code}"
+    if code not in WORDS and (name := _named(text, sql)):
         words += f", near {name!r}" if code == 1064 else f": {name}"
     kind_of_error = Unavailable if code in UNAVAILABLE else StorageError
     return kind_of_error(f"{before}{words}{where}")
@@ -135,7 +150,9 @@ def _of_client(error: errors.MySQLError, code: object, where: str, before: str) 
     if isinstance(error.__cause__, OSError):
         return _of_system(error.__cause__, where, before)
     if before:
-        return Unavailable(f"{before}the server ended the connection before it was made")
+        lost = isinstance(code, int)
+        words = "the server ended the connection before it was made" if lost else "what answers is no server that the driver understands"
+        return Unavailable(f"{before}{words}")
     if code == 0:
         return Unavailable(f"the connection to the server is closed{where}")
     counts = _VALUES.match(str(error.args[0])) if error.args else None
@@ -163,4 +180,6 @@ def _of_value(error: BaseException, where: str, before: str) -> StorageError:
         return StorageError(f"{before}the server sent a value that cannot be read as its type{where}")
     if "64-bit" in str(error):
         return StorageError(f"{before}a whole number does not fit in 64 bits{where}")
+    if isinstance(error, NOT_UNDERSTOOD):
+        return StorageError(f"{before}the server and the driver did not understand each other; the connection was closed{where}")
     return StorageError(f"{before}the statement cannot be run ({type(error).__name__}){where}")

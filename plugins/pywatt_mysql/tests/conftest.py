@@ -67,3 +67,15 @@ def opened(mariadb_server: MariadbServer, schema: str, tmp_path: Path) -> Callab
         return open_mysql(chosen, Context(module_id="test", section="databases.main", folder=tmp_path))
 
     return open_it
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """``await until(condition)``: asks a coroutine function again and again until it says yes."""
+
+    async def wait(condition: Callable[[], Any]) -> None:
+        async with asyncio.timeout(30):
+            while not await condition():
+                await asyncio.sleep(0.01)
+
+    return wait
