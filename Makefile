@@ -47,7 +47,7 @@ guards: $(PACKAGES)
 	$(BIN)/python -m pytest -q -m "not index" tests/guards
 
 bench: $(PACKAGES) ## run all benchmarks and print one table
-	@$(BIN)/python -m tools.test_servers fetch nats-server nginx postgres wrk
+	@$(BIN)/python -m tools.test_servers fetch nats-server nginx postgres redis-server wrk
 	@$(BIN)/python benchmarks/run.py
 
 wheels: $(PACKAGES) ## build the wheel and the sdist of every distribution into dist/
