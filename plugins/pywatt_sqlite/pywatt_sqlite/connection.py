@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import aiosqlite
 
 from pywatt_core.errors import StorageError, Unavailable
+from pywatt_core.sql.slow import SlowLog
 from pywatt_core.sql.turns import finished
 
 from .failures import BACKEND_ERRORS, code, primary, translated
@@ -90,7 +91,10 @@ class Connection:
         busy_timeout: float,
         cached_statements: int,
         patience: float = INTERRUPT_PATIENCE,
+        slow: SlowLog | None = None,
     ) -> None:
+        self.slow = slow or SlowLog(log, 0)
+        """Told of statements that take long."""
         self.lost = False
         """True once some work could not even be interrupted: the connection is of no use any more."""
         self.lock = threading.Lock()

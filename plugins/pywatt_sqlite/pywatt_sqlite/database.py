@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pywatt_core.errors import StorageError, Unavailable
+from pywatt_core.sql.slow import SlowLog
 from pywatt_core.sql.turns import finished
 
-from .connection import Connection
+from .connection import Connection, log
 from .failures import primary
 from .pool import Pool
 from .queries import SqliteQueries, run
@@ -45,7 +46,13 @@ class SqliteDatabase(SqliteQueries):
 
     def __init__(self, options: Options, target: str) -> None:
         self._options = options
-        make = partial(Connection, target, busy_timeout=options.busy_timeout, cached_statements=options.cached_statements)
+        make = partial(
+            Connection,
+            target,
+            busy_timeout=options.busy_timeout,
+            cached_statements=options.cached_statements,
+            slow=SlowLog(log, options.slow_statement),
+        )
         self._readers = Pool("reading", options.readers, partial(make, reader_pragmas(options)), timeout=options.acquire_timeout)
         self._writer: Pool | None = None
         if not options.read_only:

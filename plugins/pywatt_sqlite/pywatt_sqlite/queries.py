@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pywatt_core.errors import StorageError
@@ -27,12 +28,17 @@ T = TypeVar("T")
 
 async def run(connection: Connection, job: Job[T], sql: str, *, retry: bool = True) -> T:
     """Run `job` for the statement `sql`; what SQLite raises becomes `StorageError` and its kinds."""
+    begun = monotonic()
     try:
         return await connection.run(job, retry=retry)
     except BACKEND_ERRORS as error:
         raise translated(error, sql) from error
     except Interrupted as error:
         raise StorageError("the statement was given up because its transaction or database ended") from error
+    finally:
+        seconds = monotonic() - begun
+        if seconds > connection.slow.threshold:
+            connection.slow.slow(sql, seconds)
 
 
 class SqliteQueries(ABC):

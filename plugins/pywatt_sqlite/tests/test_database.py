@@ -197,3 +197,23 @@ async def test_processes_that_open_one_new_file_at_once_share_it(opened: Opened,
             await process.communicate()
     async with opened(path="shared.db") as database:
         assert await database.fetch_value("SELECT count(*) FROM (SELECT DISTINCT writer, number FROM t)") == 60
+
+
+SLOWLY = "WITH RECURSIVE c(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM c WHERE n < 400000) SELECT count(*) FROM c WHERE n <> ?"
+
+
+async def test_a_slow_statement_is_logged_without_its_values(opened: Opened, caplog: pytest.LogCaptureFixture) -> None:
+    async with opened(slow_statement=0.02) as database:
+        with caplog.at_level("WARNING", "pywatt.sqlite"):
+            await database.fetch_value(SLOWLY, ("canary-1188",))
+            async with database.transaction() as transaction:
+                await transaction.fetch_value(SLOWLY.replace("count(*)", "max(n)"), ("canary-1188",))
+    texts = [message.partition("SELECT ")[2][-40:] for message in caplog.messages if message.startswith("slow statement")]
+    assert any("count(" in text for text in texts) and any("max(" in text for text in texts)
+    assert "canary-1188" not in caplog.text
+
+
+async def test_no_statement_is_slow_where_nothing_is_set(opened: Opened, caplog: pytest.LogCaptureFixture) -> None:
+    async with opened(slow_statement=0) as database:
+        await database.fetch_value(SLOWLY, (0,))
+    assert "slow statement" not in caplog.text
