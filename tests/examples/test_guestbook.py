@@ -56,6 +56,65 @@ async def test_two_applications_answer_behind_one_front_door_and_leave_nothing_b
         assert "Traceback" not in up.output
 
 
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
+def database(request):
+    """The line of ``pywatt.toml`` that names a database, and where it is: an empty one on a real server."""
+    if request.param == "sqlite":
+        return 'main = { use = "sqlite", path = "elsewhere/book.db" }', ""
+    line = f'main = {{ use = "{request.param}", url = "secret:DATABASE_URL" }}'
+    if request.param == "postgres":
+        port = request.getfixturevalue("postgres_server").port
+        asyncio.run(make_postgres_database(port))
+        return line, f"postgresql://pywatt:let-me-in@127.0.0.1:{port}/guestbook"
+    port = request.getfixturevalue("mariadb_server").port
+    asyncio.run(make_mariadb_database(port))
+    return line, f"mysql://pywatt:let-me-in@127.0.0.1:{port}/guestbook"
+
+
+async def make_postgres_database(port):
+    import asyncpg
+
+    connection = await asyncpg.connect(host="127.0.0.1", port=port, user="postgres", database="postgres")
+    await connection.execute("CREATE DATABASE guestbook")
+    await connection.close()
+
+
+async def make_mariadb_database(port):
+    import asyncmy
+
+    connection = await asyncmy.connect(host="127.0.0.1", port=port, user="pywatt", password="let-me-in")
+    async with connection.cursor() as cursor:
+        await cursor.execute("CREATE DATABASE guestbook CHARACTER SET utf8mb4")
+    await connection.ensure_closed()
+
+
+async def test_the_same_program_runs_on_three_databases_by_changing_one_line(database, guestbook):
+    line, url = database
+    file = guestbook.folder / "pywatt.toml"
+    lines = file.read_text().splitlines()
+    (place,) = [number for number, text in enumerate(lines) if text.startswith("main = ")]
+    lines[place] = line
+    file.write_text("\n".join(lines) + "\n")
+    if url:
+        guestbook.environ["DATABASE_URL"] = url
+    async with guestbook.running() as up:
+        assert (await up.get("/guestbook/entries")).json() == []
+        texts = ["Hello", "Grüße, 世界 😀", "'; DROP TABLE entries; --", "100 % sure? :name"]
+        entries = [
+            (await fetch(up.door, "POST", "/guestbook/entries", json_body={"name": "Ada", "message": text})).json() for text in texts
+        ]
+        assert [entry["message"] for entry in entries] == texts
+        assert (await up.get("/guestbook/entries")).json() == entries
+        assert (await up.get(f"/guestbook/entries/{entries[1]['id']}")).json() == entries[1]
+        assert (await up.get("/guestbook/entries/unknown")).status == 404
+        assert await up.interrupt() == 0
+        assert "let-me-in" not in up.output
+        assert "Traceback" not in up.output
+    guestbook.output = ""
+    async with guestbook.running() as up:
+        assert (await up.get("/guestbook/entries")).json() == entries
+
+
 @pytest.mark.parametrize("victim", ["guestbook", "greeter"])
 async def test_a_module_that_is_killed_is_replaced_while_the_other_serves_on(guestbook, victim):
     async with guestbook.running() as up:
