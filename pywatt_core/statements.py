@@ -113,8 +113,13 @@ def shortened(sql: str) -> str:
 
 
 def read(sql: str, dialect: Dialect) -> Statement:
-    """Read a statement's text. Raises `StorageError` for what belongs elsewhere, or marks parameters in two ways."""
-    return _remembered(sql, dialect) if len(sql) <= REMEMBERED else _read(sql, dialect)
+    """Read a statement's text. Raises `StorageError` for what is none, belongs elsewhere, or marks parameters in two ways."""
+    try:
+        return _remembered(sql, dialect) if len(sql) <= REMEMBERED else _read(sql, dialect)
+    except TypeError:
+        if isinstance(sql, str):
+            raise
+        raise StorageError(f"a statement is a str, not {type(sql).__name__}") from None
 
 
 def _read(sql: str, dialect: Dialect) -> Statement:

@@ -128,3 +128,9 @@ def test_values_that_do_not_fit_are_refused_without_being_shown(sql, params, tex
 def test_an_error_shows_a_long_statement_cut():
     assert shortened("SELECT\n   1") == "SELECT 1"
     assert len(shortened("x" * 100_000)) == 201
+
+
+@pytest.mark.parametrize("sql", [None, 4, b"SELECT 1", object()])
+def test_what_is_no_text_is_no_statement(sql):
+    with pytest.raises(StorageError, match=f"^a statement is a str, not {type(sql).__name__}$"):
+        read(sql, "sqlite")

@@ -48,8 +48,16 @@ def bytes_value(key: str, value: bytes) -> bytes:
     return value
 
 
+def steps(delta: int) -> int:
+    """By how much to count. Raises `StorageError` for what is no whole number: half a step would be returned and not stored."""
+    if not isinstance(delta, int):
+        raise StorageError(f"a counter counts in whole numbers, not by {delta!r}")
+    return delta
+
+
 def counted(key: str, stored: bytes | None, delta: int) -> int:
     """A counter after `delta`: a decimal integer of 64 bits, 0 where nothing is stored. Raises `StorageError` for what is none."""
+    steps(delta)
     if stored is not None and not INTEGER.match(stored):
         raise StorageError(f"the value of {key!r} is not a decimal integer")
     total = (0 if stored is None else int(stored)) + delta
@@ -61,15 +69,15 @@ def counted(key: str, stored: bytes | None, delta: int) -> int:
 def value_ttl(ttl: float | None, default: float | None) -> float | None:
     """The seconds that a value is kept, None for as long as there is room. Raises `StorageError` for what is no time."""
     seconds = default if ttl is None else ttl
-    if seconds is not None and not 0 < seconds < math.inf:
-        raise StorageError(f"ttl is {ttl}: more than 0 seconds are needed, or None; delete() removes a key")
+    if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds < math.inf):
+        raise StorageError(f"ttl is {ttl!r}: more than 0 seconds are needed, or None; delete() removes a key")
     return seconds
 
 
 def lock_ttl(ttl: float) -> float:
     """The seconds that a lock is held. Raises `StorageError` for what is no time."""
-    if not 0 < ttl < math.inf:
-        raise StorageError(f"ttl is {ttl}: a lock needs more than 0 seconds, and an end")
+    if not (isinstance(ttl, int | float) and 0 < ttl < math.inf):
+        raise StorageError(f"ttl is {ttl!r}: a lock needs more than 0 seconds, and an end")
     return ttl
 
 

@@ -11,7 +11,7 @@ from pywatt_core.builtin.memory_cache import MemoryCache
 from pywatt_core.builtin.memory_options import MemoryOptions
 from pywatt_core.errors import Conflict, RequestTimeout, StorageError
 from pywatt_core.services import caching
-from pywatt_core.services.caching import FILLING, Filling, bytes_value, called, text_key
+from pywatt_core.services.caching import FILLING, Filling, bytes_value, called, counted, lock_ttl, text_key, value_ttl
 
 
 def memory() -> MemoryCache:
@@ -34,6 +34,17 @@ def test_keys_are_text_and_values_bytes() -> None:
         text_key(1)  # type: ignore[arg-type]
     with pytest.raises(StorageError, match="'key' is a dict, and a cache keeps bytes"):
         bytes_value("key", {})  # type: ignore[arg-type]
+
+
+def test_what_is_no_number_is_no_time_and_no_step() -> None:
+    for ttl in ("5", [5], 1j):
+        with pytest.raises(StorageError, match="more than 0 seconds are needed, or None"):
+            value_ttl(ttl, None)  # type: ignore[arg-type]
+        with pytest.raises(StorageError, match="a lock needs more than 0 seconds, and an end"):
+            lock_ttl(ttl)  # type: ignore[arg-type]
+    for delta in (1.5, "1", None):
+        with pytest.raises(StorageError, match="a counter counts in whole numbers, not by"):
+            counted("key", b"1", delta)  # type: ignore[arg-type]
 
 
 async def test_functions_are_called_as_they_are() -> None:

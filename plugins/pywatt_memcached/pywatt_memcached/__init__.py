@@ -38,7 +38,8 @@ class Options:
     namespace: str = ""
     """Put before every key, with a colon, so that several users of one server keep apart. `clear()` is refused then."""
     default_ttl: float | None = None
-    """Seconds that a value is kept where `set` does not say, rounded up to whole ones; none means until something else needs the room."""
+    """Seconds that a value is kept where `set` does not say, rounded up to whole ones; none means until something else needs the room.
+    What would end after 2038, which the server cannot count to, has no end either."""
     max_value_bytes: int = 1_000_000
     """What a value may have; more is refused before it is sent. The server's own limit is its option ``-I``: 1 MiB for value and key."""
     max_connections: int = 10

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pywatt_core.errors import NotFound, PyWattError, StorageError, Unavailable
 from pywatt_core.interfaces import CacheStats
-from pywatt_core.services.caching import LARGEST, Filling, bytes_value, counted, value_ttl
+from pywatt_core.services.caching import LARGEST, Filling, bytes_value, counted, steps, value_ttl
 from pywatt_core.services.shared_locks import SharedLocks
 
 from .client import Client, ClientException, batches, facade
@@ -31,6 +31,8 @@ P = ParamSpec("P")
 
 MONTH = 30 * 24 * 3600
 """Seconds: a longer time is a date to Memcached, counted from 1970."""
+LAST = 2**31 - 1
+"""The last date that it knows, in 2038: what is stored until a later one would be gone at once."""
 PAST = MONTH + 1
 """A date long ago: what is stored until then is gone at once."""
 
@@ -170,6 +172,7 @@ class MemcachedCache:
     async def increment(self, key: str, delta: int = 1) -> int:
         """Add to a decimal integer of 64 bits (0 where the key is absent), keep its time limit and return the sum."""
         name, end = self._name(key), until(self._ttl(None))
+        steps(delta)
         async with self._asking():
             total = await self._add_up(name, key, delta) if 0 < delta <= LARGEST else None
             while total is None:
@@ -180,6 +183,8 @@ class MemcachedCache:
                     request = b"add %b 0 %d %d\r\n%b\r\n" % (name, end, len(digits), digits)
                 else:
                     left = 0 if item.ttl < 0 else max(item.ttl, 1)
+                    if left > MONTH:  # a date then, by the server's clock: by ours, each count would move it
+                        left += int((await self._client.stats())[b"time"] or 0)
                     request = b"ms %b %d C%d T%d\r\n%b\r\n" % (name, len(digits), item.cas, left, digits)
                 (answer,) = await self._client.lines([request])
                 if answer[:2] not in (b"ST", b"HD"):  # another changed it meanwhile
@@ -336,11 +341,14 @@ class Asking:
 
 
 def until(seconds: float | None) -> int:
-    """A time limit as Memcached wants it: whole seconds, or a date where they are many, or 0 for none."""
+    """A time limit as Memcached wants it: whole seconds, or a date where they are many, or 0 for none and for what it cannot count."""
     if seconds is None:
         return 0
     whole = math.ceil(seconds)
-    return whole if whole <= MONTH else int(time.time()) + whole
+    if whole <= MONTH:
+        return whole
+    date = int(time.time()) + whole
+    return date if date <= LAST else 0
 
 
 def complaint(text: str) -> str:

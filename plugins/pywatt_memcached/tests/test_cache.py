@@ -36,6 +36,7 @@ async def connections(cache: MemcachedCache) -> int:
 def test_times_are_whole_seconds_and_long_ones_are_dates() -> None:
     assert [until(seconds) for seconds in (None, 0.001, 1, 1.2, 30 * 86400)] == [0, 1, 1, 2, 30 * 86400]
     assert until(31 * 86400) == pytest.approx(time.time() + 31 * 86400, abs=2)
+    assert until(2**31) == until(1e300) == 0, "such a date is before 1970 to the server, which would drop the value at once"
 
 
 async def test_a_limit_of_more_than_a_month_is_kept(memcached_server: MemcachedServer) -> None:
@@ -53,6 +54,15 @@ async def test_a_counter_keeps_its_limit_whichever_way_it_goes(memcached_server:
             assert await cache.increment("counter", delta) == total
             assert await cache.get("counter") == b"%d" % total
             assert 900 < (await cache.ttl("counter") or 0) <= 1000
+        await cache.set("long", b"10", ttl=40 * 86400)
+        for total in range(9, -101, -1):
+            assert await cache.decrement("long") == total
+        assert await cache.get("long") == b"-100"
+        assert abs((await cache.ttl("long") or 0) - 40 * 86400) < 60, "no count moves it"
+        await cache.set("for ever", b"1", ttl=1e10)
+        assert await cache.get("for ever") == b"1"
+        with pytest.raises(StorageError, match="a counter counts in whole numbers, not by 1.5"):
+            await cache.increment("long", 1.5)  # type: ignore[arg-type]
         await cache.set("full", b"%d" % (2**63 - 1))
         with pytest.raises(StorageError, match="64 bits"):
             await cache.increment("full")

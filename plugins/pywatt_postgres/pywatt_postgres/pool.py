@@ -52,7 +52,7 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
         The public `execute` takes several statements where there are no values; this is what it calls where there are some.
         """
         _, status, _ = await self._execute(sql, values, 0, None, return_status=True)
-        return str(status.decode())
+        return status.decode() if status else ""  # an empty statement has none
 
 
 class Pool:

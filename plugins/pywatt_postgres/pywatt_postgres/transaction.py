@@ -158,7 +158,7 @@ def beginning(isolation: str | None, read_only: bool) -> str:
     """The statement that begins a transaction. Raises `StorageError` for an isolation that PostgreSQL does not have."""
     begin = "BEGIN"
     if isolation is not None:
-        chosen = isolation.lower().replace("_", " ")
+        chosen = str(isolation).lower().replace("_", " ")
         if chosen not in ISOLATIONS:
             raise StorageError(f"isolation {isolation!r} is not one of PostgreSQL's: {', '.join(ISOLATIONS)}")
         begin += f" ISOLATION LEVEL {chosen.upper()}"

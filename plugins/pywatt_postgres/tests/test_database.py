@@ -145,6 +145,12 @@ async def test_an_iteration_that_fails_half_way_keeps_nothing_that_it_changed(op
         await database.ping()
 
 
+async def test_an_empty_statement_does_nothing(opened: Opened) -> None:
+    async with opened() as database, database.transaction() as transaction:
+        for sql in ("", " -- no more than a comment", ";"):
+            assert (await database.execute(sql), await transaction.execute(sql), await database.fetch_all(sql)) == (0, 0, [])
+
+
 async def test_a_slow_statement_is_logged_without_its_values(opened: Opened, caplog: pytest.LogCaptureFixture) -> None:
     async with opened(slow_statement=0.02) as database:
         with caplog.at_level(logging.WARNING, "pywatt.postgres"):

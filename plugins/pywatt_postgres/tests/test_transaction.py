@@ -41,6 +41,8 @@ def test_an_isolation_is_a_name_and_never_a_statement() -> None:
     assert beginning("Serializable", True) == "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY"
     with pytest.raises(StorageError, match="read uncommitted, read committed, repeatable read, serializable"):
         beginning("serializable; DROP TABLE items", False)
+    with pytest.raises(StorageError, match="isolation 4 is not one of PostgreSQL's"):
+        beginning(4, False)  # type: ignore[arg-type]
 
 
 async def test_a_lost_race_is_a_conflict_of_the_kind_serialization(opened: Opened) -> None:

@@ -176,7 +176,7 @@ def refused(error: StorageError) -> bool:
 
 def beginning(isolation: str | None, read_only: bool) -> str:
     """The statement that begins a transaction. Raises `StorageError` for an isolation that SQLite does not have."""
-    chosen = (isolation or ("deferred" if read_only else "immediate")).lower()
+    chosen = str(isolation or ("deferred" if read_only else "immediate")).lower()
     if chosen not in ISOLATIONS:
         raise StorageError(f"isolation {isolation!r} is not one of SQLite's: {', '.join(ISOLATIONS)} (all of them are serializable)")
     if read_only and chosen != "deferred":
