@@ -121,6 +121,17 @@ if TYPE_CHECKING:
     from .services.subscriptions import Subscription
     from .services.watching import ProviderChange, ProviderEvent
     from .state import AppState
+    from .storage import (
+        CacheConfig,
+        CachePolicy,
+        CacheService,
+        CacheType,
+        DatabaseConfig,
+        DatabaseConnection,
+        DatabaseType,
+        create_cache_service,
+        create_database_connection,
+    )
     from .telemetry.channel_metrics import Alert, ChannelMetrics, PoolMetrics, SlaStatus
     from .transports.channel import ChannelHealth, ReconnectingChannel
     from .transports.encoded_stream import EncodedStream
@@ -145,7 +156,8 @@ _HOMES = {
     "interfaces": "Cache CacheLock CacheStats Channel ChannelState Command Context Database Provider Row Server ServerOptions",
     "module": "Module ServeOptions pywatt_module serve_module serve_module_full serve_module_with_lifecycle serve_with_options",
     "policies": (
-        "ChannelCapabilities ChannelPreferences ChannelRouter ChannelType CircuitBreaker MessagePriority ReconnectPolicy Retry RoutingMatrix"
+        "ChannelCapabilities ChannelPreferences ChannelRouter ChannelType CircuitBreaker MessagePriority ReconnectPolicy Retry "
+        "RoutingMatrix"
     ),
     "protocol.encoded": "EncodedMessage EncodingFormat Message MessageMetadata",
     "protocol.messages": "AnnouncedEndpoint ServiceType",
@@ -164,6 +176,10 @@ _HOMES = {
     "services.stream_out": "OutboundStream",
     "services.subscriptions": "Subscription",
     "state": "AppState",
+    "storage": (
+        "CacheConfig CachePolicy CacheService CacheType DatabaseConfig DatabaseConnection DatabaseType create_cache_service "
+        "create_database_connection"
+    ),
     "transports.channel": "ChannelHealth ReconnectingChannel",
     "transports.pool": "ConnectionPool",
     "telemetry.channel_metrics": "Alert ChannelMetrics PoolMetrics SlaStatus",
@@ -182,8 +198,12 @@ __all__ = [
     "BootstrapResult",
     "BuildInfo",
     "Cache",
+    "CacheConfig",
     "CacheLock",
+    "CachePolicy",
+    "CacheService",
     "CacheStats",
+    "CacheType",
     "Capabilities",
     "Channel",
     "ChannelCapabilities",
@@ -202,6 +222,9 @@ __all__ = [
     "ConnectionPool",
     "Context",
     "Database",
+    "DatabaseConfig",
+    "DatabaseConnection",
+    "DatabaseType",
     "EncodedMessage",
     "EncodedStream",
     "EncodingFormat",
@@ -281,6 +304,8 @@ __all__ = [
     "Unavailable",
     "announce_from_router",
     "bootstrap_module",
+    "create_cache_service",
+    "create_database_connection",
     "get_build_info",
     "get_pre_allocated_port",
     "hookimpl",

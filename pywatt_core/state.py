@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import ref
 
 from .errors import ConfigError
 from .held import Blocking, Deferred, Held
@@ -325,6 +326,9 @@ class AppState(Generic[T]):
 
     async def close(self) -> None:
         """Close what the state opened, in reverse. The life cycle calls it; calling it again does nothing."""
+        global _current
+        if _current is not None and _current() is self:
+            _current = None
         await self._stack.aclose()
 
     def __repr__(self) -> str:
@@ -341,6 +345,14 @@ def _name_of_the_one(opened: Mapping[str, Any], config: Settings, kind: str) -> 
     return next(iter(opened)) if len(opened) == 1 else config.pick(kind).name
 
 
+_current: ref[AppState[Any]] | None = None
+
+
+def current_state() -> AppState[Any] | None:
+    """The state of the module that this process runs; None where it runs none, or it has ended."""
+    return _current() if _current is not None else None
+
+
 async def open_storage(state: AppState[Any], registry: Registry) -> None:
     """Open every configured database and cache into the state, in order; one that is only offered opens itself at first use.
 
@@ -351,6 +363,8 @@ async def open_storage(state: AppState[Any], registry: Registry) -> None:
     async def secret(name: str) -> str:
         return (await state.secrets.get(name)).expose_secret()
 
+    global _current
+    _current = ref(state)
     seconds = state.config.module.open_timeout
     orchestrator = Orchestrator(state.channels, state.init.pywatt if state.init is not None else None)
     opened: dict[str, Any]
