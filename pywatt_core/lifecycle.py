@@ -134,6 +134,7 @@ async def live(life: Life, stack: AsyncExitStack) -> None:
     life.step = Step.CONFIG
     settings = read_settings(definition, init, life.environ)
     life.drain_limit = settings.module.drain
+    life.inbox.request_bytes = settings.module.requests_bytes
     life.inbox.allowance = DEPTHS * (settings.module.messages_at_once + settings.module.messages_waiting)
     module_id = init.module_id if init is not None else definition.name
     telemetry.configure(

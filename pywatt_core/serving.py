@@ -43,6 +43,9 @@ CONCURRENT_REQUESTS = 100
 WAITING_REQUESTS = 1000
 """HTTP requests over links that wait for their turn; what comes on top is refused at once with 503."""
 
+REQUEST_BYTES = 64 * 2**20
+"""Bytes of HTTP requests over links that run or wait, unless it is one alone that has more; what comes on top is refused with 503."""
+
 OPEN_STREAMS = 1000
 """Responses over links that are sent piece by piece at once, event streams above all; what comes on top is refused with 503."""
 
@@ -51,6 +54,8 @@ MOST_RUNNING = 4000
 
 EARLY_MESSAGES = 10_000
 """Messages that are kept until the module has started."""
+EARLY_BYTES = 64 * 2**20
+"""Bytes of these; what comes on top is dropped."""
 
 DRAIN_AT_EOF = 0.5
 """Seconds that running work gets when the orchestrator vanished without a word."""
@@ -67,6 +72,7 @@ class Inbox:
         self.init: asyncio.Future[Init] = asyncio.get_running_loop().create_future()
         self._on_stop = on_stop
         self._early: list[tuple[Message, Link]] = []
+        self._early_bytes = 0
         self._handlers: Mapping[type[Message], Handler] | None = None
         self._server: Server | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -78,7 +84,8 @@ class Inbox:
         """Messages of other modules beside `MOST_RUNNING`: what they wait for may come over the very links that would not be read."""
         self._routed: dict[int, asyncio.Task[None]] = {}
         self._held: set[Link] = set()
-        self._answering = 0
+        self.request_bytes = REQUEST_BYTES
+        self._answering = self._bytes = 0
         self._turn: deque[tuple[HttpRequest | Stream, Link]] = deque()
         self._streams: Streams | None = None
         self._draining = False
@@ -87,7 +94,7 @@ class Inbox:
     def open(self, handlers: Mapping[type[Message], Handler], server: Server | None) -> None:
         """From now on messages are acted on; those that arrived before come first, in their order."""
         self._handlers, self._server = handlers, server
-        early, self._early = self._early, []
+        early, self._early, self._early_bytes = self._early, [], 0
         for message, link in early:
             self.take(message, link)
 
@@ -106,7 +113,8 @@ class Inbox:
             if not self.init.done():
                 self.init.set_result(message)  # type: ignore[arg-type]
         elif self._handlers is None:
-            if len(self._early) < EARLY_MESSAGES:
+            if len(self._early) < EARLY_MESSAGES and self._early_bytes + (size := _weight(message)) <= EARLY_BYTES:
+                self._early_bytes += size
                 self._early.append((message, link))
             else:
                 log.error("a message was dropped: too many came before the module had started", extra={"op": message.op})
@@ -144,7 +152,9 @@ class Inbox:
         """Let what runs finish; False where something was still running after `seconds` and was cancelled."""
         self._draining = True
         while self._turn:
-            self._refuse(*self._turn.popleft(), b"stopping")
+            request, link = self._turn.popleft()
+            self._bytes -= _weight(request)
+            self._refuse(request, link, b"stopping")
         running = {*self._running, *self._acting.values(), *self._routed.values()}
         if not running:
             return True
@@ -159,12 +169,15 @@ class Inbox:
         if self._draining:
             self._refuse(message, link, b"stopping")
             return
-        if self._answering >= CONCURRENT_REQUESTS and len(self._turn) >= WAITING_REQUESTS:
+        size = _weight(message)
+        too_large = self._bytes + size > self.request_bytes and self._bytes > 0
+        if too_large or (self._answering >= CONCURRENT_REQUESTS and len(self._turn) >= WAITING_REQUESTS):
             self._refuse(message, link, b"busy")
             return
         request = message if isinstance(message, HttpRequest) else self._open_stream(message, link)
         if request is None:
             return
+        self._bytes += size
         if self._answering < CONCURRENT_REQUESTS:
             self._answering += 1
             self._start(self._answer(request, link))
@@ -230,8 +243,10 @@ class Inbox:
                     await asyncio.wait([work, request.begun], return_when=asyncio.FIRST_COMPLETED)
                 if not self._turn:
                     return
+                self._bytes -= _weight(request)
                 request, link = self._turn.popleft()
         finally:
+            self._bytes -= _weight(request)
             self._answering -= 1
 
     async def _response(self, request: HttpRequest) -> HttpResponse:
@@ -274,6 +289,16 @@ class Inbox:
             log.error("an answer could not be sent", extra={"op": reply.op, "reason": str(error)})
             if isinstance(reply, HttpResponse) and reply.status_code != 500:
                 await self._reply(HttpResponse(request_id=reply.request_id, status_code=500, headers={}, body=b""), link)
+
+
+def _weight(message: Message | Stream) -> int:
+    """The bytes of what is kept of a message: its payload, or the lines, headers and body of an HTTP request."""
+    request: Any = message if isinstance(message, HttpRequest | HttpStreamRequest) else getattr(message, "request", None)
+    if request is None:
+        payload = getattr(message, "payload", None)
+        return len(payload.data) if payload is not None else 0
+    headers = request.headers.items() if isinstance(request.headers, dict) else request.headers
+    return len(request.body or b"") + len(request.uri) + sum(len(name) + len(value) for name, value in headers)
 
 
 def plain_routes(definition: Definition) -> list[tuple[str, Callable[[], PlainReply]]]:

@@ -108,7 +108,13 @@ class AppState(Generic[T]):
 
         limits = self.config.module
         return Messaging(
-            self.channels, self.module_id, self.receivers, self, at_once=limits.messages_at_once, waiting=limits.messages_waiting
+            self.channels,
+            self.module_id,
+            self.receivers,
+            self,
+            at_once=limits.messages_at_once,
+            waiting=limits.messages_waiting,
+            most_bytes=limits.messages_bytes,
         )
 
     @cached_property

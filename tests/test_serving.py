@@ -134,6 +134,41 @@ async def test_what_comes_on_top_of_the_queue_is_refused_at_once(pair, monkeypat
     await pair.close()
 
 
+async def test_requests_that_run_and_wait_have_so_many_bytes(pair):
+    await pair.open()
+    server = Server()
+    pair.inbox.request_bytes = 10_000
+    pair.inbox.open({}, server)
+    asking = [pair.ask("/" + "x" * 3999) for _ in range(3)]
+    assert ((await asking[-1]).status_code, (await asking[-1]).body) == (503, b"busy")
+    small = pair.ask("/small")
+    await pair.until(lambda: server.running == 3)
+    server.gate.set()
+    assert {(await one).status_code for one in (*asking[:-1], small)} == {200}
+    assert pair.inbox._bytes == 0
+    assert (await pair.ask("/" + "x" * 20_000)).status_code == 200, "one alone may have more"
+    await pair.close()
+
+
+async def test_what_comes_before_the_start_has_so_many_bytes(pair, monkeypatch, caplog):
+    monkeypatch.setattr("pywatt_core.serving.EARLY_BYTES", 10_000)
+    await pair.open()
+    acted = []
+
+    async def routed(message):
+        acted.append(len(message.payload.data))
+
+    for size in (6000, 6000, 3000):
+        message = RoutedModuleMessage("other", str(uuid.uuid4()), EncodedMessage(b"x" * size, "Json"))
+        pair.orchestrator.post(message)
+    await pair.until(lambda: len(pair.inbox._early) == 2)
+    assert "too many came before the module had started" in caplog.text
+    pair.inbox.open({RoutedModuleMessage: routed}, None)
+    await pair.until(lambda: len(acted) == 2)
+    assert acted == [6000, 3000]
+    await pair.close()
+
+
 async def test_a_drain_refuses_what_still_waits_for_its_turn(pair):
     await pair.open()
     server = Server()

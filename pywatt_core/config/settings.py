@@ -48,6 +48,10 @@ class ModuleOptions:
     """Requests and messages of other modules that are worked on at once; more wait their turn."""
     messages_waiting: int = 1000
     """How many may wait; what comes on top is refused with the code ``overloaded``."""
+    messages_bytes: int = 64 * 2**20
+    """Bytes of those that run and those that wait; what comes on top is refused likewise, unless nothing else is there."""
+    requests_bytes: int = 64 * 2**20
+    """Bytes of HTTP requests over channels that run or wait; what comes on top is refused with 503, unless nothing else is there."""
 
     def __post_init__(self) -> None:
         for name in ("drain", "handshake_timeout", "secret_timeout", "open_timeout"):
@@ -57,6 +61,8 @@ class ModuleOptions:
             raise ValueError("threads is between 1 and 1024")
         if self.messages_at_once < 1 or self.messages_waiting < 0:
             raise ValueError("messages_at_once is at least 1, messages_waiting at least 0")
+        if self.messages_bytes < 1 or self.requests_bytes < 1:
+            raise ValueError("messages_bytes and requests_bytes are at least 1")
 
 
 class Section(Struct, frozen=True):

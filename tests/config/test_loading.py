@@ -173,6 +173,8 @@ def test_deferred_problems_are_kept_and_what_is_sound_works(tmp_path: Path) -> N
         ("handshake_timeout", "nan"),
         ("messages_at_once", "0"),
         ("messages_waiting", "-1"),
+        ("messages_bytes", "0"),
+        ("requests_bytes", "-1"),
     ],
 )
 def test_numbers_without_sense_are_refused(option: str, value: str) -> None:

@@ -42,7 +42,7 @@ def arrival(endpoint: str, content: Any = None, *, source: str = "asker", format
     left = properties.get("left")
     ends = None if left is None else asyncio.get_running_loop().time() + left
     payload = write_payload(content, Metadata(source=source, properties=properties), format=format, id=new_id())
-    return Arrival(source, id or new_id(), read_payload(payload), deadline=ends)
+    return Arrival(source, id or new_id(), read_payload(payload), deadline=ends, size=len(payload.data))
 
 
 class Answers:
@@ -413,6 +413,59 @@ async def test_so_many_run_so_many_wait_and_the_rest_is_refused_at_once() -> Non
     assert await asyncio.gather(*tasks) == [0, 1, 2, 3, 4]
     assert running == [0, 1, 2, 3, 4], "in the order of their arrival"
     assert (us.answering.turns.running, us.answering.turns.queued) == (0, 0)
+
+
+async def test_all_that_runs_and_waits_has_so_many_bytes_and_the_rest_is_refused_at_once() -> None:
+    us = Answers(at_once=1, most_bytes=10_000)
+    gate = asyncio.Event()
+
+    @us.on("work")
+    async def work(text: list[str]) -> int:
+        await gate.wait()
+        return len(text[0])
+
+    tasks = [asyncio.create_task(us.value(arrival("work", ["x" * 4000]))) for _ in range(2)]
+    while us.answering.turns.queued < 1:
+        await asyncio.sleep(0)
+    held = us.answering.turns.here().bytes
+    assert 8000 < held < 10_000
+    text = f"us is overloaded: the messages that it works on have {held} bytes, 10000 are the most"
+    assert await us.failure(arrival("work", ["x" * 4000])) == Failure("overloaded", text, executed="no")
+    inside = asyncio.create_task(us.value(arrival("work", ["x" * 4000], depth=1)))  # is counted apart, as its turns are
+    small = asyncio.create_task(us.value(arrival("work", [""])))
+    gate.set()
+    assert await asyncio.gather(*tasks, inside, small) == [4000, 4000, 4000, 0]
+    assert us.answering.turns.here().bytes == 0
+    assert await us.value(arrival("work", ["x" * 20_000])) == 20_000, "one alone may have more"
+
+
+async def test_two_requests_with_one_id_both_have_their_deadline_and_the_later_one_is_called_off() -> None:
+    us = Answers()
+    us.on("wait")(asyncio.Event().wait)
+    id = new_id()
+    earlier = asyncio.create_task(us.failure(arrival("wait", id=id, left=0.2)))
+    later = asyncio.create_task(us.answering.answer(arrival("wait", id=id, left=60)))
+    await asyncio.sleep(0)
+    await us.answering.answer(arrival("__cancel__", request_id=id))
+    assert await later is None
+    assert (await earlier).code == "timeout"
+    assert not us.answering._calls
+
+
+async def test_one_timer_ends_each_call_at_its_own_time() -> None:
+    us = Answers()
+    ended: list[float] = []
+
+    @us.on("wait")
+    async def wait(seconds: float) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(seconds)
+
+    failures = await asyncio.gather(*(us.failure(arrival("wait", left, left=left)) for left in (0.3, 0.1, 0.2)))
+    assert [failure.code for failure in failures] == ["timeout"] * 3
+    assert ended == [0.1, 0.2, 0.3]
 
 
 async def test_what_is_asked_for_by_whoever_is_being_answered_has_turns_of_its_own() -> None:

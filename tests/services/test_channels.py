@@ -53,6 +53,29 @@ async def test_an_open_channel_goes_before_standard_output(stage: Stage) -> None
 
 
 @staged
+async def test_what_needs_no_waiting_and_no_choice_is_handed_over_at_once(stage: Stage) -> None:
+    channels = await stage.open("stdio", "unix")
+
+    def note(data: bytes = SMALL) -> RouteToModule:
+        return RouteToModule("users", "__response__", new_id(), EncodedMessage(data, "Json"))
+
+    sent = note()
+    assert channels.post(sent)
+    await stage.far["unix"].arrived.wait()
+    assert stage.far["unix"].received == [sent]
+    connection = stage.ways["unix"].connection
+    assert connection is not None
+    connection.pause_writing()
+    assert not channels.post(note()), "the peer does not read: who sends has to wait"
+    connection.resume_writing()
+    await stage.lose("unix")
+    assert channels.post(note()), "what is left is standard output"
+    await stage.far["stdio"].arrived.wait()
+    assert [message.op for message in stage.far["stdio"].received] == ["route_to_module"]
+    assert not Channels().post(note())
+
+
+@staged
 async def test_with_two_channels_the_message_decides(stage: Stage) -> None:
     channels = await stage.open("stdio", "tcp", "unix")
     assert [await route(channels, SMALL), await route(channels, LARGE), await route(channels, SMALL, priority="bulk")] == [

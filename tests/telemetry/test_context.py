@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 from hypothesis import given
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 
 from pywatt_core.telemetry import (
     Ids,
+    Received,
     TraceParent,
     context,
     current,
     new_request_id,
     new_traceparent,
+    next_traceparent,
     parse_traceparent,
     valid_request_id,
 )
@@ -98,6 +101,47 @@ def test_a_new_span_stays_in_its_trace() -> None:
     assert (child.trace_id, child.flags) == (parent.trace_id, 0) and child.span_id != parent.span_id
     root = new_traceparent()
     assert parse_traceparent(str(root)) == root and root.sampled and root.trace_id != child.trace_id
+
+
+def test_spans_of_one_trace_are_never_the_same_in_a_forked_process_either() -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    mine = [next_traceparent(trace) for _ in range(1000)]
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, next_traceparent(trace).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(read, 100).decode()
+    os.close(read)
+    os.close(write)
+    found = [parse_traceparent(text) for text in (*mine, theirs)]
+    assert all(parent is not None and (parent.trace_id, parent.flags) == (trace, 1) for parent in found)
+    assert len({parent.span_id for parent in found if parent}) == 1001
+    assert theirs != next_traceparent(trace), "it does not go on where this process would"
+
+
+def test_what_came_with_a_message_is_read_when_it_is_asked_for() -> None:
+    trace, span = VALID.split("-")[1:3]
+    with context(request_id="mine", trace_id="t", span_id="s"):
+        for given, expected in {
+            ("theirs", VALID): Ids("theirs", trace, span),
+            ("not one", "nor this"): Ids("wire", "t", "s"),
+            (None, None): Ids("wire", "t", "s"),
+            (7, b"x"): Ids("wire", "t", "s"),
+        }.items():
+            ids = Received(*given, "wire")
+            ids.begin()
+            assert current() == expected
+            assert current() is current()
+            inner = Received("inner", None, "wire")
+            inner.begin()
+            assert current() == expected._replace(request_id="inner"), "what is not given stays as it was"
+            inner.end()
+            with context(span_id="z"):
+                assert current() == expected._replace(span_id="z")
+            ids.end()
+            assert current() == Ids("mine", "t", "s")
 
 
 @given(st.text())
