@@ -25,15 +25,19 @@ class JsonSerializer:
     format = "json"
 
     def encode(self, value: object) -> bytes:
-        """Raises `TypeError` for a value that JSON cannot hold."""
+        """Raises `TypeError` for a value that JSON cannot hold, and for one that would not be read again."""
         import msgspec
 
         from ..protocol.typed import dumped_for_json
+        from ..protocol.volume import TOO_MANY, too_many_in_json
 
         try:
-            return msgspec.json.encode(value, enc_hook=dumped_for_json)
+            data = msgspec.json.encode(value, enc_hook=dumped_for_json)
         except (ValueError, OverflowError, RecursionError) as error:  # a lone surrogate, a circle
             raise TypeError(f"JSON cannot hold this {type(value).__name__}: {error}") from error
+        if too_many_in_json(data):
+            raise TypeError(f"JSON cannot hold this {type(value).__name__}: {TOO_MANY}")
+        return data
 
     def decode(self, data: bytes, type: type[T]) -> T:
         """Raises `RemoteProtocolError` that names the field, whatever the bytes are."""

@@ -25,7 +25,7 @@ from .formats import codec_of
 from .lenient import Unreadable, too_deep
 from .typed import Reader, built, dumped_for_binary, dumped_for_json, from_plain, guarded_reader, plain, validator_of
 from .values import UUID_FORM, UUID_SHAPE, EncodedMessage, Metadata, canonical_uuid
-from .volume import LARGE
+from .volume import LARGE, TOO_MANY, too_many_in_json, too_many_in_msgpack
 
 __all__ = ["Payload", "Unreadable", "plain", "read_payload", "reader", "write_bare", "write_payload"]
 
@@ -290,8 +290,10 @@ def _json_reader(type: Any) -> Reader:
     read: Reader = msgspec.json.Decoder(type, dec_hook=built).decode if validator is None else validator.validate_json
 
     def checked(data: Bytes) -> Any:
-        """Refuse what msgspec would let through: text that is not UTF-8, and nesting that no other peer reads."""
+        """Refuse what msgspec would let through: text that is not UTF-8, nesting that no other peer reads, very many values."""
         text = bytes(data)
+        if len(text) > LARGE and too_many_in_json(text):
+            raise Unreadable(TOO_MANY)
         if not text.isascii():
             text.decode()
         if len(text) >= 256 and text.count(b"[") + text.count(b"{") > 127 and too_deep(text):
@@ -302,13 +304,17 @@ def _json_reader(type: Any) -> Reader:
 
 
 def _binary_reader(type: Any, read: Reader) -> Reader:
-    """`read`, but a pydantic type validates what was decoded."""
+    """`read`, but a pydantic type validates what was decoded; of very many values nothing is decoded."""
     validator = validator_of(type)
-    if validator is None:
-        return read
-    untyped = msgspec.msgpack.Decoder(ext_hook=refuse_extension).decode
+    if validator is not None:
+        untyped = msgspec.msgpack.Decoder(ext_hook=refuse_extension).decode
 
-    def validated(data: Any) -> Any:
-        return validator.validate_python(untyped(data) if isinstance(data, bytes | Raw) else data)
+        def read(data: Bytes) -> Any:
+            return validator.validate_python(untyped(data))
 
-    return validated
+    def checked(data: Bytes) -> Any:
+        if len(data) > LARGE and too_many_in_msgpack(bytes(data)):
+            raise Unreadable(TOO_MANY)
+        return read(data)
+
+    return checked

@@ -14,19 +14,23 @@ LARGE: Final = 1024 * 1024
 """Bytes up to which anything may be read."""
 
 MOST_VALUES: Final = 500_000
-"""Containers, or texts, of one larger message. The numbers of a JSON array that stands for bytes are not counted."""
+"""Containers, or texts, of one larger message or payload. Numbers, which take little, count a quarter in the binary formats and nothing
+in JSON, where an array of them may stand for bytes."""
 
 TOO_MANY: Final = f"more than {MOST_VALUES} values"
 
 
 def too_many_in_json(data: bytes) -> bool:
-    """Whether there are more than `MOST_VALUES` containers, or texts. Brackets within texts count like any others."""
+    """Whether there are more than `MOST_VALUES` containers, or texts."""
     if len(data) <= LARGE:
         return False
-    if data.count(b"{") + data.count(b"[") > MOST_VALUES:
-        return True
     quotes = data.count(b'"')
-    return quotes > 2 * MOST_VALUES and quotes - data.count(b'\\"') > 2 * MOST_VALUES
+    if quotes > 2 * MOST_VALUES and quotes - data.count(b'\\"') > 2 * MOST_VALUES:
+        return True
+    if data.count(b"{") + data.count(b"[") <= MOST_VALUES:
+        return False
+    outside = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+    return sum(part.count(b"{") + part.count(b"[") for part in outside) > MOST_VALUES
 
 
 def _sizes(heads: dict[int, int]) -> list[int]:
@@ -34,6 +38,8 @@ def _sizes(heads: dict[int, int]) -> list[int]:
 
 
 _BITS: Final = (1, 2, 4, 8)
+_OBJECT: Final = 7
+"""What a container, or a text, counts: with the place that it takes in another container that is eight, one value of `MOST_VALUES`."""
 
 # What follows the first byte of a value in MessagePack: so many bytes, a length of so many bytes, a count of so many bytes.
 _MSGPACK_SKIP: Final = _sizes(
@@ -42,49 +48,59 @@ _MSGPACK_SKIP: Final = _sizes(
 )
 _MSGPACK_LENGTH: Final = _sizes({0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4})
 _MSGPACK_COUNT: Final = _sizes({0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4})
+_MSGPACK_WEIGHT: Final = [
+    _OBJECT + (2 * (code - 0x80) if code < 0x90 else code - 0x90 if code < 0xA0 else 0)
+    if 0x80 <= code < 0xC0 or 0xC4 <= code <= 0xC9 or 0xD4 <= code < 0xE0
+    else 1
+    for code in range(256)
+]
 
 
 def too_many_in_msgpack(data: bytes) -> bool:
-    """Whether there are more than `MOST_VALUES` values, or a container says that it has more. Truncated data is not judged."""
+    """Whether there are more than `MOST_VALUES` values, or containers say that they have more. Truncated data is not judged."""
     if len(data) <= LARGE:
         return False
-    end, position, values = len(data), 0, 0
-    skip, lengths, counts = _MSGPACK_SKIP, _MSGPACK_LENGTH, _MSGPACK_COUNT
+    end, position, left = len(data), 0, 8 * MOST_VALUES
+    skip, lengths, counts, weights = _MSGPACK_SKIP, _MSGPACK_LENGTH, _MSGPACK_COUNT, _MSGPACK_WEIGHT
     while position < end:
         code = data[position]
         position += 1
-        values += 1
+        left -= weights[code]
         if size := lengths[code]:
             position += size + int.from_bytes(data[position : position + size], "big") + (0xC7 <= code <= 0xC9)
         elif size := counts[code]:
-            if int.from_bytes(data[position : position + size], "big") > MOST_VALUES:
-                return True
+            left -= int.from_bytes(data[position : position + size], "big") << (code >= 0xDE)
             position += size
         else:
             position += skip[code]
-        if values > MOST_VALUES:
+        if left < 0:
             return True
     return False
 
 
 def too_many_in_cbor(data: bytes) -> bool:
-    """Whether there are more than `MOST_VALUES` values, or a container says that it has more. Truncated data is not judged."""
+    """Whether there are more than `MOST_VALUES` values, or containers say that they have more. Truncated data is not judged."""
     if len(data) <= LARGE:
         return False
-    end, position, values = len(data), 0, 0
+    end, position, left = len(data), 0, 8 * MOST_VALUES
     while position < end:
         code = data[position]
         position += 1
-        values += 1
         size = _BITS[(code & 0x1F) - 24] if 24 <= code & 0x1F < 28 else 0
         argument = int.from_bytes(data[position : position + size], "big") if size else code & 0x1F
         position += size
         kind = code >> 5
-        if kind in (2, 3) and code & 0x1F != 31:
-            position += argument
-        elif kind in (4, 5) and code & 0x1F != 31 and argument > MOST_VALUES:
-            return True
-        if values > MOST_VALUES:
+        if not 2 <= kind <= 5:
+            left -= 1
+        else:
+            left -= _OBJECT
+            if code & 0x1F == 31:  # its end is marked, not told
+                pass
+            elif kind < 4:
+                position += argument
+            else:
+                left -= argument << (kind == 5)
+        if left < 0:
             return True
     return False
 

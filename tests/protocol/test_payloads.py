@@ -366,3 +366,25 @@ def test_a_large_content_is_parted_from_its_metadata_as_a_small_one(format: str)
         assert (payload.id, payload.metadata) == (ID, metadata)
         assert payload.decode(str) == "x" * 2_000_000
     assert not read_payload(write_bare(["x" * 2_000_000], format)).enveloped
+
+
+@pytest.mark.parametrize("type", [Any, list[list[int]], list[Point], Checked])
+@pytest.mark.parametrize(
+    ("format", "data"),
+    [
+        ("Json", b"[" + b"[]," * 500_000 + b"[]]"),
+        ("Base64", base64.b64encode(b"[" + b"[]," * 500_000 + b"[]]")),
+        ("MessagePack", b"\xdd\x00\x10\x00\x00" + b"\x90" * 2**20),
+    ],
+)
+def test_a_payload_of_more_values_than_anybody_needs_is_not_decoded(format: str, data: bytes, type: Any) -> None:
+    payload = read_payload(EncodedMessage(data, format))  # type: ignore[arg-type]
+    with pytest.raises(Unreadable, match="more than 500000 values"):
+        payload.decode(type)
+
+
+def test_a_million_numbers_and_a_large_text_are_a_payload() -> None:
+    numbers = [1.5] * 1_000_000
+    for format in ("Json", "MessagePack"):
+        assert read_payload(write_bare(numbers, format)).decode(list[float]) == numbers
+        assert read_payload(write_bare("[" * 2_000_000, format)).decode(str if format == "MessagePack" else Any) == "[" * 2_000_000

@@ -36,11 +36,13 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volume, "MOST_VALUES", MANY)
 
 
-def count(value: Any) -> int:
-    """Values, with those that are keys."""
+def weight(value: Any) -> int:
+    """Eighths of a value: an item of a container is one, what takes memory of its own seven, another value one."""
     if isinstance(value, dict):
-        return 1 + sum(1 + count(inner) for inner in value.values())
-    return 1 + sum(count(inner) for inner in value) if isinstance(value, list) else 1
+        return 7 + sum(2 + 7 + weight(inner) for inner in value.values())
+    if isinstance(value, list):
+        return 7 + sum(1 + weight(inner) for inner in value)
+    return 7 if isinstance(value, str | bytes) else 1
 
 
 @settings(max_examples=200)
@@ -49,8 +51,8 @@ def test_binary_formats_are_counted_as_their_libraries_read_them(value: Any) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(volume, "LARGE", 0)
         patch.setattr(volume, "MOST_VALUES", MANY)
-        assert too_many_in_msgpack(msgspec.msgpack.encode(value)) is (count(value) > MANY)
-        assert too_many_in_cbor(cbor2.dumps(value)) is (count(value) > MANY)
+        assert too_many_in_msgpack(msgspec.msgpack.encode(value)) is (weight(value) > 8 * MANY)
+        assert too_many_in_cbor(cbor2.dumps(value)) is (weight(value) > 8 * MANY)
 
 
 @pytest.mark.usefixtures("little")
@@ -77,11 +79,25 @@ def test_json_is_counted_by_its_containers_and_its_texts(text: str, expected: bo
         (too_many_in_msgpack, b"\xde\xff\xff"),
         (too_many_in_cbor, b"\x9b" + b"\xff" * 8),
         (too_many_in_cbor, b"\xba\xff\xff\xff\xff"),
-        (too_many_in_cbor, b"\x9f" + b"\xa0" * MANY),
+        (too_many_in_cbor, b"\x9f" + b"\xa0" * 2 * MANY),
     ],
 )
 def test_what_a_container_only_promises_counts_too(counted: Callable[[bytes], bool], data: bytes) -> None:
     assert counted(data)
+
+
+@pytest.mark.usefixtures("little")
+@pytest.mark.parametrize("counted", [(too_many_in_msgpack, msgspec.msgpack.encode), (too_many_in_cbor, cbor2.dumps)])
+def test_four_numbers_count_as_one_value(counted: tuple[Callable[[bytes], bool], Callable[[Any], bytes]]) -> None:
+    too_many, encode = counted
+    assert not too_many(encode([1.5] * (4 * MANY - 4)))
+    assert too_many(encode([1.5] * (4 * MANY)))
+
+
+@pytest.mark.usefixtures("little")
+def test_what_containers_promise_within_each_other_adds_up() -> None:
+    assert too_many_in_msgpack(b"\xdc\x00\x40" * 3)
+    assert too_many_in_cbor(b"\x98\x40" * 3)
 
 
 @given(st.binary(max_size=200))

@@ -11,6 +11,7 @@ import msgspec
 
 from pywatt_core.errors import RemoteProtocolError
 from pywatt_core.protocol.typed import from_plain, guarded_reader, plain
+from pywatt_core.protocol.volume import TOO_MANY, too_many_in_cbor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ class CborSerializer:
 
     Read is one value of text-keyed maps, lists, text that is UTF-8, bytes and numbers of at most 64 bits. Refused are tags, with them
     shared references, regular expressions and numbers without bounds; undefined and simple values; keys that are no text or are there
-    twice; nesting deeper than 127; whatever follows the value; and what is longer than ``max_bytes``.
+    twice; nesting deeper than 127; whatever follows the value; what is longer than ``max_bytes``; and more than 500,000 values.
     """
 
     format = "cbor"
@@ -46,7 +47,7 @@ class CborSerializer:
         self._limit = options.max_bytes
 
     def encode(self, value: object) -> bytes:
-        """Raises `TypeError` for a value that CBOR cannot hold."""
+        """Raises `TypeError` for a value that CBOR cannot hold, and for one that would not be read again."""
         try:
             plain_value = plain(value)
             data: bytes = cbor2.dumps(plain_value, encoders={memoryview: _bytes_of})
@@ -54,7 +55,16 @@ class CborSerializer:
                 _check_numbers(plain_value)
         except (ValueError, OverflowError, RecursionError, NotImplementedError, cbor2.CBORError) as error:
             raise TypeError(f"CBOR cannot hold this {type(value).__name__}: {error}") from error
+        excess = self._excess(data)
+        if excess:
+            raise TypeError(f"CBOR cannot hold this {type(value).__name__}: {excess}")
         return data
+
+    def _excess(self, data: bytes) -> str:
+        """What is too much about these bytes; empty where nothing is."""
+        if len(data) > self._limit:
+            return f"{len(data)} bytes of CBOR are over the limit of {self._limit} (max_bytes)"
+        return TOO_MANY if too_many_in_cbor(data) else ""
 
     def decode(self, data: bytes, type: type[T]) -> T:
         """Raises `RemoteProtocolError` that names the field, whatever the bytes are."""
@@ -64,8 +74,9 @@ class CborSerializer:
 
     def read(self, data: bytes) -> Any:
         """The plain value. Raises `RemoteProtocolError`."""
-        if len(data) > self._limit:
-            raise RemoteProtocolError(f"{len(data)} bytes of CBOR are over the limit of {self._limit} (max_bytes)")
+        excess = self._excess(data)
+        if excess:
+            raise RemoteProtocolError(excess)
         source = BytesIO(data)
         decoder = cbor2.CBORDecoder(
             source,

@@ -111,11 +111,22 @@ def test_keys_made_to_collide_are_refused_at_the_first() -> None:
         CBOR.decode(b"\xb9\x00\x02" + b"\xfb\x43\xbf" + b"\xff" * 6 + b"\x01" + b"\xfb\x43\xcf" + b"\xff" * 6 + b"\x01", Any)
 
 
-def test_what_is_longer_than_allowed_is_not_looked_at() -> None:
-    small = CborSerializer(Options(max_bytes=10))
+def test_what_is_longer_than_allowed_is_neither_read_nor_written() -> None:
+    small, data = CborSerializer(Options(max_bytes=10)), CBOR.encode("x" * 10)
     assert small.decode(small.encode("x" * 9), str) == "x" * 9
     with pytest.raises(RemoteProtocolError, match=r"11 bytes of CBOR are over the limit of 10 \(max_bytes\)"):
-        small.decode(small.encode("x" * 10), str)
+        small.decode(data, str)
+    with pytest.raises(TypeError, match=r"CBOR cannot hold this str: 11 bytes of CBOR are over the limit of 10 \(max_bytes\)"):
+        small.encode("x" * 10)
+
+
+def test_more_values_than_anybody_needs_are_neither_read_nor_written() -> None:
+    with pytest.raises(RemoteProtocolError, match="more than 500000 values"):
+        CBOR.decode(b"\x9a\x00\x10\x00\x00" + b"\x80" * 2**20, Any)
+    with pytest.raises(TypeError, match="CBOR cannot hold this list: more than 500000 values"):
+        CBOR.encode([[]] * 2**20)
+    numbers = [0.5] * 1_000_000
+    assert CBOR.decode(CBOR.encode(numbers), list[float]) == numbers
 
 
 def test_a_limit_below_one_is_refused() -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from pywatt_core.errors import RemoteProtocolError
 from pywatt_core.protocol.typed import from_plain, guarded_reader, plain
+from pywatt_core.protocol.volume import TOO_MANY, too_many_in_msgpack
 
 if TYPE_CHECKING:
     from . import Options
@@ -24,7 +25,7 @@ class MsgpackSerializer:
     """Dataclasses, msgspec Structs, TypedDicts, pydantic models and plain values. Byte strings, infinities and NaN come back.
 
     Read is one value of text-keyed maps, lists, text that is UTF-8, bytes and numbers. Refused are extension types, timestamps
-    among them, other keys, whatever follows the value, and what is longer than ``max_bytes``.
+    among them, other keys, whatever follows the value, what is longer than ``max_bytes``, and more than 500,000 values.
     """
 
     format = "msgpack"
@@ -33,12 +34,21 @@ class MsgpackSerializer:
         self._limit = options.max_bytes
 
     def encode(self, value: object) -> bytes:
-        """Raises `TypeError` for a value that MessagePack cannot hold."""
+        """Raises `TypeError` for a value that MessagePack cannot hold, and for one that would not be read again."""
         try:
             data: bytes = msgpack.packb(plain(value), use_bin_type=True)
         except (ValueError, OverflowError, RecursionError, NotImplementedError) as error:
             raise TypeError(f"MessagePack cannot hold this {type(value).__name__}: {error}") from error
+        excess = self._excess(data)
+        if excess:
+            raise TypeError(f"MessagePack cannot hold this {type(value).__name__}: {excess}")
         return data
+
+    def _excess(self, data: bytes) -> str:
+        """What is too much about these bytes; empty where nothing is."""
+        if len(data) > self._limit:
+            return f"{len(data)} bytes of MessagePack are over the limit of {self._limit} (max_bytes)"
+        return TOO_MANY if too_many_in_msgpack(data) else ""
 
     def decode(self, data: bytes, type: type[T]) -> T:
         """Raises `RemoteProtocolError` that names the field, whatever the bytes are."""
@@ -48,8 +58,9 @@ class MsgpackSerializer:
 
     def read(self, data: bytes) -> Any:
         """The plain value. Raises `RemoteProtocolError`."""
-        if len(data) > self._limit:
-            raise RemoteProtocolError(f"{len(data)} bytes of MessagePack are over the limit of {self._limit} (max_bytes)")
+        excess = self._excess(data)
+        if excess:
+            raise RemoteProtocolError(excess)
         try:
             value = msgpack.unpackb(
                 data,

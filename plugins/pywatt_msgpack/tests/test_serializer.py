@@ -73,11 +73,24 @@ def test_a_length_that_is_a_lie_takes_no_memory() -> None:
         tracemalloc.stop()
 
 
-def test_what_is_longer_than_allowed_is_not_looked_at() -> None:
-    small = MsgpackSerializer(Options(max_bytes=10))
+def test_what_is_longer_than_allowed_is_neither_read_nor_written() -> None:
+    small, data = MsgpackSerializer(Options(max_bytes=10)), MESSAGEPACK.encode("x" * 10)
     assert small.decode(small.encode("x" * 9), str) == "x" * 9
     with pytest.raises(RemoteProtocolError, match=r"11 bytes of MessagePack are over the limit of 10 \(max_bytes\)"):
-        small.decode(small.encode("x" * 10), str)
+        small.decode(data, str)
+    with pytest.raises(
+        TypeError, match=r"MessagePack cannot hold this str: 11 bytes .* limit of 10 \(max_bytes\)"
+    ):
+        small.encode("x" * 10)
+
+
+def test_more_values_than_anybody_needs_are_neither_read_nor_written() -> None:
+    with pytest.raises(RemoteProtocolError, match="more than 500000 values"):
+        MESSAGEPACK.decode(b"\xdd\x00\x10\x00\x00" + b"\x90" * 2**20, Any)
+    with pytest.raises(TypeError, match="MessagePack cannot hold this list: more than 500000 values"):
+        MESSAGEPACK.encode([[]] * 2**20)
+    numbers = [0.5] * 1_000_000
+    assert MESSAGEPACK.decode(MESSAGEPACK.encode(numbers), list[float]) == numbers
 
 
 def test_a_limit_below_one_is_refused() -> None:
