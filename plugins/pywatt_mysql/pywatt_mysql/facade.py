@@ -26,7 +26,8 @@ class LendingPool:
         return session
 
     async def release(self, session: Session) -> None:
-        """Give it back."""
+        """Give it back. asyncmy has closed it where its user was cancelled, and its statement may still run."""
+        session.under_way = not session.connected
         await self._pool.release(session)
 
 

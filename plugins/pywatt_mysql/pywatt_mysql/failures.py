@@ -180,6 +180,8 @@ def _of_value(error: BaseException, where: str, before: str) -> StorageError:
         return StorageError(f"{before}the server sent a value that cannot be read as its type{where}")
     if "64-bit" in str(error):
         return StorageError(f"{before}a whole number does not fit in 64 bits{where}")
+    if isinstance(error, RuntimeError) and "cryptography" in str(error):
+        return StorageError(f"{before}logging in this way without TLS takes the library cryptography: use TLS, or install it{where}")
     if isinstance(error, NOT_UNDERSTOOD):
         return StorageError(f"{before}the server and the driver did not understand each other; the connection was closed{where}")
     return StorageError(f"{before}the statement cannot be run ({type(error).__name__}){where}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pywatt_core.sql.rows import refuse_twice
@@ -25,8 +26,8 @@ def names_of(result: Any) -> list[str]:
 
 
 def rows(names: Sequence[str], found: Iterable[tuple[Any, ...]], make: Callable[[Any], T]) -> list[T]:
-    """The tuples of one statement, each made into a row of the type `make`."""
-    return [make(zip(names, one, strict=True)) for one in found]
+    """The tuples of one statement, each made into a row of the type `make`; no step of Python's own for each."""
+    return list(map(make, map(zip, repeat(names), found)))
 
 
 def size(found: Sequence[tuple[Any, ...]]) -> int:

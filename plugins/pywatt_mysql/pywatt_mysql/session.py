@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 GOODBYE: Final = b"\x01\x00\x00\x00\x01"
 COM_RESET_CONNECTION: Final = 0x1F
 NOT_PREPARABLE: Final = 1295
+FORGOTTEN: Final = frozenset({1243, 1615})
+"""The server does not know a prepared statement any more, or not well enough: it was not executed, and is prepared again."""
 READ_ONLY_CURSOR: Final = b"\x01\x01\x00\x00\x00"
 """Follows a statement's number where its rows are to stay at the server."""
 UNSENT: Final = 0x100
@@ -99,6 +101,7 @@ class Session(Connection):  # type: ignore[misc]
 
     async def execute(self, sql: str, values: tuple[Any, ...]) -> MySQLResult:
         """Run a statement whose parameters are ``?``, to its last row. Raises what asyncmy raises."""
+        statement: Any = None
         self._begin()
         try:
             statement = self._prepared.get(sql)
@@ -109,14 +112,23 @@ class Session(Connection):  # type: ignore[misc]
                     self.under_way = False
                     return self._result
                 self._next_seq_id = UNSENT
-            result = await statement.execute(values)
-            if not self._cached:
-                await statement.close()
+            try:
+                result = await statement.execute(values)
+            except BackendError as error:
+                if not of_server(error) or error.args[0] not in FORGOTTEN:
+                    raise
+                self._prepared.pop(sql, None)
+                statement = await self._prepare(sql, True)
+                self._next_seq_id = UNSENT
+                result = await statement.execute(values)
             self.under_way = False
             return result
         except BaseException as error:
             self._failed(error)
             raise
+        finally:
+            if not self._cached and statement is not None and not self.broken:
+                await statement.close()
 
     async def command(self, sql: str) -> None:
         """Run a statement of our own that has no parameters and gives no rows."""
@@ -179,6 +191,7 @@ class Session(Connection):  # type: ignore[misc]
 
     async def open(self, sql: str, values: tuple[Any, ...]) -> Rows:
         """Run a statement whose rows stay at the server, where it can do that, until they are fetched."""
+        rows: Rows | None = None
         self._begin()
         try:
             rows = Rows(self, await self.prepare(sql))
@@ -187,6 +200,8 @@ class Session(Connection):  # type: ignore[misc]
             return rows
         except BaseException as error:
             self._failed(error)
+            if rows is not None:
+                await rows.close()
             raise
 
     async def end(self, other: Session) -> None:

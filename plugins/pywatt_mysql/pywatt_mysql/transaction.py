@@ -71,9 +71,11 @@ class Transaction(MySqlQueries):
 
     async def begin(self, *begins: str) -> None:
         """Begin; a savepoint whatever happens to the caller meanwhile, so that it is there to be rolled back to."""
+        touched, self._session.touched = self._session.touched, True  # an isolation alone would stay for the next transaction
         for statement in begins:
             beginning = self._running.command(self._session, statement)
             await (beginning if self._outer is None else finished(beginning))
+        self._session.touched = touched
 
     async def end(self, statement: str) -> None:
         """Commit, or release the savepoint: to its end, whatever happens to the caller meanwhile."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import struct
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -12,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
+from asyncmy.constants.COMMAND import COM_STMT_CLOSE
 
 from pywatt_core.errors import StorageError
+from pywatt_core.sql.options import PoolOptions
 from pywatt_mysql.values import sendable
 
 if TYPE_CHECKING:
@@ -130,6 +134,70 @@ async def test_only_so_many_prepared_statements_are_kept(opened: Opened, cached:
         closed = int(await transaction.fetch_value(status, ("Com_stmt_close",)))
         assert made >= 15
         assert made - closed <= cached + 2  # the one that asks is there too
+
+
+async def test_statements_that_fail_are_not_collected_at_the_server(opened: Opened) -> None:
+    status = "SELECT VARIABLE_VALUE FROM information_schema.global_status WHERE VARIABLE_NAME = 'Prepared_stmt_count'"
+    failing = "SELECT id - 5 AS less FROM small FOR UPDATE"
+    async with opened(cached_statements=0, pool=PoolOptions(max_connections=1)) as database:
+        await database.execute("CREATE TABLE small (id INT UNSIGNED)")
+        await database.execute("INSERT INTO small VALUES (1)")
+        before = int(await database.fetch_value(status))
+        for _ in range(20):
+            with pytest.raises(StorageError, match="a number is out of range"):
+                await database.fetch_all(failing)
+            with pytest.raises(StorageError, match="a number is out of range"):
+                async for _row in database.iterate(failing):
+                    pass
+            with pytest.raises(StorageError, match="two columns are called 'a'"):
+                async for _row in database.iterate("SELECT 1 AS a, 2 AS a"):
+                    pass
+        assert int(await database.fetch_value(status)) == before
+
+
+async def test_a_statement_that_the_server_has_forgotten_is_prepared_again(opened: Opened) -> None:
+    async with opened(pool=PoolOptions(max_connections=1)) as database:
+        await database.execute("CREATE TABLE t (id INT PRIMARY KEY)")
+        insert = "INSERT INTO t VALUES (?)"
+        assert await database.execute(insert, (1,)) == 1
+        (session,) = database._pool._idle
+        await session._execute_command(COM_STMT_CLOSE, struct.pack("<I", session._prepared[insert]._statement_id))
+        assert await database.execute(insert, (2,)) == 1
+        assert await database.execute(insert, (3,)) == 1
+        assert await database.fetch_value("SELECT count(*) FROM t") == 3
+
+
+async def test_what_code_for_databases_gives_up_is_ended_at_the_server(opened: Opened, until: Callable[..., Any]) -> None:
+    async with opened() as watcher, opened() as database:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await database.databases.fetch_one("SELECT SLEEP(603)")
+        running = "SELECT count(*) FROM information_schema.processlist WHERE INFO LIKE 'SELECT SLEEP(603%'"
+
+        async def has_ended() -> bool:
+            return bool(await watcher.fetch_value(running) == 0)
+
+        await until(has_ended)
+        assert (await database.databases.fetch_one("SELECT 5 AS five"))["five"] == 5  # type: ignore[index]
+
+
+async def test_types_that_are_rarer_come_back_as_what_they_are(opened: Opened) -> None:
+    async with opened() as database:
+        await database.execute(
+            "CREATE TABLE rare (bits BIT(10), year YEAR, small ENUM('a', 'b'), many SET('x', 'y'), id UUID, where_from INET6, doc JSON, "
+            "big BIGINT UNSIGNED, tiny TINYINT, middle MEDIUMINT, real_one FLOAT, fixed BINARY(4), never DATETIME)"
+        )
+        await database.execute(
+            "INSERT INTO rare VALUES (b'1000000001', 2024, 'b', 'x,y', ?, '::1', ?, ?, -5, -70000, 0.5, 'ab', NULL)",
+            (UUID(int=7), {"a": [1]}, 2**64 - 1),
+        )
+        expected = {
+            "bits": b"\x02\x01", "year": 2024, "small": "b", "many": "x,y", "id": str(UUID(int=7)), "where_from": "::1", "doc": '{"a":[1]}',
+            "big": 2**64 - 1, "tiny": -5, "middle": -70000, "real_one": 0.5, "fixed": b"ab\0\0", "never": None,
+        }  # fmt: skip
+        assert await database.fetch_one("SELECT * FROM rare") == expected
+        async with aclosing(database.iterate("SELECT * FROM rare")) as rows:
+            assert [row async for row in rows] == [expected]
 
 
 async def test_the_count_of_a_change_is_right_whatever_the_statement_begins_with(opened: Opened) -> None:
