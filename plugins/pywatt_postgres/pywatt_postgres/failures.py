@@ -118,8 +118,8 @@ def _argument(text: str) -> str:
 
 
 def _of_client(text: str, where: str, before: str) -> StorageError:
-    if "another operation" in text:
-        return StorageError(f"{before}the connection is in use by another task{where}")
+    if "another operation" in text:  # the pool lends a connection to one task: what goes on there is the server's farewell
+        return Unavailable(f"{before}the connection to the server broke; the statement was not sent{where}")
     if "closed" in text or "released" in text:
         return Unavailable(f"{before}the connection to the server is closed{where}")
     return StorageError(f"{before}the statement cannot be run{where}")
