@@ -267,7 +267,9 @@ class HttpIpcRouter(Router):
     def _as_response(self, found: Any) -> HttpResponse:
         if isinstance(found, HttpResponse):
             return found
-        return api.api_response(found) if isinstance(found, ApiResponse) else api.json_response(found)
+        if not isinstance(found, ApiResponse):
+            return api.json_response(found)
+        return api.api_response(found, 500, code="INTERNAL_ERROR") if found.status == "error" else api.api_response(found)
 
     def _failed(self, failure: HttpError) -> HttpResponse:
         return api.failure_response(failure, debug=self.debug)

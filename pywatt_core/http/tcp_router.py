@@ -81,7 +81,7 @@ class HttpTcpRouter(Router):
         if isinstance(found, HttpResponse):
             return found
         if isinstance(found, HttpTcpApiResponse):
-            return HttpResponse("", 200 if found.status == "success" else 500, {"Content-Type": JSON}, found.to_bytes())
+            return HttpResponse("", 500 if found.status == "error" else 200, {"Content-Type": JSON}, found.to_bytes())
         return _as_message(found if isinstance(found, HttpTcpResponse) else success(found))
 
     def _failed(self, failure: HttpError) -> HttpResponse:

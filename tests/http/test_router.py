@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from pywatt_core.errors import ChannelClosed
-from pywatt_core.http import HttpIpcError, HttpIpcRouter
+from pywatt_core.http import HttpIpcError, HttpIpcRouter, HttpTcpRouter
 from pywatt_core.http.api import ApiResponse, created, error_response
+from pywatt_core.http.tcp_router import HttpTcpApiResponse
 from pywatt_core.protocol.messages import HttpRequest, HttpResponse
 
 
@@ -109,7 +110,17 @@ async def test_an_api_response_is_sent_as_it_is(router):
     async def say(request):
         return ApiResponse.error("no", data=[1])
 
-    assert (await ask(router)).body == b'{"status":"error","data":[1],"message":"no"}'
+    response = await ask(router)
+    assert response.body == b'{"status":"error","data":[1],"message":"no"}'
+    assert (response.status_code, response.headers["X-Error-Code"]) == (500, "INTERNAL_ERROR")
+
+
+@pytest.mark.parametrize(("status", "code"), [("success", 200), ("error", 500), ("diagnostic", 200)])
+async def test_both_routers_read_the_status_off_the_body(status, code):
+    for router, body in ((HttpIpcRouter(), ApiResponse(status)), (HttpTcpRouter(), HttpTcpApiResponse(status))):
+        router.get("/", lambda request, body=body: body)
+        response = await router.handle(HttpRequest("r", "GET", "/", {}, None))
+        assert response.status_code == code
 
 
 async def test_a_body_is_read_into_the_type_that_is_asked_for(router):
