@@ -136,7 +136,11 @@ async def test_a_statement_that_takes_too_long_is_cancelled_at_the_server(opened
         (asyncpg.InvalidCatalogNameError('database "shop" does not exist'), StorageError, 'database "shop" does not exist'),
         (asyncpg.InvalidRegularExpressionError(CANARY), StorageError, "invalid regular expression, code 2201B"),
         (asyncpg.InterfaceError("connection is closed"), Unavailable, "is closed"),
-        (asyncpg.InterfaceError("cannot perform operation: another operation is in progress"), Unavailable, "broke; the statement was not sent"),
+        (
+            asyncpg.InterfaceError("cannot perform operation: another operation is in progress"),
+            Unavailable,
+            "broke; the statement was not sent",
+        ),
         (asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"), Unavailable, "was not sent"),
         (asyncpg.InterfaceError(f"something about {CANARY}"), StorageError, "cannot be run"),
         (ConnectionRefusedError(111, "Connection refused"), Unavailable, "cannot be reached (Connection refused)"),
