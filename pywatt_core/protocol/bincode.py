@@ -34,6 +34,7 @@ from ..errors import LocalProtocolError
 from . import bincode_shapes as shapes
 from .bincode_shapes import Misfit, Record, Shape, Source
 from .lenient import Unreadable
+from .values import with_article
 
 T = TypeVar("T")
 
@@ -212,7 +213,7 @@ def _is_exactly(kind: type) -> Callable[[Any], bool]:
 
 def _enum(kind: enum.EnumMeta) -> Shape:
     shape = shapes.Variants()
-    shape.noun = f"a {kind.__name__}"
+    shape.noun = with_article(kind.__name__)
     members: list[Any] = list(kind)
     for member in members:
         shape.variants.append((_is_member(member), shapes.Constant(member)))

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from .lenient import Loose, Unreadable
 from .messages import Announce, Init, Message, Metadata, ServiceOperation, ServiceOperationResult, ServiceRequest, ServiceType
+from .values import with_article
 
 T = TypeVar("T")
 Read: TypeAlias = "Callable[[bytes], Message | Envelope[Any] | Loose]"
@@ -68,4 +69,4 @@ def plain_value(value: Any) -> Any:
         return bytes(value)
     if isinstance(value, ServiceType):
         return value.wire
-    raise TypeError(f"a {type(value).__name__} cannot be sent")
+    raise TypeError(f"{with_article(type(value).__name__)} cannot be sent")

@@ -12,7 +12,7 @@ from ..errors import LocalProtocolError, RemoteError, RemoteProtocolError
 from .envelope import UNWRITABLE, Envelope
 from .lenient import Unreadable, safe_text, too_deep
 from .payloads import reader
-from .values import U16, Body, Discreet, Metadata, octets
+from .values import U16, Body, Discreet, Metadata, octets, with_article
 from .volume import LARGE, TOO_MANY, too_many_in_json
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class _Numbers(bytes):
 def _plain(value: Any) -> Any:
     if isinstance(value, _Numbers):
         return list(value)
-    raise TypeError(f"a {type(value).__name__} cannot be sent")
+    raise TypeError(f"{with_article(type(value).__name__)} cannot be sent")
 
 
 _to_json = msgspec.json.Encoder(enc_hook=_plain).encode

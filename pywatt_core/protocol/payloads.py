@@ -24,7 +24,7 @@ from .envelope import is_finite
 from .formats import codec_of
 from .lenient import Unreadable, too_deep
 from .typed import Reader, built, dumped_for_binary, dumped_for_json, from_plain, guarded_reader, plain, validator_of
-from .values import UUID_FORM, UUID_SHAPE, EncodedMessage, Metadata, canonical_uuid
+from .values import UUID_FORM, UUID_SHAPE, EncodedMessage, Metadata, canonical_uuid, with_article
 from .volume import LARGE, TOO_MANY, too_many_in_json, too_many_in_msgpack
 
 __all__ = ["Payload", "Unreadable", "plain", "read_payload", "reader", "write_bare", "write_payload"]
@@ -83,9 +83,9 @@ def _encoded(value: object, format: str, noun: str) -> bytes:
     except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
         reason = "text with a lone surrogate" if isinstance(error, UnicodeError) else str(error)
         if isinstance(error, TypeError) and reason.endswith("cannot be sent"):
-            where = "" if reason == f"a {noun} cannot be sent" else f" inside a {noun}"
+            where = "" if reason == f"{with_article(noun)} cannot be sent" else f" inside {with_article(noun)}"
             raise LocalProtocolError(f"{reason}{where}: {SENDABLE} can") from None
-        raise LocalProtocolError(f"a {noun} cannot be sent: {reason}") from None
+        raise LocalProtocolError(f"{with_article(noun)} cannot be sent: {reason}") from None
 
 
 def _all_finite(value: object) -> bool:

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct, field, structs
 from .durations import U64, Duration
 from .lenient import Unreadable, safe_text
 from .priorities import StreamPriority
-from .values import UUID_FORM, UUID_SHAPE, Body, Discreet, canonical_uuid, octets
+from .values import UUID_FORM, UUID_SHAPE, Body, Discreet, canonical_uuid, octets, with_article
 
 U32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 GIB = 1 << 30
@@ -153,7 +153,7 @@ class Numbers(bytes):
 def _as_numbers(value: Any) -> Any:
     if isinstance(value, Numbers):
         return list(value)
-    raise TypeError(f"a {type(value).__name__} cannot be sent")
+    raise TypeError(f"{with_article(type(value).__name__)} cannot be sent")
 
 
 _to_json = msgspec.json.Encoder(enc_hook=_as_numbers).encode

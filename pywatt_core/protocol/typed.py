@@ -12,7 +12,7 @@ import msgspec
 
 from ..errors import LocalProtocolError, ProtocolError
 from .lenient import Unreadable, read_value, safe_text
-from .values import ServiceType
+from .values import ServiceType, with_article
 
 T = TypeVar("T")
 Reader: TypeAlias = Callable[[Any], Any]
@@ -45,7 +45,7 @@ def _dumped(value: object, mode: str) -> Any:
         return value.wire
     if type(value).__module__.partition(".")[0] in ("pydantic", "pydantic_core"):  # its own kinds of value: URLs, and secrets as asterisks
         return str(value)
-    raise TypeError(f"a {type(value).__name__} cannot be sent")
+    raise TypeError(f"{with_article(type(value).__name__)} cannot be sent")
 
 
 def dumped_for_json(value: object) -> Any:
@@ -64,7 +64,9 @@ def built(kind: type[Any], value: Any) -> Any:
     if validator is None:
         if kind is ServiceType:
             return read_value(kind, value)
-        raise NotImplementedError(f"no way to read a {kind.__name__}: use a dataclass, a msgspec Struct, a TypedDict or a pydantic model")
+        raise NotImplementedError(
+            f"no way to read {with_article(kind.__name__)}: use a dataclass, a msgspec Struct, a TypedDict or a pydantic model"
+        )
     try:
         return validator.validate_python(value)
     except ValueError as error:  # pydantic's ValidationError is one; msgspec completes ours with the path

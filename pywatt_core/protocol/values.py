@@ -377,3 +377,8 @@ class Metadata(Discreet, frozen=True, omit_defaults=True):
     source: str | None = None
     destination: str | None = None
     properties: dict[str, Any] | None = None
+
+
+def with_article(name: str) -> str:
+    """``an int``, ``a list``."""
+    return f"an {name}" if name[:1].lower() in "aeiou" else f"a {name}"

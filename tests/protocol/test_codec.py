@@ -344,7 +344,7 @@ class Odd:
     [
         (ServiceOperation("c", ServiceType.CACHE, "set", {"v": [float("nan")]}), r"NaN and infinity cannot be sent - at `\$.params`"),
         (ServiceOperationResult(True, float("-inf")), r"NaN and infinity cannot be sent - at `\$.result`"),
-        (ServiceRequest("r", ServiceType.CACHE, {"a": Odd()}), "a Odd cannot be sent"),
+        (ServiceRequest("r", ServiceType.CACHE, {"a": Odd()}), "an Odd cannot be sent"),
         (Announce("127.0.0.1:1", [], Extension(config={"a": float("nan")})), r"NaN and infinity cannot be sent - at `\$.pywatt`"),
         (GetSecret("\ud800hush"), "text with a lone surrogate"),
     ],

@@ -388,3 +388,12 @@ def test_a_million_numbers_and_a_large_text_are_a_payload() -> None:
     for format in ("Json", "MessagePack"):
         assert read_payload(write_bare(numbers, format)).decode(list[float]) == numbers
         assert read_payload(write_bare("[" * 2_000_000, format)).decode(str if format == "MessagePack" else Any) == "[" * 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2**70, "^an int cannot be sent: "), ([object()], "^an object cannot be sent inside a list: "), (1j, "^a complex cannot")],
+)
+def test_what_cannot_be_sent_is_named_in_good_english(value: Any, text: str) -> None:
+    with pytest.raises(LocalProtocolError, match=text):
+        write_bare(value)
