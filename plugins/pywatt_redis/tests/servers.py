@@ -7,14 +7,13 @@ import shutil
 import time
 from contextlib import closing, suppress
 from socket import create_connection, create_server
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from tools.running_servers import DEADLINE, RedisServer, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from socket import socket
 
     from tools.certificates import Issued
 
@@ -44,12 +43,44 @@ def until(what: Callable[[], bool], said: str) -> None:
         time.sleep(0.02)
 
 
+class Shown(NamedTuple):
+    """The certificate that a server shows, who has signed it, and whether clients have to show one too."""
+
+    issued: Issued
+    authority: Path
+    clients: bool = False
+
+
+def tls_lines(server: RedisServer, shown: Shown, port: int) -> list[str]:
+    """What a server's configuration says about TLS, the files copied to where it may read them."""
+    lines = [f"tls-port {port}", f"tls-auth-clients {'yes' if shown.clients else 'no'}"]
+    for option, source in (("cert", shown.issued.cert), ("key", shown.issued.key), ("ca-cert", shown.authority)):
+        copy = server.folder / f"{option}.pem"
+        copy.write_bytes(source.read_bytes())
+        copy.chmod(0o644)
+        lines.append(f"tls-{option}-file {copy}")
+    return lines
+
+
+class TlsServer(RedisServer):
+    """Redis with one more port, `tls_port`, on which it speaks TLS."""
+
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
+        self.tls_port = free_port()
+        super().__init__()
+
+    def command(self) -> list[str]:
+        options = [f"--{line}".split(" ", 1) for line in tls_lines(self, self._shown, self.tls_port)]
+        return [*super().command(), *(part for option in options for part in option)]
+
+
 class SentinelServer(RedisServer):
     """A sentinel, alone and therefore quick to agree, that watches the service ``main``; `arguments` are lines of its file."""
 
-    def __init__(self, *arguments: str, primary: int, tls: tuple[Issued, Path] | None = None) -> None:
+    def __init__(self, *arguments: str, primary: int, shown: Shown | None = None) -> None:
         self._primary = primary
-        self._tls = tls
+        self._shown = shown
         self.tls_port = free_port()
         super().__init__(*arguments)
 
@@ -59,15 +90,8 @@ class SentinelServer(RedisServer):
             "sentinel down-after-milliseconds main 300",
             "sentinel failover-timeout main 2000",
             *self._arguments,
+            *(tls_lines(self, self._shown, self.tls_port) if self._shown else ()),
         ]
-        if self._tls is not None:
-            issued, authority = self._tls
-            for option, source in (("cert", issued.cert), ("key", issued.key), ("ca-cert", authority)):
-                copy = self.folder / f"{option}.pem"
-                copy.write_bytes(source.read_bytes())
-                copy.chmod(0o644)
-                lines.append(f"tls-{option}-file {copy}")
-            lines += [f"tls-port {self.tls_port}", "tls-auth-clients no"]
         file = self.folder / "sentinel.conf"
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         if self._as:
@@ -76,10 +100,6 @@ class SentinelServer(RedisServer):
     def command(self) -> list[str]:
         where = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         return [str(self.binary), str(self.folder / "sentinel.conf"), "--sentinel", *where]
-
-    def greets(self, connection: socket) -> bool:
-        connection.sendall(b"PING\r\n")
-        return connection.recv(1) in (b"+", b"-")
 
 
 class RedisCluster:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from plugins.pywatt_redis.tests.servers import SentinelServer, ask, until
+from plugins.pywatt_redis.tests.servers import SentinelServer, Shown, TlsServer, ask, until
 from pywatt_core.errors import ConfigError, Unavailable
 from pywatt_core.interfaces import Context
 from pywatt_core.redaction import Secret
@@ -108,26 +108,14 @@ async def test_a_name_that_nobody_has_is_unavailable() -> None:
 
 
 @pytest.fixture(scope="module")
-def tls(
-    start_server: Callable[..., RedisServer], authorities: Callable[[str], Authority], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., int]]:
+def tls(start_server: Callable[..., TlsServer], authorities: Callable[[str], Authority]) -> Iterator[Callable[..., int]]:
     """Call it with the name of a certificate: the port of a server that shows it; with ``clients=True`` it wants one of clients."""
-    running: list[RedisServer] = []
+    running: list[TlsServer] = []
 
     def start(name: str, *, names: tuple[str, ...] = ("IP:127.0.0.1",), expired: bool = False, clients: bool = False) -> int:
         issued = authorities("redis").issue(name, names=names, expired=expired)
-        folder = tmp_path_factory.mktemp("tls")
-        for file in (issued.cert, issued.key, authorities("redis").cert):
-            (folder / file.name).write_bytes(file.read_bytes())
-            (folder / file.name).chmod(0o644)
-        for above in (folder, *folder.parents[:2]):
-            above.chmod(0o755)
-        port = free_port()
-        files = {"cert-file": issued.cert.name, "key-file": issued.key.name, "ca-cert-file": authorities("redis").cert.name}
-        options = [part for option, file in files.items() for part in (f"--tls-{option}", str(folder / file))]
-        options += ["--tls-port", str(port), "--tls-auth-clients", "yes" if clients else "no"]
-        running.append(start_server(RedisServer, *options))
-        return port
+        running.append(start_server(TlsServer, Shown(issued, authorities("redis").cert, clients)))
+        return running[-1].tls_port
 
     yield start
     for server in running:
@@ -193,7 +181,7 @@ async def test_tls_where_the_server_speaks_none_and_the_other_way_round(
 async def test_sentinels_and_the_primary_speak_tls(tls: Callable[..., int], authorities: Any) -> None:
     port = tls("primary")
     issued = authorities("redis").issue("sentinel", names=("IP:127.0.0.1",))
-    with SentinelServer("tls-replication yes", primary=port, tls=(issued, authorities("redis").cert)) as sentinel:
+    with SentinelServer("tls-replication yes", primary=port, shown=Shown(issued, authorities("redis").cert)) as sentinel:
         where = {"port": sentinel.tls_port, "sentinel": "main", "tls": True}
         async with works(**where, ca_cert=authorities("redis").cert):
             pass

@@ -41,6 +41,15 @@ def home(cluster: RedisCluster, slot: int) -> RedisServer:
     return next(node for node in cluster.nodes if node.port == named(node, slot))
 
 
+def settled(cluster: RedisCluster) -> bool:
+    """Whether all nodes know the age of each node's claims, and no two are of the same age."""
+    views = set()
+    for node in cluster.nodes:
+        lines = [line.split() for line in ask(node.port, "CLUSTER", "NODES").splitlines()]
+        views.add(frozenset((words[0], words[6]) for words in lines if len(words) > 7))
+    return len(views) == 1 and len({age for _, age in next(iter(views))}) == len(cluster.nodes)
+
+
 def named(node: RedisServer, slot: int) -> int | None:
     """The port of whom a node believes to have a slot."""
     for line in ask(node.port, "CLUSTER", "NODES").splitlines():
@@ -54,6 +63,8 @@ def named(node: RedisServer, slot: int) -> int | None:
 @asynccontextmanager
 async def moving(cluster: RedisCluster, slot: int) -> AsyncIterator[Callable[[str], None]]:
     """While a slot is on its way to another node; call what is given with a key of the slot to move that key."""
+    # Gossip that is still on its way from the last move would undo this one.
+    until(lambda: settled(cluster), "the nodes know each other's latest claims")
     source = home(cluster, slot)
     target = next(node for node in cluster.nodes if node is not source)
     ask(target.port, "CLUSTER", "SETSLOT", str(slot), "IMPORTING", identity(source))
@@ -65,7 +76,7 @@ async def moving(cluster: RedisCluster, slot: int) -> AsyncIterator[Callable[[st
 
     yield move
     ask(target.port, "CLUSTER", "SETSLOT", str(slot), "NODE", identity(target))
-    ask(target.port, "CLUSTER", "BUMPEPOCH")  # so that gossip from before does not undo it
+    ask(target.port, "CLUSTER", "BUMPEPOCH")
     for node in cluster.nodes:
         ask(node.port, "CLUSTER", "SETSLOT", str(slot), "NODE", identity(target))
 
