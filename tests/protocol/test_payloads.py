@@ -396,4 +396,4 @@ def test_a_million_numbers_and_a_large_text_are_a_payload() -> None:
 )
 def test_what_cannot_be_sent_is_named_in_good_english(value: Any, text: str) -> None:
     with pytest.raises(LocalProtocolError, match=text):
-        write_bare(value)
+        write_bare(value, "MessagePack")
