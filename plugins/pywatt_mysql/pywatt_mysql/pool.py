@@ -82,13 +82,13 @@ class Pool:
         if len(self._holders) >= self._options.max_connections:
             await self._refuse_to_wait_for_oneself()
         session: Session | None = None
-        while self._idle and not self._waiting:
+        while self._idle:  # where some wait there are none
             session = self._idle.pop()
             if not session.broken:
                 self._used.add(session)
                 return session
             self._drop(session)
-        if self._free and not self._waiting:
+        if self._free:
             self._free -= 1
         else:
             session = await self._wait()

@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(scope="session")
+def endless() -> str:
+    """A statement that takes for ever, and does not notice that nobody waits for it."""
+    return "SELECT count(*) FROM seq_1_to_100000000 AS a, seq_1_to_100000000 AS b"
+
+
+@pytest.fixture(scope="session")
+def how_many_endless() -> str:
+    """Counts how often `endless` runs at the server."""
+    return "SELECT count(*) FROM information_schema.processlist WHERE INFO LIKE 'SELECT count(*) FROM seq_1_to_100000000 AS a%'"
+
+
 async def _ask(port: int, sql: str) -> Any:
     import asyncmy
 

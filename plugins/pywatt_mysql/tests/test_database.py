@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from asyncmy.constants.COMMAND import COM_STMT_CLOSE
+from asyncmy.errors import ProgrammingError
 
 from pywatt_core.errors import StorageError
 from pywatt_core.sql.options import PoolOptions
@@ -167,15 +168,16 @@ async def test_a_statement_that_the_server_has_forgotten_is_prepared_again(opene
         assert await database.fetch_value("SELECT count(*) FROM t") == 3
 
 
-async def test_what_code_for_databases_gives_up_is_ended_at_the_server(opened: Opened, until: Callable[..., Any]) -> None:
+async def test_what_code_for_databases_gives_up_is_ended_at_the_server(
+    opened: Opened, until: Callable[..., Any], endless: str, how_many_endless: str
+) -> None:
     async with opened() as watcher, opened() as database:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await database.databases.fetch_one("SELECT SLEEP(603)")
-        running = "SELECT count(*) FROM information_schema.processlist WHERE INFO LIKE 'SELECT SLEEP(603%'"
+                await database.databases.fetch_one(endless)
 
         async def has_ended() -> bool:
-            return bool(await watcher.fetch_value(running) == 0)
+            return bool(await watcher.fetch_value(how_many_endless) == 0)
 
         await until(has_ended)
         assert (await database.databases.fetch_one("SELECT 5 AS five"))["five"] == 5  # type: ignore[index]
@@ -306,5 +308,7 @@ async def test_code_for_the_library_databases_uses_the_same_pool(opened: Opened)
         assert (await database.databases.fetch_one(items.select())).name == "desk"  # type: ignore[union-attr]
         await database.databases.execute("SET SESSION net_read_timeout = 77")
         assert await database.fetch_value("SELECT @@net_read_timeout") != 77
+        with pytest.raises(ProgrammingError):
+            await database.databases.execute("DELETE FROM items; DELETE FROM items")
         assert database.databases is database.databases
         assert await database.fetch_one("SELECT * FROM items") == {"id": 1, "name": "desk"}
