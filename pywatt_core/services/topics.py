@@ -77,15 +77,16 @@ class Topics:
         stays behind, `ChannelClosed` and `RequestTimeout`. After an error some may have heard it.
         """
         message = self._message(topic, payload, priority, ttl, metadata)
-        patience = TIMEOUT if timeout is None else timeout
+        now = asyncio.get_running_loop().time
+        deadline = now() + (TIMEOUT if timeout is None else timeout)
         async with self._under_way:
             try:
-                count = await self._publish_elsewhere(message, timeout)
+                count = await self._publish_elsewhere(message, timeout if timeout is None else deadline - now())
             except RemoteError as error:
                 if error.code == failures.OVERLOADED:  # another module does not keep up; all others have heard it
-                    await self._publish_here(message, patience)
+                    await self._publish_here(message, deadline)
                 raise
-            return count + await self._publish_here(message, patience)
+            return count + await self._publish_here(message, deadline)
 
     def _message(
         self, topic: str, payload: Any, priority: StreamPriority | str, ttl: float | None, metadata: Mapping[str, str] | None
@@ -116,11 +117,11 @@ class Topics:
         )
         return int(reply.get("delivered", 0))
 
-    async def _publish_here(self, message: PubSubMessage, timeout: float) -> int:
+    async def _publish_here(self, message: PubSubMessage, deadline: float) -> int:
         """Hand it to the subscriptions of this module; wait for those that must not miss anything."""
         found = self._table.match(message.topic)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout_at(deadline):
                 for subscription in found:
                     await subscription.room()
                     subscription.put(message, is_ours=True)

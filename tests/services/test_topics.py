@@ -253,6 +253,27 @@ async def test_a_module_hears_itself_where_another_does_not_keep_up() -> None:
             assert (await anext(messages)).decode() == 1
 
 
+async def test_publishing_here_and_elsewhere_has_one_time_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board()
+    topics = Topics(board.add("a"))
+    loop, passed = asyncio.get_running_loop(), 0.0
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + passed)
+    answer = board.services["publish"]
+
+    async def slow(source: str, asked: Any) -> Any:
+        nonlocal passed
+        passed = 19.9
+        return await answer(source, asked)
+
+    async with topics.subscribe("t", queue=1, overflow="wait"):
+        await topics.publish("t", 1)
+        board.services["publish"] = slow
+        async with asyncio.timeout(25):
+            with pytest.raises(RemoteError, match="a does not keep up with 't' itself"):
+                await topics.publish("t", 2, timeout=20)
+
+
 async def test_what_the_orchestrator_brings_is_heard_in_its_order() -> None:
     board = Board()
     topics = Topics(board.add("a"))
