@@ -34,6 +34,8 @@ CONNECTIONS = 1000
 """Connections at once; for one more, one on which nothing was ever asked is closed, or itself."""
 SEND_PATIENCE = 60.0
 """Seconds that a peer has to read a response."""
+IDLE = 300.0
+"""Seconds without a request, and without one under way, after which a connection is closed."""
 DRAIN = 10.0
 """Seconds that requests under way have to end."""
 
@@ -41,17 +43,27 @@ DRAIN = 10.0
 class FrameConnection:
     """Answers the requests of one connection, side by side, until it ends or `stop` is called."""
 
-    def __init__(self, stream: FrameStream, router: HttpTcpRouter, state: Any = None, *, where: str = "a peer") -> None:
-        self._stream, self._router, self._state, self._where = stream, router, state, where
+    def __init__(
+        self, stream: FrameStream, router: HttpTcpRouter, state: Any = None, *, where: str = "a peer", idle: float | None = None
+    ) -> None:
+        """`idle`: seconds without anything to do after which it ends; None leaves it open."""
+        self._stream, self._router, self._state, self._where, self._idle = stream, router, state, where, idle
+        self._last = 0.0
+        """When something was last to be done."""
+        self._skipped = 0
+        """Frames that could not be read: the first is told at once, all others in one line at the end."""
         self._running: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(AT_ONCE)
         self._reading: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.asked = False
         """Whether anything was ever asked here."""
 
     async def serve(self) -> None:
         """Return when the peer has closed the connection, and what it asked is answered; or after `stop`. Raises what went wrong."""
         self._reading = asyncio.create_task(self._read(), name=f"requests of {self._where}")
+        self._last = asyncio.get_running_loop().time()
+        self._look()
         try:
             await asyncio.wait({self._reading})
             while self._running:
@@ -63,7 +75,24 @@ class FrameConnection:
                 task.cancel()
             raise
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._skipped > 1:
+                log.warning("%s sent %d frames that were no requests", self._where, self._skipped)
             await self._stream.close()
+
+    def _look(self) -> None:
+        """Read nothing more where nothing was to be done for long; else look again."""
+        if self._idle is None or self._reading is None or self._reading.done():
+            return
+        loop = asyncio.get_running_loop()
+        if self._running:
+            self._last = loop.time()
+        if loop.time() >= self._last + self._idle:
+            log.debug("%s had nothing to ask for %g s", self._where, self._idle)
+            self.stop()
+        else:
+            self._timer = loop.call_at(self._last + self._idle, self._look)
 
     def stop(self) -> None:
         """Read nothing more."""
@@ -83,6 +112,7 @@ class FrameConnection:
             if frame is None:
                 return
             self.asked = True
+            self._last = asyncio.get_running_loop().time()
             task = asyncio.create_task(self._take(*frame))
             self._running.add(task)
             task.add_done_callback(self._done)
@@ -98,7 +128,9 @@ class FrameConnection:
                 raise Unreadable(f"a frame of format {code}, which nobody reads here", kind="encoding")
             request = read_request(text_of(code, payload))
         except ProtocolError as error:
-            log.warning("%s sent what is no request, which was skipped: %s", self._where, error)
+            self._skipped += 1
+            level = logging.WARNING if self._skipped == 1 else logging.DEBUG
+            log.log(level, "%s sent what is no request, which was skipped: %s", self._where, error)
             id = error.members.get("request_id") if isinstance(error, Unreadable) else None
             if isinstance(id, str):
                 await self._send(id, bad_request(f"unreadable request: {error}"))
@@ -126,7 +158,7 @@ class HttpTcpServer:
     """Serves an `HttpTcpRouter` on a listener of its own; `state` is what handlers get by that name.
 
     Use it as an async context manager, or `start` and `close` it. `tls` is a server's context. Whoever can reach the address
-    may ask: it is the loopback unless `host` says otherwise.
+    may ask: it is the loopback unless `host` says otherwise. A connection with nothing to do is closed after `idle` seconds.
     """
 
     def __init__(
@@ -138,8 +170,11 @@ class HttpTcpServer:
         port: int = 0,
         tls: ssl.SSLContext | None = None,
         limit: int = TCP_LIMIT,
+        idle: float = IDLE,
     ) -> None:
-        self._router, self._state, self._tls, self._limit = router, state, tls, limit
+        if not idle > 0:
+            raise ValueError(f"idle is {idle}; it is a number of seconds above 0")
+        self._router, self._state, self._tls, self._limit, self._idle = router, state, tls, limit, idle
         self.host, self.port = host, port
         """Where it listens; the port is known once it has started."""
         self._server: asyncio.Server | None = None
@@ -169,7 +204,7 @@ class HttpTcpServer:
             await stream.close()
             return
         tune(writer.get_extra_info("socket"))
-        connection = FrameConnection(stream, self._router, self._state, where=str(peer))
+        connection = FrameConnection(stream, self._router, self._state, where=str(peer), idle=self._idle)
         task = asyncio.current_task()
         assert task is not None
         self._connections[connection] = task

@@ -87,6 +87,41 @@ async def test_a_frame_that_cannot_be_read_is_skipped_and_refused_where_it_has_a
         await stream.close()
 
 
+async def test_who_sends_nothing_but_nonsense_fills_no_log(caplog):
+    async with serving() as (_, server, _client):
+        stream = await FrameStream.connect("127.0.0.1", server.port, limit=100_000)
+        for _ in range(50):
+            await stream.send(b"no json")
+        await stream.send(write(HttpTcpRequest("s", "GET", "/hello"), id=ID))
+        assert read_response((await stream.receive())[1]).request_id == "s"
+        await stream.close()
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 2
+    assert "sent what is no request, which was skipped: " in told[0]
+    assert "50 frames that were no requests" in told[1]
+
+
+async def test_who_is_silent_for_long_is_cut_off_unless_a_request_runs():
+    async with serving(idle=0.1) as (app, server, client):
+        silent = await FrameStream.connect("127.0.0.1", server.port, limit=100_000)
+        asking = asyncio.create_task(client.get("/slow").send())
+        await until(lambda: app.waiting == 1, "the request never arrived")
+        assert await silent.receive() is None
+        half, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"\x00\x00")
+        assert await half.read() == b""
+        writer.close()
+        app.gate.set()
+        assert (await asking).status_code == 200
+        await silent.close()
+
+
+@pytest.mark.parametrize("idle", [0, -1])
+def test_a_limit_of_no_time_is_refused(idle):
+    with pytest.raises(ValueError, match="idle"):
+        HttpTcpServer(HttpTcpRouter(), idle=idle)
+
+
 async def test_a_frame_over_the_limit_ends_that_connection_alone():
     async with serving(limit=1000) as (_, server, client):
         await client.get("/hello").send()
