@@ -1,7 +1,7 @@
 """A process that hosts services, for tests whose own process is the module: ``python host.py SOCKET``.
 
-Each connection to the Unix socket is one process of a module. Its first line is JSON, ``{"module", "services", "folder"}``; then both
-ends speak the protocol of channels. The conversation, the hub and the services are the orchestrator's own.
+Each connection to the Unix socket is one process of a module. Its first line is JSON, ``{"module", "services", "folder", "frames"}``; then
+both ends speak the protocol of channels. The conversation, the hub and the services are the orchestrator's own.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ async def converse(connection: socket.socket) -> None:
     peer = Process(said["module"])
     talk = Conversation(None, peer, desk=None, hub=Hub(None, services), source=peer, on_announce=lambda _: None)  # type: ignore[arg-type]
     session = Session(Role.ORCHESTRATOR, Wire.CHANNEL, module_id=said["module"], on_problem=talk.problem, new_id=new_id)
+    session.use_format(said["frames"])
     _, link = await loop.create_connection(lambda: Link(session, on_message=talk.take), sock=connection)
     await asyncio.shield(link.closed)
     talk.end()
@@ -109,14 +110,22 @@ def running(folder: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def module(
-    host: str, services: Mapping[str, Any], folder: Path, *, name: str = "users", pywatt: bool = True, section: str = "databases.main"
+    host: str,
+    services: Mapping[str, Any],
+    folder: Path,
+    *,
+    name: str = "users",
+    pywatt: bool = True,
+    section: str = "databases.main",
+    frames: str = "msgpack",
 ) -> AsyncIterator[Context]:
     """Be a process of the module `name`: the context in which its providers are opened. `pywatt`: it knows what it talks to."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(host)
-    connection.sendall(json.dumps({"module": name, "services": services, "folder": str(folder)}).encode() + b"\n")
+    connection.sendall(json.dumps({"module": name, "services": services, "folder": str(folder), "frames": frames}).encode() + b"\n")
     connection.setblocking(False)
     session = Session(Role.MODULE, Wire.CHANNEL, module_id=name, new_id=new_id)
+    session.use_format(frames)
     loop = asyncio.get_running_loop()
     _, link = await loop.create_connection(lambda: Link(session, on_message=lambda message, link: None), sock=connection)
     extension = Extension(features=(HOSTING,)) if pywatt else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +16,9 @@ from pywatt_core.services.hosted_options import HostedDatabaseOptions
 from pywatt_core.testing.contracts import DatabaseContract
 
 from .host import module, running
+
+if TYPE_CHECKING:
+    from tools.running_servers import MariadbServer, PostgresServer
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +32,57 @@ def service(**provider: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def opened(host: str, folder: Path, services: dict[str, Any], **options: Any) -> AsyncIterator[Database]:
-    async with module(host, services, folder) as context, open_hosted_database(HostedDatabaseOptions(**options), context) as database:
+async def opened(host: str, folder: Path, services: dict[str, Any], frames: str) -> AsyncIterator[Database]:
+    context = module(host, services, folder, frames=frames)
+    async with context as here, open_hosted_database(HostedDatabaseOptions(), here) as database:
         yield database
 
 
 class TestHostedSqlite(DatabaseContract):
     isolations = ("deferred", "immediate", "exclusive")
+    frames = "msgpack"
 
     @pytest.fixture
     def backend(self, host: str, tmp_path: Path) -> AbstractAsyncContextManager[Database]:
-        return opened(host, tmp_path, service())
+        return opened(host, tmp_path, service(), self.frames)
+
+
+class TestHostedSqliteInJson(TestHostedSqlite):
+    frames = "json"
+
+
+@asynccontextmanager
+async def on_server(host: str, folder: Path, use: str, port: int, **usual: Any) -> AsyncIterator[Database]:
+    """A hosted database of a real server, in a schema of its own that is gone in the end."""
+    name = f"hosted_{uuid.uuid4().hex[:12]}"
+    where = {"use": use, "host": "127.0.0.1", "port": port, "user": "pywatt", "password": "let-me-in", "close_timeout": 0.5, **usual}
+    own = {"schema": name} if use == "postgres" else {"database": name}
+    services = {
+        "admin": {"modules": ["users"], "database": where},
+        "main": {"modules": ["users"], "database": {**where, **own}},
+    }
+    kind = "SCHEMA" if use == "postgres" else "DATABASE"
+    async with module(host, services, folder) as context, open_hosted_database(HostedDatabaseOptions(service="admin"), context) as admin:
+        await admin.execute(f"CREATE {kind} {name}" if use == "postgres" else f"CREATE {kind} {name} CHARACTER SET utf8mb4")
+        try:
+            async with open_hosted_database(HostedDatabaseOptions(), context) as database:
+                yield database
+        finally:
+            await admin.execute(f"DROP SCHEMA {name} CASCADE" if use == "postgres" else f"DROP DATABASE {name}")
+
+
+class TestHostedPostgres(DatabaseContract):
+    text_with_nul = False
+    isolations = ("read committed", "repeatable read", "serializable")
+
+    @pytest.fixture
+    def backend(self, host: str, tmp_path: Path, postgres_server: PostgresServer) -> AbstractAsyncContextManager[Database]:
+        return on_server(host, tmp_path, "postgres", postgres_server.port, database="postgres")
+
+
+class TestHostedMySql(DatabaseContract):
+    isolations = ("read committed", "repeatable read", "serializable")
+
+    @pytest.fixture
+    def backend(self, host: str, tmp_path: Path, mariadb_server: MariadbServer) -> AbstractAsyncContextManager[Database]:
+        return on_server(host, tmp_path, "mysql", mariadb_server.port, database="information_schema")

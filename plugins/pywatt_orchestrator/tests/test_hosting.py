@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +20,9 @@ from pywatt_core.services.hosted_database import open_hosted_database
 from pywatt_core.services.hosted_options import HostedCacheOptions, HostedDatabaseOptions
 
 from .host import module, running
+
+if TYPE_CHECKING:
+    from tools.running_servers import PostgresServer
 
 SLOW = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT count(*) FROM n"
 WAIT = 20.0
@@ -164,6 +168,21 @@ async def test_a_module_of_pywatts_gets_along_with_the_inherited_protocol(host: 
                         pass
 
 
+async def test_statements_for_postgresql_number_their_parameters(host: str, tmp_path: Path, postgres_server: PostgresServer) -> None:
+    where = {"use": "postgres", "host": "127.0.0.1", "port": postgres_server.port, "user": "pywatt", "password": "let-me-in"}
+    services = {"main": {"modules": ["users"], "database": {**where, "database": "postgres"}}}
+    async with module(host, services, tmp_path, pywatt=False) as context:
+        assert context.orchestrator is not None
+        peer = Rust(context.orchestrator.channels)
+        id = (await peer.open(ServiceType.DATABASE, {**CONFIG, "db_type": "postgres"})).connection_id
+        asked = "SELECT $2::text AS b, $1::int8 AS a, '$1' AS c, $1::int8 + 1 AS d"
+        assert await peer.ask(id, "query", query=asked, params=[1, "x"]) == [{"data": {"b": "x", "a": 1, "c": "$1", "d": 2}}]
+        assert "$3 has no value" in str(await peer.ask(id, "query", query="SELECT $3", params=[1]))
+        times = "SELECT '2026-01-02 03:04:05'::timestamp AS t, 1.50::numeric AS n, '\\x00ff'::bytea AS b, '{1,2}'::int[] AS l"
+        row = {"t": "2026-01-02T03:04:05", "n": "1.50", "b": "AP8=", "l": [1, 2]}
+        assert await peer.ask(id, "query_one", query=times, params=[]) == {"data": row}
+
+
 # ── who may have what ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -283,6 +302,39 @@ async def test_a_lock_that_is_not_given_up_is_forgotten_when_its_time_is_over(ho
                 pass
         assert await peer.ask(id, "unlock", cache, key="l", lock_token=token) is False
         assert await peer.ask(id, "unlock", cache, key="l", lock_token=second) is True
+
+
+async def test_a_thousand_cancellations_leave_nothing_open(host: str, tmp_path: Path) -> None:
+    chance = random.Random(seed := random.randrange(2**32))
+    async with users(host, tmp_path, transactions=8) as database:
+        await database.execute("CREATE TABLE t (id BIGINT)")
+
+        async def work() -> None:
+            async with database.transaction() as outer, outer.transaction() as inner:
+                await inner.execute("INSERT INTO t VALUES (1)")
+                async for _ in inner.iterate("SELECT id FROM t"):
+                    break
+
+        for _ in range(250):
+            tasks = [asyncio.create_task(work()) for _ in range(4)]
+            for task in tasks:
+                for _ in range(chance.randrange(12)):
+                    await asyncio.sleep(0)
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            wrong = [one for one in outcomes if isinstance(one, Exception) and "transactions, cursors or locks open" not in str(one)]
+            assert not wrong, f"seed {seed}"
+        async with asyncio.timeout(WAIT), AsyncExitStack() as stack:
+            while True:  # what was called off last may still be on its way
+                try:
+                    transaction = await stack.enter_async_context(database.transaction())
+                    for _ in range(7):
+                        transaction = await stack.enter_async_context(transaction.transaction())
+                    break
+                except Unavailable:
+                    await stack.aclose()
+            with pytest.raises(Unavailable, match="8 transactions"):
+                await stack.enter_async_context(transaction.transaction())
 
 
 # ── what is called off ──────────────────────────────────────────────────────────────────────────────────────────────
