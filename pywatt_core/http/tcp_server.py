@@ -36,6 +36,8 @@ SEND_PATIENCE = 60.0
 """Seconds that a peer has to read a response."""
 IDLE = 300.0
 """Seconds without a request, and without one under way, after which a connection is closed."""
+TOLD = 20
+"""Frames of one connection that cannot be read and are told in the log one by one; all others are one line in the end."""
 DRAIN = 10.0
 """Seconds that requests under way have to end."""
 
@@ -51,7 +53,7 @@ class FrameConnection:
         self._last = 0.0
         """When something was last to be done."""
         self._skipped = 0
-        """Frames that could not be read: the first is told at once, all others in one line at the end."""
+        """Frames that could not be read."""
         self._running: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(AT_ONCE)
         self._reading: asyncio.Task[None] | None = None
@@ -77,7 +79,7 @@ class FrameConnection:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            if self._skipped > 1:
+            if self._skipped > TOLD:
                 log.warning("%s sent %d frames that were no requests", self._where, self._skipped)
             await self._stream.close()
 
@@ -129,7 +131,7 @@ class FrameConnection:
             request = read_request(text_of(code, payload))
         except ProtocolError as error:
             self._skipped += 1
-            level = logging.WARNING if self._skipped == 1 else logging.DEBUG
+            level = logging.WARNING if self._skipped <= TOLD else logging.DEBUG
             log.log(level, "%s sent what is no request, which was skipped: %s", self._where, error)
             id = error.members.get("request_id") if isinstance(error, Unreadable) else None
             if isinstance(id, str):
