@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pywatt_core.errors import ConfigError
 from pywatt_core.hookspecs import hookimpl
 from pywatt_core.interfaces import Context, Database, Provider
-from pywatt_core.sql.options import ServerDatabaseOptions
+from pywatt_core.sql.options import Address, ServerDatabaseOptions, address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from .database import PostgresDatabase
 
 __all__ = ["Options", "PostgresConnection", "PostgresDatabase", "open_postgres"]
+
+
+SCHEMES = ("postgres", "postgresql", "postgres+asyncpg", "postgresql+asyncpg")
+PORT = 5432
+PARAMETERS = frozenset({"application_name"})
+"""What may stand behind the ``?`` of a URL, beside where the server is and how to speak TLS with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +43,28 @@ class Options(ServerDatabaseOptions):
     """When a connection's session is put back to its beginnings (settings, advisory locks, cursors, LISTEN), which costs a round trip:
     ``needed`` after a statement whose text can have changed it, ``always`` after every use. Take ``always`` where functions of your own
     that change the session are called outside transactions."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            self.address  # noqa: B018 - raises what is wrong with it
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def address(self) -> Address:
+        """Where the database is. Raises `ConfigError` that names the option and shows no URL."""
+        found = address(self, scheme="postgresql", schemes=SCHEMES, port=PORT)
+        unknown = sorted(found.parameters.keys() - PARAMETERS)
+        if unknown:
+            name = "dsn" if self.dsn else "url"
+            raise ConfigError(f"{name} has the parameter {unknown[0]!r}, which is unknown here: set it as an option of the section instead")
+        if not found.database:
+            raise ConfigError(
+                'no database is named: set url = "postgresql://user:password@host/database", best as "secret:NAME", '
+                "or host, user, password and database"
+            )
+        return found
 
 
 @asynccontextmanager

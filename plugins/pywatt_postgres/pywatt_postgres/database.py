@@ -9,8 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core import statements
-from pywatt_core.errors import ConfigError, Unavailable
-from pywatt_core.sql.options import Address, address
+from pywatt_core.errors import Unavailable
 from pywatt_core.sql.slow import SlowLog
 from pywatt_core.sql.turns import finished
 
@@ -26,16 +25,12 @@ if TYPE_CHECKING:
     import databases
 
     from pywatt_core.interfaces import Context, Params, Row
+    from pywatt_core.sql.options import Address
     from pywatt_core.statements import Statement
 
     from . import Options
 
 log = logging.getLogger("pywatt.postgres")
-
-SCHEMES = ("postgres", "postgresql", "postgres+asyncpg", "postgresql+asyncpg")
-PORT = 5432
-PARAMETERS = frozenset({"application_name"})
-"""What may stand behind the ``?`` of a URL, beside where the server is and how to speak TLS with it."""
 
 
 class PostgresDatabase(PostgresQueries):
@@ -52,9 +47,8 @@ class PostgresDatabase(PostgresQueries):
 
     @classmethod
     async def open(cls, options: Options, context: Context) -> PostgresDatabase:
-        """Connect. Raises `ConfigError` where the options name no database, `Unavailable` where the server does not answer."""
-        there = where(options, context.section)
-        return cls(await Pool.open(options, there, context.module_id, context.folder), options, there)
+        """Connect. Raises `ConfigError` where a file of the options cannot be used, `Unavailable` where the server does not answer."""
+        return cls(await Pool.open(options, options.address, context.module_id, context.folder), options, options.address)
 
     @cached_property
     def databases(self) -> databases.Database:
@@ -143,20 +137,3 @@ class PostgresDatabase(PostgresQueries):
 PING = statements.read("SELECT 1", "postgresql")
 BEGIN = statements.Statement("BEGIN", "BEGIN", "SELECT", 0, ())
 """Begins what an iteration needs: rows can stay at the server only inside a transaction."""
-
-
-def where(options: Options, section: str) -> Address:
-    """The address. Raises `ConfigError` that names the option and shows no URL."""
-    try:
-        found = address(options, scheme="postgresql", schemes=SCHEMES, port=PORT)
-    except ConfigError as error:
-        raise ConfigError(f"[{section}]: {error}") from None
-    unknown = sorted(found.parameters.keys() - PARAMETERS)
-    if unknown:
-        raise ConfigError(f"[{section}]: the URL's parameter {unknown[0]!r} is unknown here: set it as an option of the section instead")
-    if not found.database:
-        raise ConfigError(
-            f'[{section}]: no database is named: set url = "postgresql://user:password@host/database", best as "secret:NAME", '
-            "or host, user, password and database"
-        )
-    return found

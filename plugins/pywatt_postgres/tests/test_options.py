@@ -51,6 +51,15 @@ def test_the_name_of_the_earlier_sdk_is_the_same_class() -> None:
         ({"statement_timeout": -1.0}, "statement_timeout"),
         ({"pool": {"max_connections": 0}}, "max_connections"),
         ({"ssl_mode": "perhaps"}, "perhaps"),
+        ({}, "^no database is named: set url = "),
+        ({"url": "postgresql://me:word-4711@db/"}, "^no database is named"),
+        (
+            {"host": "db", "database": "shop", "db_type": "mysql"},
+            "^db_type is 'mysql', and this is postgresql: remove it, or change `use`$",
+        ),
+        ({"url": "mysql://me:word-4711@db/shop"}, "^url has to begin with postgres:// or "),
+        ({"url": "postgresql://me:word-4711@db/shop", "host": "db"}, "^host is set, and url says it too: remove one of them$"),
+        ({"dsn": "postgresql://me:word-4711@db/shop?foo=1"}, "^dsn has the parameter 'foo', which is unknown here"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused_by_its_name(values: dict[str, object], complaint: str) -> None:
