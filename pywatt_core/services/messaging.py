@@ -43,6 +43,7 @@ CALLED_OFF_AT_ONCE: Final = 1000
 """Such notifications under way; beyond them requests are given up silently, and end by their deadline."""
 
 NOTIFICATION: Final = Metadata(properties={"notification": True})
+"""What an orchestrator that is not PyWatt's is told beside the message; ours looks into the payload, and a bare message costs less."""
 
 
 class Messaging:
@@ -120,7 +121,9 @@ class Messaging:
         _add_around(said)
         if properties:
             said.update(properties)
-        await self.channels.send(self._message(module, endpoint, self._next_id(), value, said, format), metadata=NOTIFICATION)
+        await self.channels.send(
+            self._message(module, endpoint, self._next_id(), value, said, format), metadata=None if self.speaks_pywatt else NOTIFICATION
+        )
 
     async def ask_orchestrator(
         self, endpoint: str, value: Any = None, *, timeout: float | None = None, response_type: Any = Any, format: str | None = None
@@ -142,6 +145,11 @@ class Messaging:
         """Raise `LocalProtocolError` for endpoints and targets of PyWatt's own, which would leave an application without an answer."""
         if isinstance(target, str) and (target.startswith("__") or ":__" in target):
             raise LocalProtocolError(f"{target!r} cannot be asked: names with two leading underscores are PyWatt's own")
+
+    @property
+    def _beside(self) -> Metadata | None:
+        """What the orchestrator is told beside a notification."""
+        return None if self.speaks_pywatt else NOTIFICATION
 
     def _seconds(self, timeout: float, target: str) -> float:
         """Seconds that a request has. Raises `RequestTimeout` where none are left, `LocalProtocolError` for what is no time."""
@@ -170,7 +178,7 @@ class Messaging:
 
         async def tell() -> None:
             try:
-                await self.channels.send(message, metadata=NOTIFICATION)
+                await self.channels.send(message, metadata=self._beside)
             except PyWattError as error:
                 log.debug("a request could not be called off", extra={"reason": str(error)})
 

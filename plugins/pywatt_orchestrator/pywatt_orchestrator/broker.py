@@ -23,7 +23,7 @@ from pywatt_core.protocol.messages import (
 from pywatt_core.protocol.payloads import read_payload, write_payload
 from pywatt_core.transports.link import new_id
 
-from .addressing import addressed
+from .addressing import addressed, asks_for_an_envelope
 from .counter import Counter, Service
 from .ongoing import is_part, other_end
 from .sides import Pending, Side
@@ -103,7 +103,7 @@ class Broker:
             return None
         if is_part(endpoint):
             if (other := other_end(side, endpoint)) is not None:
-                return self._carry(side, other, message, link)
+                return self._carry(side, other, message, link, part=True)
             link.session.waive(message)
             return None
         ready = self._ready.get(message.target_module_id)
@@ -112,9 +112,11 @@ class Broker:
         self._absent(side, message, link)
         return None
 
-    def _carry(self, side: Side, target: Side, message: RouteToModule, link: Link) -> Work | None:
+    def _carry(self, side: Side, target: Side, message: RouteToModule, link: Link, *, part: bool = False) -> Work | None:
+        """`part` of a request that is under way: nothing answers it by itself."""
         id, payload = message.request_id, message.payload
-        wants_reply = not _is_notification(message)
+        enveloped = not part and not side.rust and asks_for_an_envelope(payload.data)
+        wants_reply = enveloped or not (part or _is_notification(message))
         if not wants_reply:
             link.session.waive(message)
         if reason := self._objection(side, target, message, wants_reply):
@@ -140,7 +142,7 @@ class Broker:
             return None
         self.routed += 1
         if wants_reply:
-            side.asked[id] = target.serving[id] = Pending(id, side, target, link, _reads_envelopes(side, payload))
+            side.asked[id] = target.serving[id] = Pending(id, side, target, link, enveloped or _reads_envelopes(side, payload))
         return None if way.keeps_up else self._wait_for(way, target)
 
     def _objection(self, side: Side, target: Side, message: RouteToModule, wants_reply: bool) -> Failure | None:

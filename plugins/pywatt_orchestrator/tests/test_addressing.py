@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pywatt_core.protocol.messages import EncodedMessage, RouteToModule
-from pywatt_core.protocol.payloads import read_payload
-from pywatt_orchestrator.addressing import addressed
+from pywatt_core.protocol.messages import EncodedMessage, Metadata, RouteToModule
+from pywatt_core.protocol.payloads import read_payload, write_payload
+from pywatt_orchestrator.addressing import addressed, asks_for_an_envelope
 
 UUID = "11111111-2222-4333-8444-555555555555"
 OTHER = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
@@ -55,3 +55,27 @@ def test_a_bare_value_gets_an_envelope_with_the_requests_id() -> None:
 def test_what_says_its_endpoint_or_cannot_be_read_stays_as_it_is(data: bytes, format: str) -> None:
     message = routed(data, format)
     assert addressed(message, "billing") is message.payload
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "expected"),
+    [
+        ("x" * 70_000, {"reply": "envelope", "endpoint": "e"}, True),
+        (1, {"endpoint": "e"}, False),
+        (1, {"endpoint": "e", "notification": True}, False),
+        ({"reply": "envelope"}, {"endpoint": "e", "notification": True}, False),
+        ({"reply": "envelope", "notification": True}, {"reply": "envelope"}, True),
+        ("notification", {"reply": "envelope", "traceparent": "t"}, True),
+        (1, {"reply": "envelope", "notification": False}, False),  # it is looked into
+    ],
+)
+def test_a_request_of_a_pywatt_module_shows_in_its_last_words(content: Any, said: dict[str, Any], expected: bool) -> None:
+    payload = write_payload(content, Metadata(source="a", destination="b", properties=said), id=OTHER)
+    assert asks_for_an_envelope(payload.data) is expected
+
+
+def test_what_has_its_parts_in_another_order_is_not_guessed_at() -> None:
+    data = b'{"id":"%s","metadata":{"properties":{"notification":true}},"content":{"reply":"envelope"}}' % OTHER.encode()
+    assert not asks_for_an_envelope(data)
+    assert not asks_for_an_envelope(b'{"reply":"envelope"}')
+    assert not asks_for_an_envelope(b"")
