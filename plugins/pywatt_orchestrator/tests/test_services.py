@@ -16,6 +16,7 @@ import pytest
 from pywatt_core.config import load
 from pywatt_core.errors import ConfigError
 from pywatt_core.registry import Registry
+from pywatt_core.testing.client import fetch
 from pywatt_orchestrator.services import check_services, service_problems
 
 BANK = """
@@ -187,6 +188,29 @@ async def test_no_transaction_is_ever_half_committed_when_the_orchestrator_is_ki
         first, second = halves(project)
         assert first == second
         assert len(first) >= 20
+
+
+async def test_the_guestbook_runs_unchanged_on_a_database_of_the_orchestrator(running: Callable[[], Any]) -> None:
+    async with running() as project:
+        project.write((Path(__file__).parents[3] / "examples" / "guestbook" / "guestbook.py").read_text(), "guestbook.py")
+        project.write("""
+            [services.main]
+            modules = ["guestbook"]
+            database = { use = "sqlite", path = "guestbook.db" }
+
+            [modules.guestbook]
+            run = "guestbook.py"
+            databases.main = { use = "orchestrator" }
+        """)
+        await project.start()
+        await project.ready("guestbook")
+        written = await fetch(project.address, "POST", "/guestbook/entries", json_body={"name": "Ada", "message": "Hello"})
+        assert written.status == 201
+        assert json.loads((await project.http("/guestbook/entries")).text) == [written.json()]
+        assert await project.stop() == 0
+        with sqlite3.connect(project.folder / "guestbook.db") as connection:
+            assert connection.execute("SELECT name FROM entries").fetchall() == [("Ada",)]
+        connection.close()
 
 
 async def test_who_is_not_named_may_not_use_a_service(running: Callable[[], Any]) -> None:
