@@ -1,14 +1,22 @@
 import asyncio
+import inspect
 import threading
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from pywatt_core.errors import RequestTimeout, StorageError
 from pywatt_core.held import Blocking, Deferred, Held
-from pywatt_core.interfaces import Database
+from pywatt_core.interfaces import Cache, Context, Database
+from pywatt_core.registry import Registry
 from pywatt_core.services.secrets import Secrets
+
+
+@dataclass
+class Found:
+    x: int
 
 
 class Store:
@@ -126,6 +134,29 @@ async def test_a_deferred_resource_opens_itself_at_the_first_operation_of_any_ki
             assert [item async for item in database.iterate("x")] == list(range(10))
         assert [name for name, _task in events] == ["enter"]
         await held.close()
+
+
+@pytest.mark.parametrize("interface", [Database, Cache])
+def test_a_deferred_resource_knows_how_each_operation_is_called(interface: type):
+    deferred: Any = Deferred(holding(Store(), []), interface)
+    blocks = {"transaction", "lock"}
+    operations = {name for name in dir(interface) if not name.startswith("_") and not isinstance(getattr(interface, name), property)}
+    assert blocks & operations and {"fetch_one", "get"} & operations
+    for name in operations - blocks - {"iterate"}:
+        outcome = getattr(deferred, name)()
+        assert inspect.iscoroutine(outcome), name
+        outcome.close()
+
+
+async def test_a_deferred_database_gives_rows(tmp_path):
+    provider = Registry().claim("databases", "sqlite")[1]
+    held = Held(lambda: provider.open(provider.options(), Context(module_id="test", section="databases.main", folder=tmp_path)), "main")
+    database: Any = Deferred(held, Database)
+    assert await database.fetch_one("SELECT 1 AS x") == {"x": 1}
+    assert await database.fetch_all("SELECT 1 AS x", (), into=Found) == [Found(1)]
+    face = facing(database)
+    assert (await asyncio.to_thread(face.fetch_one, "SELECT ? AS x", (2,))).x == 2
+    await held.close()
 
 
 async def test_a_deferred_resource_knows_its_interface_alone():
