@@ -17,12 +17,16 @@ from ..protocol.http_tcp import HttpTcpRequest, HttpTcpResponse, read_response, 
 from ..protocol.lenient import Unreadable
 from ..transports.frames import FrameStream
 from ..transports.link import new_id
+from ..transports.pool import ConnectionPool
 from ..transports.tcp import tune
 from .api import JSON as JSON_TYPE
 from .api import to_json
 
 if TYPE_CHECKING:
     import ssl
+    from contextlib import AbstractAsyncContextManager
+
+    from ..telemetry.channel_metrics import PoolMetrics
 
 log = logging.getLogger("pywatt.http")
 
@@ -42,8 +46,8 @@ class HttpTcpClient:
 
     `base_url` stands before every path. `timeout` is in seconds for a whole `send`, connecting and further attempts
     included, `connect_timeout` for one attempt to connect. `retries` is how often a request is sent again after the
-    connection broke: one that cannot have been executed, or an idempotent one. `connections` are opened at most, the second
-    where the first is busy. `tls` is the context for a peer that wants TLS.
+    connection broke: one that cannot have been executed, or an idempotent one. `max_connections` are opened at most, the
+    second where the first is busy; requests beyond share them. One that lies idle for a minute is closed. `tls` is the context for a peer that wants TLS.
     """
 
     def __init__(
@@ -55,19 +59,22 @@ class HttpTcpClient:
         timeout: float = 30.0,
         connect_timeout: float = 30.0,
         retries: int = 1,
-        connections: int = 1,
+        max_connections: int = 1,
         headers: Mapping[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
         limit: int = TCP_LIMIT,
     ) -> None:
-        if connections < 1 or retries < 0 or not timeout > 0 or not connect_timeout > 0:
+        if max_connections < 1 or retries < 0 or not timeout > 0 or not connect_timeout > 0:
             raise ValueError("an HttpTcpClient has at least one connection, no fewer than 0 retries, and time limits above 0")
         self.host, self.port = host, port
         self.base_url, self.timeout, self.connect_timeout, self.retries = base_url, timeout, connect_timeout, retries
         self.headers = dict(headers or {})
         """Sent with every request that does not set them itself."""
-        self._connections_limit, self._tls, self._limit = connections, tls, limit
-        self._connections: list[_Connection] = []
+        self._maximum, self._tls, self._limit = max_connections, tls, limit
+        self._pool: ConnectionPool[_Connection] | None = None
+        """Made with the first request, in the loop that runs then."""
+        self._lent: dict[_Connection, AbstractAsyncContextManager[_Connection]] = {}
+        """What the pool has lent: each has requests under way."""
         self._connecting = asyncio.Lock()
         self._closed = False
 
@@ -129,8 +136,11 @@ class HttpTcpClient:
             async with asyncio.timeout(seconds):
                 while True:
                     try:
-                        connection = await self._connection()
-                        return await connection.ask(request)
+                        connection = await self._borrow()
+                        try:
+                            return await connection.ask(request)
+                        finally:
+                            await self._give_back(connection)
                     except ChannelClosed as error:
                         if left <= 0 or self._closed or (error.executed != "no" and request.method not in IDEMPOTENT):
                             raise
@@ -143,17 +153,60 @@ class HttpTcpClient:
 
     # ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _connection(self) -> _Connection:
+    def pool_metrics(self) -> PoolMetrics:
+        """How the connections are: in use, idle, opened and closed so far."""
+        from ..protocol.durations import Duration
+        from ..telemetry.channel_metrics import PoolMetrics
+
+        if self._pool is not None:
+            return PoolMetrics.of(self._pool)
+        return PoolMetrics(
+            active_connections=0,
+            idle_connections=0,
+            max_pool_size=self._maximum,
+            total_connections_created=0,
+            total_connections_destroyed=0,
+            avg_connection_lifetime=Duration.of(0),
+        )
+
+    async def _borrow(self) -> _Connection:
+        """A connection that nobody uses, as long as there may be one more; else the one that the fewest use."""
         async with self._connecting:
-            if self._closed:
-                raise ChannelClosed(f"the client of {self._where} is closed", executed="no")
-            self._connections = [one for one in self._connections if not one.ended]
-            idle = min(self._connections, key=len, default=None)
-            if idle is not None and (not len(idle) or len(self._connections) >= self._connections_limit):
-                return idle
-            connection = await self._connect()
-            self._connections.append(connection)
+            if not self._closed and self._pool is None:
+                self._pool = ConnectionPool(
+                    self._connect, close=_Connection.close, is_healthy=lambda one: not one.ended, maximum=self._maximum
+                )
+            usable = [one for one in self._lent if not one.ended]
+            if usable and len(self._lent) >= self._maximum and not self._closed:
+                connection = min(usable, key=lambda one: one.users)
+            else:
+                connection = await self._lend()
+            connection.users += 1
             return connection
+
+    async def _lend(self) -> _Connection:
+        """One that lies idle, or a new one, from the pool."""
+        if self._pool is None or self._closed:
+            raise self._over()
+        lease = self._pool.connection(timeout=2 * self.connect_timeout)
+        try:
+            connection = await lease.__aenter__()
+        except RuntimeError:
+            raise self._over() from None
+        self._lent[connection] = lease
+        if self._closed:
+            connection.users += 1
+            await self._give_back(connection)
+            raise self._over()
+        return connection
+
+    async def _give_back(self, connection: _Connection) -> None:
+        connection.users -= 1
+        if not connection.users:
+            await self._lent.pop(connection).__aexit__(None, None, None)  # waits for nothing
+
+    def _over(self) -> ChannelClosed:
+        return ChannelClosed(f"the client of {self._where} is closed", executed="no")
 
     async def _connect(self) -> _Connection:
         try:
@@ -174,9 +227,10 @@ class HttpTcpClient:
     async def close(self) -> None:
         """Close for good; requests under way fail. May be called twice."""
         self._closed = True
-        connections, self._connections = self._connections, []
-        for connection in connections:
+        for connection in list(self._lent):
             await connection.close()
+        if self._pool is not None:
+            await self._pool.close()
 
 
 class _Connection:
@@ -186,9 +240,8 @@ class _Connection:
         self._stream, self._where = stream, where
         self._waiting: dict[str, asyncio.Future[HttpTcpResponse]] = {}
         self._reading = asyncio.create_task(self._read(), name=f"responses of {where}")
-
-    def __len__(self) -> int:
-        return len(self._waiting)
+        self.users = 0
+        """Requests under way."""
 
     @property
     def ended(self) -> bool:

@@ -113,7 +113,7 @@ def test_every_request_has_an_id_of_its_own_and_every_method_its_verb():
     with pytest.raises(HttpTcpError.Json):
         client.post("/").json(object())
     with pytest.raises(ValueError, match="at least one connection"):
-        HttpTcpClient("h", 1, connections=0)
+        HttpTcpClient("h", 1, max_connections=0)
 
 
 async def test_many_requests_share_a_connection_whatever_the_order_of_their_answers():
@@ -140,10 +140,74 @@ async def test_further_connections_are_opened_where_all_are_busy():
         wheres.append(connection)
 
     wheres = []
-    async with peer_and_client(act, connections=2) as (peer, client):
+    async with peer_and_client(act, max_connections=2) as (peer, client):
         answers = await asyncio.gather(*(client.get("/").send() for _ in range(3)))
         assert [answer.status_code for answer in answers] == [200] * 3
         assert len(peer.connections) == 2
+
+
+async def test_connections_are_lent_by_a_pool_that_tells_how_it_is():
+    held, gate = [], asyncio.Event()
+
+    def act(request, connection):
+        held.append((request, connection))
+        if gate.is_set():
+            connection.send(request)
+
+    def told():
+        metrics = client.pool_metrics()
+        return metrics.active_connections, metrics.idle_connections, metrics.total_connections_created, metrics.total_connections_destroyed
+
+    async with peer_and_client(act, max_connections=3) as (peer, client):
+        assert told() == (0, 0, 0, 0)
+        assert client.pool_metrics().max_pool_size == 3
+        asking = [asyncio.create_task(client.get("/").send()) for _ in range(7)]
+        await until(lambda: len(held) == 7, "the requests never arrived")
+        assert told() == (3, 0, 3, 0)
+        assert sorted(sum(one is where for _, where in held) for one in peer.connections) == [2, 2, 3]
+        gate.set()
+        for request, where in held:
+            where.send(request)
+        await asyncio.gather(*asking)
+        assert told() == (0, 3, 3, 0)
+        await client.get("/").send()
+        assert told() == (0, 3, 3, 0), "one that is there is used again"
+        for connection in peer.connections:
+            connection.writer.close()
+        await until(lambda: all(connection.ended for connection in peer.connections), "the connections never ended")
+        assert (await client.get("/").send()).body == b"fine"
+        assert told()[0] == 0
+        assert told()[2] >= 4
+        assert told()[3] >= 1
+    assert told()[:2] == (0, 0)
+
+
+async def test_a_large_body_holds_up_nobody_where_there_is_another_connection():
+    """The first peer's connection stops to read in the middle of it."""
+    stuck, free = asyncio.Event(), asyncio.Event()
+    places = iter(range(10))
+
+    async def serve(reader, writer):
+        if next(places) == 0:
+            await reader.readexactly(1000)
+            stuck.set()
+            await free.wait()
+        else:
+            framing = LengthFraming(2**26)
+            while data := await reader.read(65536):
+                for _code, payload in framing.feed(data):
+                    Connection(writer).send(read_request(payload))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with HttpTcpClient("127.0.0.1", server.sockets[0].getsockname()[1], timeout=20, retries=0, max_connections=2) as client:
+        large = asyncio.create_task(client.post("/").body(bytes(20_000_000)).send())
+        await stuck.wait()
+        assert (await client.get("/").send()).body == b"fine"
+        free.set()
+        with pytest.raises(ChannelClosed):
+            await large
+    server.close()
 
 
 async def test_a_failure_is_a_response_until_its_body_is_asked_for():
