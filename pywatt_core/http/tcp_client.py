@@ -44,10 +44,11 @@ SAFE = "/%:@!$&'()*+,;=~-._?#[]"
 class HttpTcpClient:
     """Requests to one peer. Use it as an async context manager, or `close` it; it connects with the first request.
 
-    `base_url` stands before every path. `timeout` is in seconds for a whole `send`, connecting and further attempts
-    included, `connect_timeout` for one attempt to connect. `retries` is how often a request is sent again after the
-    connection broke: one that cannot have been executed, or an idempotent one. `max_connections` are opened at most, the
-    second where the first is busy; requests beyond share them. One that lies idle for a minute is closed. `tls` is the context for a peer that wants TLS.
+    `base_url` stands before every path. `timeout` is in seconds for a whole `send`, connecting and further attempts included,
+    `connect_timeout` for one attempt to connect. `retries` is how often a request is sent again after the connection broke:
+    one that cannot have been executed, or an idempotent one. `max_connections` are opened at most, the second where the first
+    is busy; requests beyond share them. One that lies idle for a minute is closed. `tls` is the context for a peer that wants
+    TLS.
     """
 
     def __init__(
