@@ -67,8 +67,8 @@ class AppState(Generic[T]):
         self.config = config
         self.secrets = secrets
         self.init = init
-        self.databases: dict[str, Database] = dict(databases or {})
-        self.caches: dict[str, Cache] = dict(caches or {})
+        self.databases: dict[str, Database] = Opened(databases or {}, config, "databases")
+        self.caches: dict[str, Cache] = Opened(caches or {}, config, "caches")
         self.serializers: dict[str, Serializer] = {}
         """``[serializers.NAME]``: for values in caches, and for payloads that go elsewhere."""
         self.channels = channels or Channels()
@@ -339,6 +339,18 @@ class AppState(Generic[T]):
 
     def __repr__(self) -> str:
         return f"AppState({self.module_id!r}, databases={sorted(self.databases)}, caches={sorted(self.caches)})"
+
+
+class Opened(dict[str, T]):
+    """What is open, by name. Asking for another name raises `ConfigError` with the lines to add."""
+
+    def __init__(self, opened: Mapping[str, T], config: Settings, kind: str) -> None:
+        super().__init__(opened)
+        self._config, self._kind = config, kind
+
+    def __missing__(self, name: str) -> T:
+        self._config.pick(self._kind, name)
+        raise KeyError(name)
 
 
 def _the_one(opened: Mapping[str, T], config: Settings, kind: str) -> T:

@@ -191,6 +191,16 @@ async def test_typed_values_for_threads():
     assert await asyncio.to_thread(work) == Point(1, 2)
 
 
+async def test_a_name_that_is_not_configured_is_told_with_the_lines_to_add():
+    state = await opened({"caches": {"main": {"use": "memory"}}})
+    for named, section in ((state.caches, r"\[caches.sessions\]"), (state.databases, r"\[databases.sessions\]")):
+        with pytest.raises(ConfigError, match=section):
+            named["sessions"]
+        assert named.get("sessions") is None
+        assert "sessions" not in named
+    await state.close()
+
+
 @pytest.mark.parametrize("target", ["users:__cancel__", "users:__stream__", "users.2:__x", "__orchestrator__:publish"])
 async def test_what_is_pywatts_own_is_refused_at_once(target: str):
     state = AppState(module_id="test", config=load(init={}, environ={}), secrets=Secrets(fetch_from([])))
