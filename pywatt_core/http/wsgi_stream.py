@@ -26,11 +26,12 @@ LOST_LOOP = 2 * STALL
 """Seconds after which a thread stops to wait for an event loop that does not run any more."""
 
 
-async def stream_wsgi(app: WsgiApp, stream: Stream, executor: Executor) -> None:
+async def stream_wsgi(app: WsgiApp, stream: Stream, executor: Executor, *, gone: type[Disconnected] = Disconnected) -> None:
     """Answer `stream` from `app` in a thread of `executor`, by the rules of `call_wsgi`, but piece by piece.
 
     An exception before the response is answered 500, one within it aborts the response. A thread cannot be cancelled: when
-    the client is gone, or the call is cancelled, the application gets an `OSError` where it reads or sends its next piece.
+    the client is gone, or the call is cancelled, the application gets an `OSError` where it reads or sends its next piece;
+    where it reads that is `gone`, for frameworks that know such an error by a class of their own.
     """
     try:
         parts = take_apart(stream.request)
@@ -38,7 +39,7 @@ async def stream_wsgi(app: WsgiApp, stream: Stream, executor: Executor) -> None:
         stream.answer(400, f"Bad Request: {exc}")
         return
     loop = asyncio.get_running_loop()
-    exchange = _Exchange(stream, parts, loop)
+    exchange = _Exchange(stream, parts, loop, gone)
     try:
         await loop.run_in_executor(executor, exchange.run, app)
     except asyncio.CancelledError:
@@ -50,8 +51,9 @@ async def stream_wsgi(app: WsgiApp, stream: Stream, executor: Executor) -> None:
 class _Exchange:
     """Runs one request in a thread; everything that concerns the stream happens on the loop."""
 
-    def __init__(self, stream: Stream, parts: Parts, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, stream: Stream, parts: Parts, loop: asyncio.AbstractEventLoop, gone: type[Disconnected]) -> None:
         self.abandoned = False
+        self.gone = gone
         self._stream, self._parts, self._loop = stream, parts, loop
         self._head: tuple[int, list[tuple[str, str]]] | None = None
         self._sent = False
@@ -149,7 +151,10 @@ class _Body(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._rest and self._more:
-            piece, self._more = self._exchange.wait(self._exchange.receive())
+            try:
+                piece, self._more = self._exchange.wait(self._exchange.receive())
+            except Disconnected as error:
+                raise self._exchange.gone(str(error)) from error
             self._rest = memoryview(piece)
         target = memoryview(buffer).cast("B")
         size = min(len(target), len(self._rest))

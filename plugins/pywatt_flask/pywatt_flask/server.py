@@ -8,9 +8,10 @@ from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any
 
 from waitress.task import ThreadedTaskDispatcher  # type: ignore[import-untyped]
+from werkzeug.exceptions import ClientDisconnected
 
 from pywatt_core.errors import ServerError
-from pywatt_core.http import Calls, WsgiFront, below, call_wsgi, clean_prefix, refuse, stream_wsgi, unavailable
+from pywatt_core.http import Calls, Disconnected, WsgiFront, below, call_wsgi, clean_prefix, refuse, stream_wsgi, unavailable
 
 from .routes import announced, has_literal
 
@@ -35,6 +36,14 @@ CUT_PATIENCE = 1.0
 
 POLL = 0.005
 """Seconds between two looks at threads that are to end."""
+
+
+class _Gone(Disconnected, ClientDisconnected):
+    """The client of an upload went away: an answer to Flask, which would log a traceback of any other error."""
+
+    def __init__(self, text: str) -> None:
+        OSError.__init__(self, text)
+        ClientDisconnected.__init__(self)
 
 
 class _Workers(Executor):
@@ -134,7 +143,7 @@ class FlaskServer:
         if self._draining or self._closed or self._workers is None:
             refuse(stream)
         else:
-            await self._calls.carry(stream, stream_wsgi(self._front, stream, self._workers))
+            await self._calls.carry(stream, stream_wsgi(self._front, stream, self._workers, gone=_Gone))
 
     async def drain(self, deadline: float) -> bool:
         if self._draining:

@@ -16,7 +16,9 @@ from flask import Flask, Response, redirect, request, send_file, url_for
 import pywatt_flask
 from pywatt_core import telemetry
 from pywatt_core.errors import ServerError
+from pywatt_core.http import Stream
 from pywatt_core.interfaces import Server, ServerOptions
+from pywatt_core.protocol.messages import HttpStreamRequest
 from pywatt_core.testing.client import fetch
 from pywatt_core.testing.contracts import server_probe
 from pywatt_core.testing.contracts.server_probe import DEADLINE, Place, Probe, bound, state, streaming, until
@@ -54,6 +56,35 @@ def application(probe: Probe | None = None) -> Flask:
         return "slow"
 
     return app
+
+
+@pytest.mark.parametrize("path", ["/whole", "/form", "/pieces"])
+@pytest.mark.parametrize("length", [[("content-length", "100")], []])
+async def test_an_upload_over_a_link_that_is_cut_off_leaves_no_traceback(
+    path: str, length: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Flask("tested", static_folder=None)
+    app.post("/whole", endpoint="whole")(lambda: str(len(request.get_data())))
+    app.post("/form", endpoint="form")(lambda: str(len(request.files)))
+    app.post("/pieces", endpoint="pieces")(lambda: str(len(list(iter(lambda: request.stream.read(10), b"")))))
+    sent: list[Any] = []
+
+    class Wire:
+        def post(self, message: Any) -> None:
+            sent.append(message)
+
+        async def send(self, message: Any) -> None:
+            sent.append(message)
+
+    caplog.set_level(logging.INFO)
+    headers = [("content-type", "multipart/form-data; boundary=x"), *length]
+    async with served(app, None) as server:
+        stream = Stream(HttpStreamRequest("r", "POST", path, headers, 1000, b"--x\r\n", True), Wire())
+        answering = asyncio.create_task(server.stream(stream))
+        await until(lambda: bool(sent), "the application never read")
+        stream.lose()
+        await answering
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO] == []
 
 
 async def test_waitress_that_cannot_start_is_a_server_error(place: Place) -> None:
