@@ -80,7 +80,7 @@ async def test_an_upload_over_a_link_that_is_cut_off_leaves_no_traceback(
     headers = [("content-type", "multipart/form-data; boundary=x"), *length]
     async with served(app, None) as server:
         stream = Stream(HttpStreamRequest("r", "POST", path, headers, 1000, b"--x\r\n", True), Wire())
-        answering = asyncio.create_task(server.stream(stream))
+        answering = asyncio.create_task(server.stream(stream))  # type: ignore[attr-defined]
         await until(lambda: bool(sent), "the application never read")
         stream.lose()
         await answering
