@@ -8,7 +8,7 @@ import pytest
 
 from pywatt_core.registry import Registry
 from tools.environment import ROOT
-from tools.options import marked, renewed, table
+from tools.options import MARKED, marked, renewed, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 def test_the_tables_of_a_page_are_up_to_date(page: Path) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert renewed(ROOT / page, Registry()) == text, "write them anew: python -m tools.options"
+
+
+@pytest.mark.parametrize("kind", ["databases", "caches"])
+def test_every_database_and_cache_has_its_table(kind: str) -> None:
+    registry = Registry()
+    shown = {
+        found["name"] for page in marked() for found in MARKED.finditer((ROOT / page).read_text(encoding="utf-8")) if found["kind"] == kind
+    }
+    described = {registry.provider(kind, name).options for name in shown}
+    assert {name for name, provider in registry.providers(kind).items() if provider.options not in described} == set()
 
 
 def test_a_table_is_written_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:

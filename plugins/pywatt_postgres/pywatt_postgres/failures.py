@@ -99,11 +99,14 @@ def _of_server(error: asyncpg.PostgresError, sql: str, where: str, before: str) 
 
 def speaks_of_the_statement(error: asyncpg.PostgresError, sql: str) -> bool:
     """Whether a text quotes nothing but the statement: a value that is cast to ``regclass`` or ``jsonpath`` is read like one, later."""
-    if not str(error.sqlstate).startswith("42") or "multiple commands" in str(error.args[0]):
+    group = str(error.sqlstate)[:2]
+    if group not in ("42", "58") or "multiple commands" in str(error.args[0]):
         return True
     if getattr(error, "internal_query", None):
         return False
     quoted, written = _QUOTED.findall(str(error.args[0]).lower()), sql.lower()
+    if group == "58":  # of the server's files, whose names a statement may ask for
+        return all(one in written for one in quoted)
     placed = quoted or getattr(error, "position", None) or error.sqlstate == "42501"
     return bool(placed) and all(one in written for one in quoted)
 

@@ -134,6 +134,8 @@ async def test_a_statement_that_takes_too_long_is_cancelled_at_the_server(opened
         (asyncpg.ConnectionDoesNotExistError("connection was closed"), Unavailable, "was executed is unknown"),
         (asyncpg.InvalidPasswordError('password authentication failed for user "me"'), StorageError, "password authentication failed"),
         (asyncpg.InvalidCatalogNameError('database "shop" does not exist'), StorageError, 'database "shop" does not exist'),
+        (asyncpg.UndefinedFileError(f'could not open file "/{CANARY}" for reading'), Unavailable, "undefined file, code 58P01"),
+        (asyncpg.PostgresIOError("could not write block 7"), Unavailable, "could not write block 7"),
         (asyncpg.InvalidRegularExpressionError(CANARY), StorageError, "invalid regular expression, code 2201B"),
         (asyncpg.InterfaceError("connection is closed"), Unavailable, "is closed"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 from pywatt_core.errors import Conflict, StorageError, Unavailable
@@ -40,6 +41,24 @@ def primary(error: BaseException) -> int:
     return code(error) & 0xFF
 
 
+_TOLD = re.compile(
+    r"""\s(?:near\s)?(?P<quote>["'])(?P<quoted>.*)(?P=quote)|(?<=no such column): (?P<column>.*)|(?<=open database): (?P<file>.*)""",
+    re.DOTALL,
+)
+
+
+def words(error: BaseException, sql: str) -> str:
+    """SQLite's text without what it quotes, unless that stands in the statement: it may come from a parameter (a JSON path, a search)."""
+    if not code(error):  # not SQLite's own
+        return str(error)
+    written = sql.lower()
+
+    def seen(found: re.Match[str]) -> str:
+        return found[0] if (found["quoted"] or found["column"] or found["file"] or "").lower() in written else ""
+
+    return _TOLD.sub(seen, str(error))
+
+
 def translated(error: BaseException, sql: str) -> StorageError:
     """The error to raise from `error`, in the words of the statement `sql`."""
     where = f" (statement: {shortened(sql)})"
@@ -50,7 +69,7 @@ def translated(error: BaseException, sql: str) -> StorageError:
         text = "another writer changed the database after this transaction had read it; run the transaction again"
         return Conflict(f"{text}{where}", kind="serialization")
     if primary(error) in UNAVAILABLE:
-        return Unavailable(f"{UNAVAILABLE[primary(error)]}: {error}{where}")
+        return Unavailable(f"{UNAVAILABLE[primary(error)]}: {words(error, sql)}{where}")
     if primary(error) == sqlite3.SQLITE_READONLY:
         return StorageError(f"the statement changes the database, and here it may only be read{where}")
     if isinstance(error, OverflowError):
@@ -59,4 +78,4 @@ def translated(error: BaseException, sql: str) -> StorageError:
         return StorageError(f"a text parameter holds characters that UTF-8 cannot express{where}")
     if str(error).startswith("Could not decode to UTF-8"):  # the rest of that message quotes what is stored
         return StorageError(f"a text column holds bytes that are not UTF-8; read it with CAST(column AS BLOB){where}")
-    return StorageError(f"{error}{where}")
+    return StorageError(f"{words(error, sql)}{where}")

@@ -36,6 +36,32 @@ async def test_text_that_is_not_utf8_is_refused_without_quoting_it(opened: Opene
         assert await database.fetch_value("SELECT CAST(CAST(? AS TEXT) AS BLOB)", (b"canary-5512\xff",)) == b"canary-5512\xff"
 
 
+@pytest.mark.parametrize(
+    ("sql", "value", "text"),
+    [
+        ("SELECT json_extract('{}', ?)", "canary-5512", "JSON path error (statement: SELECT json_extract('{}', ?))"),
+        ("SELECT * FROM words WHERE words MATCH ?", "canary5512:a", "no such column (statement: SELECT * FROM words WHERE words MATCH ?)"),
+        (
+            "SELECT * FROM words WHERE words MATCH ?",
+            '"canary5512',
+            "unterminated string (statement: SELECT * FROM words WHERE words MATCH ?)",
+        ),
+        ("ATTACH ? AS other", "/nowhere/canary-5512", "unable to open database (statement: ATTACH ? AS other)"),
+        ("SELEC x", None, 'near "SELEC": syntax error (statement: SELEC x)'),
+        ("SELECT y FROM words", None, "no such column: y (statement: SELECT y FROM words)"),
+    ],
+)
+async def test_what_is_quoted_is_told_where_it_stands_in_the_statement_alone(
+    opened: Opened, sql: str, value: str | None, text: str
+) -> None:
+    async with opened() as database:
+        await database.execute("CREATE VIRTUAL TABLE words USING fts5 (x)")
+        with pytest.raises(StorageError) as caught:
+            await database.fetch_all(sql, () if value is None else (value,))
+        assert str(caught.value).endswith(text)
+        assert "canary" not in str(caught.value)
+
+
 async def test_two_statements_in_one_text_are_refused(opened: Opened) -> None:
     async with opened() as database:
         await database.execute("CREATE TABLE t (x)")
