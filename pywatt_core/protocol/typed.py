@@ -83,11 +83,10 @@ def plain(value: object) -> Any:
 
 def from_plain(value: Any, type: type[T] | Any) -> T:
     """What `plain` made of a value of `type`. Raises what msgspec and pydantic raise: see `guarded_reader`."""
-    if type is Any:
-        found: T = value
-        return found
-    validator = validator_of(type)
-    found = msgspec.convert(value, type, dec_hook=built, str_keys=True) if validator is None else validator.validate_python(value)
+    found: T = value
+    if type is not Any:
+        validator = validator_of(type)
+        found = msgspec.convert(value, type, dec_hook=built, str_keys=True) if validator is None else validator.validate_python(value)
     return found
 
 
