@@ -29,8 +29,11 @@ HOSTS = re.compile(
     )
 )
 MACHINE_PATHS = re.compile(r"(?<![\w.<])/(?:" + "|".join(("wo" + "rk", "ro" + "ot", "ho" + r"me/\w+", "Us" + r"ers/\w+")) + r")/[\w./-]+")
+LOOP = r"(?!(?:, \w+)* in )"
 UNFINISHED = re.compile(
-    "|".join((r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", r"\bXX" + r"X\b", r"\bHA" + r"CK\b", r"\bfor" + r" now\b(?!(?:, \w+)* in )", "simplified" + " version"))
+    "|".join(
+        (r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", r"\bXX" + r"X\b", r"\bHA" + r"CK\b", r"\bfor" + r" now\b" + LOOP, "simplified" + " version")
+    )
 )
 NOT_IMPLEMENTED = "NotImplemented" + "Error"
 RAISES_NOT_IMPLEMENTED = {

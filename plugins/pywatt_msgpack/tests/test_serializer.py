@@ -78,9 +78,7 @@ def test_what_is_longer_than_allowed_is_neither_read_nor_written() -> None:
     assert small.decode(small.encode("x" * 9), str) == "x" * 9
     with pytest.raises(RemoteProtocolError, match=r"11 bytes of MessagePack are over the limit of 10 \(max_bytes\)"):
         small.decode(data, str)
-    with pytest.raises(
-        TypeError, match=r"MessagePack cannot hold this str: 11 bytes .* limit of 10 \(max_bytes\)"
-    ):
+    with pytest.raises(TypeError, match=r"MessagePack cannot hold this str: 11 bytes .* limit of 10 \(max_bytes\)"):
         small.encode("x" * 10)
 
 
