@@ -25,6 +25,7 @@ from pywatt_core.errors import ConfigError
 from .gateway.options import GatewayOptions
 from .gateway.routing import MOUNT, RESERVED
 from .logs import OURSELVES
+from .services import unmet
 from .settings import ChannelListener, ModuleSettings
 
 if TYPE_CHECKING:
@@ -136,9 +137,14 @@ def read_project(settings: Settings, *, only: str | None = None, offers: Mapping
             checked[name], found = _module(settings, name, entry)
             problems += found
     problems += _between(settings, checked, set(entries))
+    configs = {name: _config(settings, name, offers) for name in checked if isinstance(entries[name], Mapping)}
+    for name, config in configs.items():
+        options = checked[name]
+        if not (options.rust if options.rust is not None else options.command):
+            problems += unmet(settings, name, config)
     raise_problems(problems)
     assert gateway is not None
-    plans = {name: _plan(settings, name, options, offers) for name, options in checked.items()}
+    plans = {name: _plan(settings, name, options, configs[name]) for name, options in checked.items()}
     return Project(plans, gateway, settings.folder, settings.file, listener)
 
 
@@ -172,8 +178,11 @@ def _listener(settings: Settings, problems: list[Problem]) -> ChannelListener:
     return options
 
 
-def _plan(settings: Settings, name: str, options: ModuleSettings, offers: Mapping[str, Any] | None) -> ModulePlan:
-    config = for_module(settings, name, own=option_fields(ModuleSettings), omit=NOT_SENT, offers=offers)
+def _config(settings: Settings, name: str, offers: Mapping[str, Any] | None) -> dict[str, Any]:
+    return for_module(settings, name, own=option_fields(ModuleSettings), omit=NOT_SENT, offers=offers)
+
+
+def _plan(settings: Settings, name: str, options: ModuleSettings, config: dict[str, Any]) -> ModulePlan:
     if options.log_level is not None:
         config["module"] = {"log_level": options.log_level, **config.get("module", {})}
     allowed = None if options.secrets is None else frozenset(options.secrets).union(wanted for _, wanted in references(config))

@@ -161,6 +161,38 @@ def _provider_problems(settings: Settings, registry: Registry, section: Section,
             yield Problem(here, str(error), settings.origin(here))
 
 
+def unmet(settings: Settings, module: str, config: Mapping[str, Any]) -> Iterator[Problem]:
+    """What a module's configuration wants of us, and would not get; `config` is what it is sent."""
+    offered = dict(_tables(settings))
+    for kind, sections in KINDS.items():
+        tables = config.get(sections)
+        for name, table in tables.items() if isinstance(tables, Mapping) else ():
+            if not isinstance(table, Mapping) or table.get("use") != "orchestrator":
+                continue
+            wanted = table.get("service", name)
+            reason = _why_not(offered, kind, wanted, module) if isinstance(wanted, str) else None
+            if reason is not None:
+                option = "service" if "service" in table else "use"
+                own = f"modules.{module}.{sections}.{name}.{option}"
+                here = own if settings.origin(own) != "default" else f"{sections}.{name}.{option}"
+                yield Problem(here, reason[0], settings.origin(here), reason[1])
+
+
+def _why_not(offered: Mapping[str, Mapping[str, Any]], kind: str, wanted: str, module: str) -> tuple[str, str] | None:
+    """Why a module does not get a service, and the way out; None where it does, or where the service's own section is at fault."""
+    ours = [name for name, table in offered.items() if kind in table]
+    if wanted not in ours:
+        remedy = f"{suggestion(wanted, ours, f'{KINDS[kind]} of the orchestrator')}. " if ours else ""
+        return (
+            f"the orchestrator hosts no {kind} {wanted!r}, which the module {module!r} wants",
+            f'{remedy}Add [services.{wanted}] with modules = ["{module}"] and [services.{wanted}.{kind}]',
+        )
+    admitted = offered[wanted].get("modules")
+    if not isinstance(admitted, list | tuple) or module in admitted or EVERYBODY in admitted:
+        return None
+    return f"the module {module!r} may not use the {kind} {wanted!r}", f'Add "{module}" to modules in [services.{wanted}]'
+
+
 def _tables(settings: Settings) -> Iterator[tuple[str, Mapping[str, Any]]]:
     table = settings.extra.get("services")
     for name, entry in (table if isinstance(table, Mapping) else {}).items():

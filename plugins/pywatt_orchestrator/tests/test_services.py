@@ -17,6 +17,7 @@ from pywatt_core.config import load
 from pywatt_core.errors import ConfigError
 from pywatt_core.registry import Registry
 from pywatt_core.testing.client import fetch
+from pywatt_orchestrator.project import read_project
 from pywatt_orchestrator.services import check_services, service_problems
 
 BANK = """
@@ -213,15 +214,41 @@ async def test_the_guestbook_runs_unchanged_on_a_database_of_the_orchestrator(ru
         connection.close()
 
 
+STRANGER = """
+from starlette.applications import Starlette
+from pywatt_core import DatabaseConfig, create_database_connection, pywatt_module
+
+@pywatt_module()
+async def app(state):
+    await create_database_connection(DatabaseConfig(db_type="sqlite", service="main"), state=state)
+    return Starlette()
+"""
+
+
 async def test_who_is_not_named_may_not_use_a_service(running: Callable[[], Any]) -> None:
     async with running() as project:
         project.write(BANK, "bank.py")
-        project.write(CONFIG.format(channels='["unix"]') + '[modules.stranger]\nrun = "bank.py"\n')
+        project.write(STRANGER, "stranger.py")
+        text = CONFIG.format(channels='["unix"]').replace('[databases.main]\nuse = "orchestrator"\n', "")
+        for module in ("bank", "other"):
+            text += f'[modules.{module}.databases.main]\nuse = "orchestrator"\n'
+        project.write(text + '[modules.stranger]\nrun = "stranger.py"\n')
         await project.start()
         line = await project.line("asks for a database", module="stranger")
         assert "stranger may not use the database 'main': add \"stranger\" to modules in [services.main]" in line["message"]
         await project.line("[databases.main]", "may not use the database", module="stranger")  # its own word on why it ends
         await project.ready("bank")
+
+
+async def test_nothing_starts_where_a_module_would_not_get_what_it_names(running: Callable[[], Any]) -> None:
+    async with running() as project:
+        project.write(BANK, "bank.py")
+        project.write(CONFIG.format(channels='["unix"]') + '[modules.stranger]\nrun = "bank.py"\n')
+        await project.start()
+        assert await project.ended() != 0
+        assert "the module 'stranger' may not use the database 'main'" in project.errors
+        assert 'Add "stranger" to modules in [services.main]' in project.errors
+        assert not any(line["module"] in ("bank", "other", "stranger") for line in project.lines)
 
 
 async def test_a_service_that_does_not_open_is_named_by_the_module_that_needs_it(running: Callable[[], Any]) -> None:
@@ -276,3 +303,69 @@ def test_every_mistake_in_a_service_is_told_with_the_way_out(tmp_path: Path) -> 
     assert len(told) == 7, text
     with pytest.raises(ConfigError, match="7 problems"):
         check_services(settings)
+
+
+UNMET = """
+[databases.main]
+use = "orchestrator"
+
+[modules.shop]
+run = "shop.py"
+caches.main = {{ use = "orchestrator", service = "sesions" }}
+
+[modules.stock]
+run = "shop.py"
+databases.other = {{ use = "orchestrator", service = "sessions" }}
+
+[modules.rusty]
+command = ["./rusty"]
+{services}
+"""
+
+HOSTING = """
+[services.main]
+modules = ["shop"]
+database = { use = "sqlite", path = "x.db" }
+
+[services.sessions]
+modules = ["*"]
+cache = { use = "memory" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("services", "expected"),
+    [
+        (
+            HOSTING,
+            [
+                "databases.main.use (pywatt.toml:3): the module 'stock' may not use the database 'main'. "
+                'Add "stock" to modules in [services.main]',
+                "modules.shop.caches.main.service (pywatt.toml:7): the orchestrator hosts no cache 'sesions', which the module "
+                "'shop' wants. Did you mean 'sessions'?",
+                "modules.stock.databases.other.service (pywatt.toml:11): the orchestrator hosts no database 'sessions', which the module "
+                "'stock' wants. Known databases of the orchestrator: main. Add [services.sessions] with modules = [\"stock\"]",
+            ],
+        ),
+        (
+            "",
+            [
+                "databases.main.use (pywatt.toml:3): the orchestrator hosts no database 'main', which the module 'shop' wants. "
+                'Add [services.main] with modules = ["shop"] and [services.main.database]',
+                "databases.main.use (pywatt.toml:3): the orchestrator hosts no database 'main', which the module 'stock' wants.",
+                "modules.shop.caches.main.service (pywatt.toml:7): the orchestrator hosts no cache 'sesions'",
+                "modules.stock.databases.other.service (pywatt.toml:11): the orchestrator hosts no database 'sessions'",
+            ],
+        ),
+    ],
+)
+def test_what_a_module_would_not_get_is_known_before_it_starts(tmp_path: Path, services: str, expected: list[str]) -> None:
+    (tmp_path / "shop.py").touch()
+    (tmp_path / "pywatt.toml").write_text(UNMET.format(services=services))
+    settings = load(file=tmp_path / "pywatt.toml", environ={}, defer=True)
+    with pytest.raises(ConfigError) as caught:
+        read_project(settings)
+    told = sorted(str(one) for one in caught.value.problems)
+    assert len(told) == len(expected), told
+    for text, begins in zip(told, expected, strict=True):
+        assert text.startswith(begins), f"{begins}\n---\n{text}"
