@@ -21,6 +21,9 @@ NAMELESS = {
 }
 """Hooks that serve without being named in the configuration."""
 
+HOSTED = {"databases": "database", "caches": "cache"}
+"""What an orchestrator may host, and the table of ``[services.NAME]`` that says by what."""
+
 
 class PluginStatus(NamedTuple):
     """One row. `status` is ``active``, ``inactive``, ``disabled`` or ``broken``, and `reason` says why."""
@@ -97,13 +100,19 @@ def _state(
 
 
 def _used(raw: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
-    """Kind to provider to the sections that use it, overlays of single modules included."""
+    """Kind to provider to the sections that use it, overlays of single modules and what an orchestrator hosts included."""
     used: dict[str, dict[str, list[str]]] = {}
     _gather(used, raw, "")
     modules = raw.get("modules")
     for name, entry in modules.items() if isinstance(modules, Mapping) else ():
         if isinstance(entry, Mapping):
             _gather(used, {key: value for key, value in entry.items() if key != "secrets"}, f"modules.{name}.")
+    services = raw.get("services")
+    for name, entry in services.items() if isinstance(services, Mapping) else ():
+        for kind, inside in HOSTED.items() if isinstance(entry, Mapping) else ():
+            use = table.get("use") if isinstance(table := entry.get(inside), Mapping) else None
+            if isinstance(use, str):
+                used.setdefault(kind, {}).setdefault(use, []).append(f"services.{name}.{inside}")
     if not raw.get("secrets"):
         for name in DEFAULT_SECRETS:
             used.setdefault("secrets", {}).setdefault(name, []).append(f"secrets.{name}")

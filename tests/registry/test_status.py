@@ -46,6 +46,16 @@ def test_a_modules_own_table_counts_and_its_list_of_secrets_does_not(fake_site: 
     assert found["vault"][0] == "inactive"
 
 
+def test_what_an_orchestrator_hosts_counts(fake_site: Any) -> None:
+    fake_site.install("pywatt-db", providing("databases", "one"))
+    fake_site.install("pywatt-store", providing("caches", "two"))
+    found = rows(
+        fake_site, {"services": {"main": {"database": {"use": "one"}}, "short": {"cache": {"use": "two"}, "modules": []}, "odd": 5}}
+    )
+    assert found["db"] == ("active", "used by [services.main.database]")
+    assert found["store"] == ("active", "used by [services.short.cache]")
+
+
 def test_a_section_named_after_its_provider_uses_it(fake_site: Any) -> None:
     fake_site.install("pywatt-vault", providing("secret_sources", "vault"))
     fake_site.install("pywatt-radio", providing("channels", "radio"))
