@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from ..config.secret_references import hide, url_password
 from ..errors import ConfigError
 from ..redaction import Secret, register
 
@@ -86,6 +87,18 @@ def hidden(password: Secret | str | None) -> Secret | None:
     return password
 
 
+def _in_order(config: DatabaseConfig | CacheConfig, spellings: Sequence[tuple[str, str]]) -> None:
+    """What both configurations do first: one spelling of each option, a list of hosts, and no password that could be shown."""
+    for name, other in spellings:
+        if getattr(config, name) not in (None, ()) and getattr(config, other) not in (None, ()):
+            raise ConfigError(f"{name} and {other} are the same: set one of them")
+    if isinstance(config.hosts, str):
+        object.__setattr__(config, "hosts", (config.hosts,))
+    object.__setattr__(config, "password", hidden(config.password))
+    if config.url and url_password(config.url) is not None:
+        hide(config.url, "url")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatabaseConfig:
     """A database, as a URL or in fields. Of two spellings of one option (``pool``, ``pool_config``) one may be set.
@@ -101,8 +114,8 @@ class DatabaseConfig:
     """Everything in one; it may hold a password, and is not shown."""
     host: str | None = None
     """The server."""
-    hosts: Sequence[str] = ()
-    """Servers, ``host`` or ``host:port``."""
+    hosts: Sequence[str] | str = ()
+    """Servers, ``host`` or ``host:port``; a text is one."""
     port: int | None = None
     """Their port."""
     database: str | None = None
@@ -121,11 +134,11 @@ class DatabaseConfig:
     """The same as `pool`."""
     service: str | None = None
     """In ``proxy`` mode: the NAME of ``[services.NAME]``."""
-    extra_params: Mapping[str, Any] = field(default_factory=dict)
-    """Further options of the provider."""
+    extra_params: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Further options of the provider; not shown, for a password may be among them."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "password", hidden(self.password))
+        _in_order(self, (("host", "hosts"), ("username", "user"), ("pool", "pool_config")))
         self.kind  # noqa: B018 - wrong ones are told at once
 
     @property
@@ -155,8 +168,8 @@ class CacheConfig:
     """Everything about a server in one; it may hold a password, and is not shown."""
     host: str | None = None
     """The server."""
-    hosts: Sequence[str] = ()
-    """Servers, ``host`` or ``host:port``."""
+    hosts: Sequence[str] | str = ()
+    """Servers, ``host`` or ``host:port``; a text is one."""
     port: int | None = None
     """Their port."""
     username: str | None = None
@@ -181,13 +194,11 @@ class CacheConfig:
     """Speak TLS with the server."""
     service: str | None = None
     """In ``proxy`` mode: the NAME of ``[services.NAME]``, ``main`` by default."""
-    extra_params: Mapping[str, Any] = field(default_factory=dict)
-    """Further options of the provider."""
+    extra_params: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Further options of the provider; not shown, for a password may be among them."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "password", hidden(self.password))
-        if self.default_ttl is not None and self.default_ttl_seconds is not None:
-            raise ConfigError("default_ttl and default_ttl_seconds are the same: set one of them")
+        _in_order(self, (("host", "hosts"), ("default_ttl", "default_ttl_seconds")))
         self.kind, self.chosen_policy  # noqa: B018 - wrong ones are told at once
 
     @property

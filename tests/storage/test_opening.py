@@ -23,6 +23,7 @@ from pywatt_core import (
 from pywatt_core.config import Settings
 from pywatt_core.interfaces import Cache, Database
 from pywatt_core.protocol.messages import Init, ServiceOperationResult, ServiceRequest, ServiceResponse
+from pywatt_core.redaction import redact
 from pywatt_core.services.secrets import Secrets
 from pywatt_core.state import AppState, current_state, open_storage
 from pywatt_core.storage.opening import Opening
@@ -99,6 +100,10 @@ def test_a_url_says_what_it_is(url: str, kind: str) -> None:
         (lambda: DatabaseConfig(), "db_type is missing"),
         (lambda: DatabaseConfig(db_type="oracle"), "db_type is 'oracle': one of MARIADB, MYSQL"),
         (lambda: DatabaseConfig(db_type="mysql", type="mysql"), "type and db_type are the same"),
+        (lambda: DatabaseConfig(db_type="mysql", host="a", hosts=["b"]), "host and hosts are the same"),
+        (lambda: DatabaseConfig(db_type="mysql", username="a", user="b"), "username and user are the same"),
+        (lambda: DatabaseConfig(db_type="mysql", pool={}, pool_config={}), "pool and pool_config are the same"),
+        (lambda: CacheConfig(cache_type="redis", host="a", hosts=["b"]), "host and hosts are the same"),
         (lambda: DatabaseConfig(db_type="mysql", url="sqlite:///x"), "db_type is mysql, and the URL is one of sqlite"),
         (lambda: CacheConfig(cache_type="disk"), "cache_type is 'disk'"),
         (lambda: CacheConfig(policy="best"), "policy is 'best'"),
@@ -113,10 +118,18 @@ def test_what_does_not_fit_is_refused_at_once(make: Any, text: str) -> None:
         make()
 
 
+def test_hosts_may_be_one_text() -> None:
+    assert DatabaseConfig(db_type="postgres", hosts="h:5433").hosts == ("h:5433",)
+    assert CacheConfig(cache_type="redis", hosts="h").hosts == ("h",)
+
+
 def test_passwords_are_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     config = DatabaseConfig(db_type="postgres", password="canary-7788", url="postgresql://me:canary-99@h/db")
     caplog.set_level(logging.INFO)
     assert "canary" not in repr(config) + repr(CacheConfig(password="canary-7788", url="redis://:canary-99@h"))
+    assert "canary" not in repr(DatabaseConfig(db_type="mysql", extra_params={"password": "canary-1122"}))
+    assert "canary" not in repr(CacheConfig(cache_type="redis", extra_params={"sentinel_password": "canary-1122"}))
+    assert "canary" not in redact("what a driver may say: canary-99")
 
 
 # ── opened by this process ──────────────────────────────────────────────────────────────────────────────────────────
