@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import StorageError, Unavailable
 from ..interfaces import CacheStats
-from ..services.caching import CLOSED, Filling, bytes_value, text_key, value_ttl
+from ..services.caching import CLOSED, Filling, bytes_value, text_key, text_keys, value_ttl
 from ..services.shared_locks import SharedLocks
 from ..sql.turns import finished
 from .file_store import FileStore
@@ -85,7 +85,7 @@ class FileCache:
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Only the keys that were found."""
-        names = {key: name(key) for key in keys}
+        names = {key: name(key) for key in text_keys(keys)}
         found = await self._do(self._store.get_many, list(names.values()))
         self._count_reads(len(names), len(found))
         return {key: found[encoded] for key, encoded in names.items() if encoded in found}
@@ -109,7 +109,7 @@ class FileCache:
 
     async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
         """Raises `StorageError` where the value cannot fit; what was there before stays then."""
-        await self.set_many({key: value}, ttl=ttl)
+        await self.set_many({text_key(key): value}, ttl=ttl)
 
     async def set_many(self, items: Mapping[str, bytes], *, ttl: float | None = None) -> None:
         """All of them, or none."""
@@ -147,7 +147,7 @@ class FileCache:
 
     async def delete_many(self, keys: Sequence[str]) -> int:
         """How many of them were there."""
-        deleted = await self._do(self._store.delete_many, [name(key) for key in keys])
+        deleted = await self._do(self._store.delete_many, [name(key) for key in text_keys(keys)])
         self._deletes += deleted
         return deleted
 

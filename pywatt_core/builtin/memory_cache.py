@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import NotFound, StorageError
 from ..interfaces import CacheStats
-from ..services.caching import CLOSED, Filling, bytes_value, counted, text_key, value_ttl
+from ..services.caching import CLOSED, Filling, bytes_value, counted, text_key, text_keys, value_ttl
 from .eviction import POLICIES, Eviction
 from .memory_lock import MemoryLocks
 from .memory_options import MemoryOptions
@@ -56,7 +56,7 @@ class MemoryCache:
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Only the keys that were found."""
-        found = {key: self._get(key) for key in keys}
+        found = {key: self._get(key) for key in text_keys(keys)}
         return {key: value for key, value in found.items() if value is not None}
 
     async def exists(self, key: str) -> bool:
@@ -133,7 +133,7 @@ class MemoryCache:
 
     async def delete_many(self, keys: Sequence[str]) -> int:
         """How many of them were there."""
-        return sum([await self.delete(key) for key in keys])
+        return sum([await self.delete(key) for key in text_keys(keys)])
 
     async def clear(self, namespace: str | None = None) -> None:
         """Drop everything, or the keys that begin with ``namespace + ":"``. Locks stay held."""
@@ -154,7 +154,7 @@ class MemoryCache:
         because it was not alone any more.
         """
         self._check_open()
-        return self._locks.lock(key, ttl=ttl, wait=wait)
+        return self._locks.lock(text_key(key), ttl=ttl, wait=wait)
 
     def close(self) -> None:
         """Forget everything; whoever waits for a lock, and every later call, gets a `StorageError`."""
@@ -171,7 +171,7 @@ class MemoryCache:
 
     def _live(self, key: str) -> Entry | None:
         self._check_open()
-        entry = self._entries.get(key)
+        entry = self._entries.get(text_key(key))
         if entry is not None and entry.expires <= self._clock():
             self._remove(key)
             return None

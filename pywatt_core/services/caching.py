@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from ..errors import Conflict, RequestTimeout, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from ..interfaces import Cache, CacheLock
 
@@ -37,6 +37,13 @@ def text_key(key: str) -> str:
     if not isinstance(key, str):
         raise StorageError(f"a key is text, not {type(key).__name__}")
     return key
+
+
+def text_keys(keys: Iterable[str]) -> list[str]:
+    """The keys. Raises `StorageError` where one is not text, and for a single text, whose letters would be taken for keys."""
+    if isinstance(keys, str):
+        raise StorageError(f"several keys are a list or tuple of text, not one text: pass [{keys!r}]")
+    return [text_key(key) for key in keys]
 
 
 def bytes_value(key: str, value: bytes) -> bytes:

@@ -12,7 +12,7 @@ from ..errors import NotFound, RemoteProtocolError, StorageError
 from ..interfaces import CacheStats
 from ..protocol.hosted import from_base64, to_base64
 from ..protocol.messages import ServiceType
-from .caching import CLOSED, LARGEST, SMALLEST, Filling, bytes_value, text_key, value_ttl
+from .caching import CLOSED, LARGEST, SMALLEST, Filling, bytes_value, text_key, text_keys, value_ttl
 from .hosted import Service, is_concurrent, orchestrator_of
 from .hosted_database import pool_config
 from .shared_locks import SharedLocks
@@ -81,7 +81,7 @@ class HostedCache:
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Only the keys that were found."""
-        found = await self._call("get_many", keys=[_key(key) for key in keys])
+        found = await self._call("get_many", keys=[_key(key) for key in text_keys(keys)])
         if found is None:
             return {}
         if not isinstance(found, dict):
@@ -94,7 +94,7 @@ class HostedCache:
 
     async def delete_many(self, keys: Sequence[str]) -> int:
         """How many of them were there."""
-        count = await self._call("delete_many", keys=[_key(key) for key in keys])
+        count = await self._call("delete_many", keys=[_key(key) for key in text_keys(keys)])
         return count if type(count) is int else 0
 
     async def clear(self, namespace: str | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..errors import PyWattError, RequestTimeout
 from ..sql.turns import finished
-from .caching import lapsed, lock_ttl
+from .caching import lapsed, lock_ttl, text_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,7 +74,7 @@ class SharedLocks:
     @asynccontextmanager
     async def lock(self, key: str, *, ttl: float, wait: float | None) -> AsyncIterator[SharedLock]:
         """Hold `key` during the block, for `ttl` seconds unless it is extended. `wait=None` waits as long as it takes, 0 not at all."""
-        lock = SharedLock(self._store, key, lock_ttl(ttl))
+        lock = SharedLock(self._store, text_key(key), lock_ttl(ttl))
         line = self._lines.setdefault(key, Line())
         line.users += 1
         try:

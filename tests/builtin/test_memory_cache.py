@@ -219,7 +219,7 @@ async def take_steps(steps: Any, policy: Any, items: int, size: int) -> None:
         stats = await cache.stats()
         assert stats.item_count is not None
         assert stats.item_count <= items
-        kept = await cache.get_many("abcdef") if step == "wait" else {}
+        kept = await cache.get_many([*"abcdef"]) if step == "wait" else {}
         assert stats.memory_used_bytes is not None
         assert sum(len(name) + len(value) for name, value in kept.items()) <= stats.memory_used_bytes <= size
         for name, value in kept.items():

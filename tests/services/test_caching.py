@@ -11,7 +11,7 @@ from pywatt_core.builtin.memory_cache import MemoryCache
 from pywatt_core.builtin.memory_options import MemoryOptions
 from pywatt_core.errors import Conflict, RequestTimeout, StorageError
 from pywatt_core.services import caching
-from pywatt_core.services.caching import FILLING, Filling, bytes_value, called, counted, lock_ttl, text_key, value_ttl
+from pywatt_core.services.caching import FILLING, Filling, bytes_value, called, counted, lock_ttl, text_key, text_keys, value_ttl
 
 
 def memory() -> MemoryCache:
@@ -32,6 +32,11 @@ def test_keys_are_text_and_values_bytes() -> None:
     assert bytes_value("key", b"1") == b"1"
     with pytest.raises(StorageError, match="a key is text, not int"):
         text_key(1)  # type: ignore[arg-type]
+    assert text_keys(("a", "b")) == ["a", "b"]
+    with pytest.raises(StorageError, match="a key is text, not int"):
+        text_keys(["a", 1])  # type: ignore[list-item]
+    with pytest.raises(StorageError, match=r"several keys are a list or tuple of text, not one text: pass \['abc'\]"):
+        text_keys("abc")
     with pytest.raises(StorageError, match="'key' is a dict, and a cache keeps bytes"):
         bytes_value("key", {})  # type: ignore[arg-type]
 

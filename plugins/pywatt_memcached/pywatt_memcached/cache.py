@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pywatt_core.errors import NotFound, PyWattError, StorageError, Unavailable
 from pywatt_core.interfaces import CacheStats
-from pywatt_core.services.caching import LARGEST, Filling, bytes_value, counted, steps, value_ttl
+from pywatt_core.services.caching import LARGEST, Filling, bytes_value, counted, steps, text_keys, value_ttl
 from pywatt_core.services.shared_locks import SharedLocks
 
 from .client import Client, ClientException, batches, facade
@@ -93,7 +93,7 @@ class MemcachedCache:
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Only the keys that were found."""
-        names = {key: self._name(key) for key in keys}
+        names = {key: self._name(key) for key in text_keys(keys)}
         wanted = list(dict.fromkeys(names.values()))
         found: dict[bytes, bytes] = {}
         for start in range(0, len(wanted), 100):
@@ -201,7 +201,7 @@ class MemcachedCache:
 
     async def delete_many(self, keys: Sequence[str]) -> int:
         """How many of them were there."""
-        requests = [b"delete %b\r\n" % self._name(key) for key in keys]
+        requests = [b"delete %b\r\n" % self._name(key) for key in text_keys(keys)]
         answers = await self._send_all(requests)
         deleted = answers.count(b"DELETED")
         self._deletes += deleted

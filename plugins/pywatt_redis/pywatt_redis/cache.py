@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pywatt_core.errors import NotFound, StorageError
 from pywatt_core.interfaces import CacheStats
-from pywatt_core.services.caching import CLOSED, Filling, bytes_value, text_key, value_ttl
+from pywatt_core.services.caching import CLOSED, Filling, bytes_value, text_key, text_keys, value_ttl
 from pywatt_core.services.shared_locks import SharedLocks
 
 from .client import Source
@@ -110,6 +110,7 @@ class RedisCache:
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Only the keys that were found."""
+        keys = text_keys(keys)
         names = [self._name(key) for key in keys]
         if self._cluster:
             values = checked(await self._commands.execute_many([("GET", name) for name in names], again=True))
@@ -195,7 +196,7 @@ class RedisCache:
     async def delete_many(self, keys: Sequence[str]) -> int:
         """How many of them were there."""
         self._check_open()
-        deleted: int = sum(checked(await self._commands.execute_many([("UNLINK", self._name(key)) for key in keys])))
+        deleted: int = sum(checked(await self._commands.execute_many([("UNLINK", self._name(key)) for key in text_keys(keys)])))
         self._deletes += deleted
         return deleted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,37 @@ class CacheValues(CacheBackend):
             with pytest.raises(StorageError, match="bytes"):
                 await cache.set("key", value)
             assert await cache.get("key") is None
+
+    @pytest.mark.parametrize("key", [1, None, b"key", ["key"]])
+    async def test_only_text_is_a_key(self, backend: Backend, key: Any) -> None:
+        async with backend as cache:
+            await cache.set("key", b"1")
+            for call in (
+                lambda: cache.get(key),
+                lambda: cache.exists(key),
+                lambda: cache.delete(key),
+                lambda: cache.set(key, b"2"),
+                lambda: cache.set_nx(key, b"2"),
+                lambda: cache.get_set(key, b"2"),
+                lambda: cache.increment(key),
+                lambda: cache.get_many(["key", key]),
+                lambda: cache.delete_many(["key", key]),
+                lambda: cache.get_or_set(key, lambda: b"2"),
+            ):
+                with pytest.raises(StorageError, match="key is text, not"):
+                    await call()
+            with pytest.raises(StorageError, match="key is text, not"):
+                async with cache.lock(key):
+                    pass
+            assert await cache.get("key") == b"1"
+
+    async def test_one_text_is_not_many_keys(self, backend: Backend) -> None:
+        async with backend as cache:
+            await cache.set_many({"k": b"1", "key": b"2"})
+            for call in (lambda: cache.get_many("key"), lambda: cache.delete_many("key")):
+                with pytest.raises(StorageError, match=r"several keys.*\['key'\]"):
+                    await call()
+            assert await cache.get_many(["k", "key"]) == {"k": b"1", "key": b"2"}
 
     # ── time limits ─────────────────────────────────────────────────────────────────────────────────────────────────
 
