@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-INTEGER = re.compile(rb"-?(0|[1-9][0-9]{0,18})\Z")
+INTEGER = re.compile(rb"(0|-?[1-9][0-9]{0,18})\Z")
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 """The integers that `increment` counts with, in every cache."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pywatt_core.interfaces import CacheLock
 
     from . import Options
+    from .client import Item
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -182,10 +183,7 @@ class MemcachedCache:
                 if item is None:
                     request = b"add %b 0 %d %d\r\n%b\r\n" % (name, end, len(digits), digits)
                 else:
-                    left = 0 if item.ttl < 0 else max(item.ttl, 1)
-                    if left > MONTH:  # a date then, by the server's clock: by ours, each count would move it
-                        left += int((await self._client.stats())[b"time"] or 0)
-                    request = b"ms %b %d C%d T%d\r\n%b\r\n" % (name, len(digits), item.cas, left, digits)
+                    request = await self._replacing(name, item, digits)
                 (answer,) = await self._client.lines([request])
                 if answer[:2] not in (b"ST", b"HD"):  # another changed it meanwhile
                     total = None
@@ -264,14 +262,31 @@ class MemcachedCache:
     # ── the steps ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _add_up(self, name: bytes, key: str, delta: int) -> int | None:
-        """The short way to count up; None where there is nothing to count up from, or something that Memcached does not count with."""
-        (answer,) = await self._client.lines([b"incr %b %d\r\n" % (name, delta)])
+        """The short way to count up; None where there is nothing to count up from, or something that Memcached does not count with.
+
+        It counts with more than we do, ``01`` and `` 1`` for example, and further: then what was there is put back.
+        """
+        before, answer = await self._client.item_and_incr(name, delta)
         if not answer.isdigit():
             return None
-        if int(answer) > LARGEST:
-            await self._client.lines([b"decr %b %d\r\n" % (name, delta)])
-            counted(key, b"%d" % LARGEST, delta)
-        return int(answer)
+        total = int(answer)
+        try:
+            counted(key, None if before is None else before.value, delta)
+            counted(key, b"%d" % (total - delta), delta)  # another may have counted in between
+        except StorageError:
+            after = await self._client.item(name)
+            if after is not None and after.value.rstrip() == answer:
+                old = b"%d" % (total - delta) if before is None else before.value
+                await self._client.lines([await self._replacing(name, after, old)])
+            raise
+        return total
+
+    async def _replacing(self, name: bytes, item: Item, value: bytes) -> bytes:
+        """The request that puts `value` in the place of `item` where it is still there, with the time that it has left."""
+        left = 0 if item.ttl < 0 else max(item.ttl, 1)
+        if left > MONTH:  # a date then, by the server's clock: by ours, each count would move it
+            left += int((await self._client.stats())[b"time"] or 0)
+        return b"ms %b %d C%d T%d\r\n%b\r\n" % (name, len(value), item.cas, left, value)
 
     async def _send_all(self, requests: Sequence[bytes]) -> list[bytes]:
         """The answers to any number of requests, each batch of them with the deadline of an operation."""

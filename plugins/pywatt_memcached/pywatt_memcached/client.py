@@ -65,14 +65,18 @@ class Client(aiomcache.FlagClient[bytes]):
             with connection.exchange():
                 connection.writer.write(b"mg %b v c t\r\n" % key)
                 await connection.writer.drain()
-                head = (await line(connection)).split()
-                if head == [b"EN"]:
-                    return None
-                if not head or head[0] != b"VA":
-                    raise StorageError("Memcached gave an answer that makes no sense")
-                value = (await connection.reader.readexactly(int(head[1]) + 2))[:-2]
-            told = {flag[:1]: int(flag[1:]) for flag in head[2:]}
-            return Item(value, told[b"c"], told[b"t"])
+                return await read_item(connection)
+        finally:
+            self._connections.release(connection)
+
+    async def item_and_incr(self, key: bytes, delta: int) -> tuple[Item | None, bytes]:
+        """What was there, and what ``incr`` said after that, in one exchange."""
+        connection = await self._connections.acquire()
+        try:
+            with connection.exchange():
+                connection.writer.write(b"mg %b v c t\r\nincr %b %d\r\n" % (key, key, delta))
+                await connection.writer.drain()
+                return await read_item(connection), await line(connection)
         finally:
             self._connections.release(connection)
 
@@ -114,6 +118,18 @@ async def line(connection: Connection) -> bytes:
     if not told.endswith(b"\r\n"):
         raise ConnectionResetError("the server closed the connection")
     return told[:-2]
+
+
+async def read_item(connection: Connection) -> Item | None:
+    """The answer to ``mg KEY v c t``."""
+    head = (await line(connection)).split()
+    if head == [b"EN"]:
+        return None
+    if not head or head[0] != b"VA":
+        raise StorageError("Memcached gave an answer that makes no sense")
+    value = (await connection.reader.readexactly(int(head[1]) + 2))[:-2]
+    told = {flag[:1]: int(flag[1:]) for flag in head[2:]}
+    return Item(value, told[b"c"], told[b"t"])
 
 
 def batches(requests: Iterable[bytes]) -> Iterable[list[bytes]]:

@@ -208,14 +208,16 @@ class CacheValues(CacheBackend):
 
     async def test_what_is_no_counter_is_left_as_it_was(self, backend: Backend) -> None:
         async with backend as cache:
-            for value in (b"text", b"", b"1.5", b"\xff"):
+            for value in (b"text", b"", b"1.5", b"\xff", b"01", b" 1", b"1 ", b"+1", b"-0", b"1_0"):
                 await cache.set("key", value)
                 with pytest.raises(StorageError):
                     await cache.increment("key")
                 assert await cache.get("key") == value
-            await cache.set("key", b"%d" % (2**63 - 1))
-            with pytest.raises(StorageError):
-                await cache.increment("key")
+            await cache.set("key", largest := b"%d" % (2**63 - 1))
+            for delta in (1, 2**63 - 1):
+                with pytest.raises(StorageError):
+                    await cache.increment("key", delta)
+                assert await cache.get("key") == largest
 
     async def test_counting_keeps_the_time_limit(self, backend: Backend) -> None:
         async with backend as cache:
