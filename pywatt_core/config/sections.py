@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
@@ -42,6 +42,7 @@ def check_section(
     values, pending = {}, set()
     for name in declared.keys() & mapping.keys():
         values[name] = read_text(mapping[name], declared[name][1])
+        problems += _unknown_inside(mapping[name], declared[name][1], f"{path}.{name}", origin)
         for where, secret in references(mapping[name], f"{path}.{name}"):
             pending.add(name)
             if not secret:
@@ -83,6 +84,20 @@ def option_fields(options: type[Any]) -> dict[str, tuple[Field[Any], Any]]:
 
 def _unknown(key: str, declared: Mapping[str, Any], path: str, origin: Origin) -> Problem:
     return Problem(f"{path}.{key}", "unknown option", origin(f"{path}.{key}"), suggestion(key, declared, "options"))
+
+
+def _unknown_inside(value: Any, wanted: Any, path: str, origin: Origin) -> Iterator[Problem]:
+    """Keys of nested tables that their options do not have."""
+    if isinstance(value, Mapping):
+        kinds = [one for one in members(wanted) if isinstance(one, type) and is_dataclass(one)]
+        declared = option_fields(kinds[0]) if len(kinds) == 1 else value
+        for key, inner in value.items():
+            if key not in declared:
+                yield _unknown(key, declared, path, origin)
+            yield from _unknown_inside(inner, _inner(wanted, key), f"{path}.{key}", origin)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _unknown_inside(inner, _inner(wanted, None), path, origin)
 
 
 def _instance(values: Mapping[str, Any], options: type[T]) -> T | str:

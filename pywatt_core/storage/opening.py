@@ -112,7 +112,7 @@ def create_database_connection(
             password=hidden(config.password),
             ssl_mode=config.ssl_mode,
             extra_params={name: str(value) for name, value in config.extra_params.items()},
-            pool=_pool(config.pool or config.pool_config),
+            pool=_pool(_pool_as_options(config)),
         )
         return open_hosted_database(options, _context("databases", state, orchestrator))
 
@@ -199,8 +199,7 @@ def _database_options(config: DatabaseConfig) -> dict[str, Any]:
         return {
             "url": config.url,
             "database": config.database,
-            "pool": config.pool,
-            "pool_config": config.pool_config,
+            "pool": _pool_as_options(config),
             **config.extra_params,
         }
     return {
@@ -213,8 +212,7 @@ def _database_options(config: DatabaseConfig) -> dict[str, Any]:
         "user": config.user,
         "password": _plain(config.password),
         "ssl_mode": config.ssl_mode,
-        "pool": config.pool,
-        "pool_config": config.pool_config,
+        "pool": _pool_as_options(config),
         **config.extra_params,
     }
 
@@ -246,6 +244,12 @@ def _plain(password: Secret | str | None) -> str | None:
 
 def _one_host(config: DatabaseConfig) -> str | None:
     return config.host if config.host is not None else next(iter(config.hosts), None)
+
+
+def _pool_as_options(config: DatabaseConfig) -> dict[str, Any] | None:
+    """The pool's options as providers spell them: ``acquire_timeout``, which is ``acquire_timeout_seconds`` on the wire."""
+    said = config.pool if config.pool is not None else config.pool_config
+    return None if said is None else {name.removesuffix("_seconds"): value for name, value in said.items()}
 
 
 def _pool(said: Mapping[str, Any] | None) -> PoolOptions:

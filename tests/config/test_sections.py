@@ -83,6 +83,12 @@ def test_an_unknown_option_suggests_the_nearest_and_lists_all() -> None:
     assert problem.remedy == "Did you mean 'readers'? (known options: dsn, folder, hosts, mode, password, pool, readers)"
 
 
+def test_an_unknown_option_of_a_table_inside_is_a_problem_too() -> None:
+    (problem,) = problems_of(dsn="x", pool={"sice": 3, "timeout": 2.0})
+    assert (problem.path, problem.message) == ("databases.main.pool.sice", "unknown option")
+    assert problem.remedy == "Did you mean 'size'? (known options: size, timeout)"
+
+
 def test_a_missing_option_says_the_line_to_add() -> None:
     (problem,) = problems_of()
     assert str(problem) == "databases.main (pywatt.toml:14): the option 'dsn' is missing. Add dsn = … to [databases.main]"

@@ -181,6 +181,8 @@ async def test_what_a_provider_does_not_know_is_refused_by_it(tmp_path: Path) ->
     ):
         with pytest.raises(ConfigError, match="unknown option"):
             await opening
+    with pytest.raises(ConfigError, match=r"pool\.max_conections.*Did you mean 'max_connections'"):
+        await create_database_connection(DatabaseConfig(db_type="sqlite", pool={"max_conections": 2}))
     with pytest.raises(ConfigError, match="memcached server"):
         await create_cache_service(CacheConfig(cache_type="memcached", tls_enabled=True))
 
@@ -213,6 +215,16 @@ async def test_under_an_orchestrator_it_opens_and_mode_says_otherwise(tmp_path: 
     async with create_database_connection(direct, "direct", state=state) as database:
         await database.ping()
     assert ways.sent == []
+
+
+async def test_times_of_the_pool_are_known_by_both_names(tmp_path: Path) -> None:
+    for said in ({"acquire_timeout": 7}, {"acquire_timeout_seconds": 7}):
+        ways = Ways()
+        config = DatabaseConfig(db_type="sqlite", database=str(tmp_path / "x.db"), pool_config=said)
+        async with create_database_connection(config, state=module(ways)):
+            assert ways.sent[0].config["pool"]["acquire_timeout_seconds"] == 7
+        async with create_database_connection(config, "direct") as database:
+            assert database._options.acquire_timeout == 7
 
 
 async def test_a_policy_that_the_wire_does_not_have_is_not_sent() -> None:
