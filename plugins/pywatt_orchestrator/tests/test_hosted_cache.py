@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pywatt_core.errors import Conflict, RequestTimeout, Unavailable
 from pywatt_core.interfaces import Cache
 from pywatt_core.services.hosted_cache import open_hosted_cache
 from pywatt_core.services.hosted_options import HostedCacheOptions
 from pywatt_core.testing.contracts import CacheContract, SharedCacheContract
+from tools.running_servers import RedisServer
 
 from .host import module, running
 
 if TYPE_CHECKING:
-    from tools.running_servers import MemcachedServer, RedisServer
+    from tools.running_servers import MemcachedServer
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +89,38 @@ class TestSharedThroughTwoOrchestrators(SharedCacheContract):
     @pytest.fixture
     def backends(self, host: str, tmp_path: Path) -> tuple[AbstractAsyncContextManager[Cache], AbstractAsyncContextManager[Cache]]:
         return opened(host, tmp_path, service("file")), opened(host, tmp_path, service("file"))
+
+
+async def test_a_server_killed_under_load_is_a_gap_and_nothing_more(host: str, tmp_path: Path, start_server: Callable[..., Any]) -> None:
+    with start_server(RedisServer) as server:
+        async with opened(host, tmp_path, service("redis", host="127.0.0.1", port=server.port)) as cache:
+            outcomes: list[str] = []
+            stop = asyncio.Event()
+
+            async def load(number: int) -> None:
+                while not stop.is_set():
+                    try:
+                        await cache.set(f"key{number}", b"%d" % number)
+                        assert await cache.get(f"key{number}") in (b"%d" % number, None)
+                        async with cache.lock(f"lock{number}", wait=0.1):
+                            await cache.increment("counter")
+                        outcomes.append("done")
+                    except (Unavailable, Conflict, RequestTimeout):  # locks of a server that forgot them, or of an answer that was lost
+                        outcomes.append("refused")
+                        await asyncio.sleep(0.01)
+
+            async def until(wanted: str) -> None:
+                outcomes.clear()
+                async with asyncio.timeout(60):
+                    while wanted not in outcomes:
+                        await asyncio.sleep(0.005)
+
+            tasks = [asyncio.create_task(load(number)) for number in range(16)]
+            for _ in range(3):
+                await until("done")
+                await asyncio.to_thread(server.kill)
+                await until("refused")
+                await asyncio.to_thread(server.start)
+                await until("done")
+            stop.set()
+            await asyncio.gather(*tasks)  # a failure of any other kind ends here
