@@ -150,6 +150,7 @@ def _refused(
     """What ``__post_init__`` says, which tells one fault at a time: the option that it names is left out to hear of the next.
 
     A text that speaks of an option in `wrong` says nothing new: the default stands in for it.
+    Nor does one about the section as a whole once an option is left out: what it misses may be that one.
     """
     left = dict(sound)
     problems: list[Problem] = []
@@ -158,7 +159,7 @@ def _refused(
         if not wrong.isdisjoint(re.findall(r"\w+", text)):
             break
         if name not in left or " - at `$" in text:  # of the section as a whole, or of a table inside it
-            if not problems or name not in declared:
+            if not problems:
                 problems.append(_problem(text, path, origin))
             break
         problems.append(_problem(text, f"{path}.{name}", origin))

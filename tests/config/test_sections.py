@@ -168,6 +168,23 @@ def test_a_secret_inside_a_refusal_is_hidden() -> None:
     assert redact("correct-horse-battery") != "correct-horse-battery"
 
 
+def test_what_is_missing_only_because_the_options_refused_it_is_no_problem_of_its_own() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Placed:
+        url: str = ""
+        host: str = ""
+
+        def __post_init__(self) -> None:
+            if self.url and "://" not in self.url:
+                raise ValueError("url has to begin with one://")
+            if not self.url and not self.host:
+                raise ValueError("nothing is named: set host")
+
+    assert [problem.path for problem in check_section({}, Placed, "s", origin)[1]] == ["s"]
+    (problem,) = check_section({"url": "nonsense"}, Placed, "s", origin)[1]
+    assert (problem.path, problem.message) == ("s.url", "url has to begin with one://")
+
+
 @pytest.mark.parametrize("value", ["secret:PORT", ["secret:A", "b"], {"size": "secret:N"}])
 def test_what_waits_for_a_secret_is_checked_later_and_the_rest_now(value: object) -> None:
     key = "readers" if isinstance(value, str) else "hosts" if isinstance(value, list) else "pool"
