@@ -72,8 +72,11 @@ if TYPE_CHECKING:
         Command,
         Context,
         Database,
+        Params,
         Provider,
+        Queries,
         Row,
+        Serializer,
         Server,
         ServerOptions,
     )
@@ -87,14 +90,17 @@ if TYPE_CHECKING:
         serve_with_options,
     )
     from .policies import (
+        Backoff,
         ChannelCapabilities,
         ChannelPreferences,
         ChannelRouter,
         ChannelType,
+        Characteristics,
         CircuitBreaker,
         MessagePriority,
         ReconnectPolicy,
         Retry,
+        RoutingDecision,
         RoutingMatrix,
     )
     from .protocol.encoded import EncodedMessage, EncodingFormat, Message, MessageMetadata
@@ -105,6 +111,7 @@ if TYPE_CHECKING:
     from .redaction import Secret
     from .services.arrivals import Arrival
     from .services.channels import ChannelStatus
+    from .services.discovery import RegisteredProvider
     from .services.ports import (
         NegotiatedPort,
         PortNegotiation,
@@ -114,7 +121,15 @@ if TYPE_CHECKING:
         set_pre_allocated_port,
     )
     from .services.providers import ServiceProvider, ServiceProviderBuilder
-    from .services.registration import Capabilities, HealthStatus, ModuleInfo, RegisteredModule, Registration, register_module
+    from .services.registration import (
+        Capabilities,
+        HealthSource,
+        HealthStatus,
+        ModuleInfo,
+        RegisteredModule,
+        Registration,
+        register_module,
+    )
     from .services.secrets import SecretMode, Secrets
     from .services.stream_in import InboundStream
     from .services.stream_out import OutboundStream
@@ -132,10 +147,10 @@ if TYPE_CHECKING:
         create_cache_service,
         create_database_connection,
     )
-    from .telemetry.channel_metrics import Alert, ChannelMetrics, PoolMetrics, SlaStatus
+    from .telemetry.channel_metrics import Alert, AlertSeverity, AlertType, ChannelMetrics, PoolMetrics, SlaMetric, SlaStatus
     from .transports.channel import ChannelHealth, ReconnectingChannel
     from .transports.encoded_stream import EncodedStream
-    from .transports.pool import ConnectionPool
+    from .transports.pool import ConnectionPool, PoolStats
 
 _HOMES = {
     "bootstrap": "BootstrapResult Handshake announce_from_router bootstrap_module process_ipc_messages read_init send_announce",
@@ -153,11 +168,14 @@ _HOMES = {
         "ApiResponse HttpIpcError HttpIpcRequest HttpIpcResponse HttpIpcRouter HttpTcpClient HttpTcpError HttpTcpRequest HttpTcpResponse "
         "HttpTcpRouter HttpTcpServer start_http_server"
     ),
-    "interfaces": "Cache CacheLock CacheStats Channel ChannelState Command Context Database Provider Row Server ServerOptions",
+    "interfaces": (
+        "Cache CacheLock CacheStats Channel ChannelState Command Context Database Params Provider Queries Row Serializer Server "
+        "ServerOptions"
+    ),
     "module": "Module ServeOptions pywatt_module serve_module serve_module_full serve_module_with_lifecycle serve_with_options",
     "policies": (
-        "ChannelCapabilities ChannelPreferences ChannelRouter ChannelType CircuitBreaker MessagePriority ReconnectPolicy Retry "
-        "RoutingMatrix"
+        "Backoff ChannelCapabilities ChannelPreferences ChannelRouter ChannelType Characteristics CircuitBreaker MessagePriority "
+        "ReconnectPolicy Retry RoutingDecision RoutingMatrix"
     ),
     "protocol.encoded": "EncodedMessage EncodingFormat Message MessageMetadata",
     "protocol.messages": "AnnouncedEndpoint ServiceType",
@@ -167,9 +185,10 @@ _HOMES = {
     "redaction": "Secret",
     "services.arrivals": "Arrival",
     "services.channels": "ChannelStatus",
+    "services.discovery": "RegisteredProvider",
     "services.ports": "NegotiatedPort PortNegotiation PortOptions get_pre_allocated_port negotiate_port set_pre_allocated_port",
     "services.providers": "ServiceProvider ServiceProviderBuilder",
-    "services.registration": "Capabilities HealthStatus ModuleInfo RegisteredModule Registration register_module",
+    "services.registration": "Capabilities HealthSource HealthStatus ModuleInfo RegisteredModule Registration register_module",
     "services.secrets": "SecretMode Secrets",
     "services.watching": "ProviderChange ProviderEvent",
     "services.stream_in": "InboundStream",
@@ -181,19 +200,22 @@ _HOMES = {
         "create_database_connection"
     ),
     "transports.channel": "ChannelHealth ReconnectingChannel",
-    "transports.pool": "ConnectionPool",
-    "telemetry.channel_metrics": "Alert ChannelMetrics PoolMetrics SlaStatus",
+    "transports.pool": "ConnectionPool PoolStats",
+    "telemetry.channel_metrics": "Alert AlertSeverity AlertType ChannelMetrics PoolMetrics SlaMetric SlaStatus",
     "transports.encoded_stream": "EncodedStream",
 }
 
 __version__ = "0.1.0"
 __all__ = [
     "Alert",
+    "AlertSeverity",
+    "AlertType",
     "AnnouncedEndpoint",
     "ApiResponse",
     "AppState",
     "Arrival",
     "AuthError",
+    "Backoff",
     "BootstrapError",
     "BootstrapResult",
     "BuildInfo",
@@ -215,6 +237,7 @@ __all__ = [
     "ChannelState",
     "ChannelStatus",
     "ChannelType",
+    "Characteristics",
     "CircuitBreaker",
     "Command",
     "ConfigError",
@@ -232,6 +255,7 @@ __all__ = [
     "FileCache",
     "Forbidden",
     "Handshake",
+    "HealthSource",
     "HealthStatus",
     "HttpIpcError",
     "HttpIpcRequest",
@@ -256,8 +280,10 @@ __all__ = [
     "NegotiatedPort",
     "NotFound",
     "OutboundStream",
+    "Params",
     "PluginError",
     "PoolMetrics",
+    "PoolStats",
     "PortNegotiation",
     "PortOptions",
     "PriorityMessageQueue",
@@ -268,15 +294,18 @@ __all__ = [
     "PubSubMessage",
     "PyWattError",
     "PyWattSDKError",
+    "Queries",
     "ReconnectPolicy",
     "ReconnectingChannel",
     "RegisteredModule",
+    "RegisteredProvider",
     "Registration",
     "RemoteError",
     "RemoteProtocolError",
     "RequestTimeout",
     "Result",
     "Retry",
+    "RoutingDecision",
     "RoutingMatrix",
     "Row",
     "Secret",
@@ -284,6 +313,7 @@ __all__ = [
     "SecretMode",
     "SecretNotFound",
     "Secrets",
+    "Serializer",
     "ServeOptions",
     "Server",
     "ServerError",
@@ -291,6 +321,7 @@ __all__ = [
     "ServiceProvider",
     "ServiceProviderBuilder",
     "ServiceType",
+    "SlaMetric",
     "SlaStatus",
     "StorageError",
     "StreamAck",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -51,6 +52,16 @@ def test_what_public_functions_take_and_return_comes_from_the_package_itself(nam
 
     assert name in pywatt_core.__all__
     assert getattr(pywatt_core, name).__name__ == name
+
+
+def test_all_that_the_states_functions_take_and_return_comes_from_the_package_itself() -> None:
+    import pywatt_core
+
+    elsewhere = {"Any", "Iterable", "Mapping", "None", "Path"}
+    functions = [value for name, value in vars(pywatt_core.AppState).items() if inspect.isfunction(value) and not name.startswith("_")]
+    said = {name for function in functions for text in function.__annotations__.values() for name in re.findall(r"\b[A-Z]\w*", text)}
+    assert "RegisteredProvider" in said
+    assert said - elsewhere <= set(pywatt_core.__all__)
 
 
 def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
