@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+from asyncpg import connect_utils
 
 from pywatt_core.errors import StorageError, Unavailable
 from pywatt_core.sql.options import Address, tls_context
@@ -53,6 +54,33 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
         """
         _, status, _ = await self._execute(sql, values, 0, None, return_status=True)
         return status.decode() if status else ""  # an empty statement has none
+
+
+class Upgrade(connect_utils.TLSUpgradeProto):  # type: ignore[misc]
+    """What asks the server for TLS. Where connecting is given up, asyncpg leaves an error there that nobody looks at, and asyncio
+    tells of it with a traceback."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        if not self.on_data.cancelled():
+            self.on_data.exception()
+
+
+connect_utils.TLSUpgradeProto = Upgrade  # asyncpg has no other way to give it one
+
+
+class Brief(logging.Filter):
+    """asyncpg tells of every vain attempt to fill the pool with a traceback. The reason is enough."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            record.msg, record.args = "%s; it is tried again", (translated(error, "", doing="connecting"),)
+            record.exc_info = record.exc_text = None
+        return True
+
+
+logging.getLogger("asyncpg.pool").addFilter(Brief())
 
 
 class Pool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import re
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,6 +84,42 @@ async def test_under_load_a_restart_is_a_gap_and_nothing_more(own_server: Postgr
         connections = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'load'"
         assert await database.fetch_value(connections) <= 5
         assert not [text for text in refused if "Traceback" in text or "object at" in text]
+
+
+async def test_a_server_that_is_down_costs_a_line_of_the_log_and_no_traceback(
+    own_server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(own_server, pool=PoolOptions(min_connections=2)) as database:
+        await database.ping()
+        await asyncio.to_thread(own_server.stop)
+        async with asyncio.timeout(60):
+            while not caplog.records:
+                with suppress(StorageError):
+                    await database.ping()
+                await asyncio.sleep(0.01)
+    for record in caplog.records:  # it may be going down still
+        assert re.fullmatch(r"connecting: the (server cannot be reached|database system is) .*; it is tried again", record.getMessage())
+    assert "Traceback" not in caplog.text
+
+
+async def test_connecting_that_is_given_up_leaves_no_error_that_nobody_looks_at(own_server: PostgresServer) -> None:
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context)))
+
+    async def connect() -> None:
+        async with opened(own_server):
+            pass
+
+    for turns in range(60):
+        task = asyncio.create_task(connect())
+        for _ in range(turns % 30):
+            await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError, StorageError):
+            await task
+    await connect()
+    gc.collect()
+    assert told == []
 
 
 async def test_an_idle_database_notices_nothing_of_a_restart(own_server: PostgresServer) -> None:
