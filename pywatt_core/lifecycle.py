@@ -227,12 +227,12 @@ def read_settings(definition: Definition, init: Init | None, environ: Mapping[st
 
 
 def open_registry(settings: Settings) -> Registry:
-    """Discover the plugins, then check the whole configuration against them: one report of everything that is wrong."""
+    """Discover the plugins, which checks the whole configuration against them: one report of everything that is wrong."""
     from .registry import Registry
 
     registry = Registry.discover(settings)
     broken = [f"{plugin.label} is broken and left out: {plugin.broken}" for plugin in registry.plugins if plugin.broken]
-    for warning in (*settings.warnings, *registry.check(settings), *broken):
+    for warning in broken:
         log.warning("%s", warning)
     return registry
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pywatt_core.config import load
+from pywatt_core.lifecycle import open_registry
 from pywatt_core.protocol.messages import Announce, GetSecret, Heartbeat, HeartbeatAck, Rotated, Secret
 from pywatt_core.testing import ModuleRunner
 
@@ -49,6 +51,13 @@ async def test_requests_over_the_link_reach_the_same_application():
         assert (await module.ipc("GET", "/boom")).status == 500
         assert (await module.ipc("GET", "/hello")).status == 200
         await module.stop()
+
+
+def test_what_is_unwise_about_the_configuration_is_logged_once(caplog):
+    settings = load(init={"caches": {"main": {"use": "orchestrator", "password": "lifecycle-canary"}}}, environ={}, defer=True)
+    open_registry(settings)
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.partition(";")[0] for text in told] == ["caches.main.password (init.pywatt.config) is a secret in plain text"]
 
 
 async def test_what_user_code_prints_is_a_log_line_and_never_reaches_the_wire():
