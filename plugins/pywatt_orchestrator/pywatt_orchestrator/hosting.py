@@ -33,6 +33,10 @@ MOST_CONNECTIONS: Final = 100
 """Connections that one process may have open."""
 MOST_BYTES: Final = 256 * 2**20
 """Bytes of the operations of one process that are under way; one more is refused."""
+MOST_WAITING: Final = 2_000
+"""Requests of one process that are under way, answers that it does not read included; more are not answered at all."""
+MOST_CONFIG: Final = 64 * 2**10
+"""Bytes with which a connection may be asked for."""
 OPENING: Final = 25.0
 """Seconds that a service may take to open for a process, which waits for 30."""
 
@@ -51,6 +55,8 @@ class ProcessServices:
         self._opening: set[asyncio.Task[None]] = set()
         self._weights: dict[asyncio.Task[None], int] = {}
         self._bytes = 0
+        self._refusing: set[asyncio.Task[None]] = set()
+        self._overflowed = False
         self._ended = False
 
     def end(self) -> None:
@@ -66,6 +72,16 @@ class ProcessServices:
 
     def request(self, message: ServiceRequest, link: Link) -> None:
         """A process asks for a connection."""
+        if self._overflows():
+            return
+        refusal = ""
+        if len(self._connections) + len(self._opening) >= MOST_CONNECTIONS:
+            refusal = f"{self._peer.module_id} has {MOST_CONNECTIONS} connections to services already: close some"
+        elif _weight(message.config) > MOST_CONFIG:
+            refusal = f"a connection was asked for with more than {MOST_CONFIG} bytes"
+        if refusal:
+            self._refuse(ServiceResponse(id=message.id, service_type=message.service_type, success=False, error=refusal), link)
+            return
         task = asyncio.get_running_loop().create_task(self._open(message, link))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -74,8 +90,6 @@ class ProcessServices:
         connection: Connection | None = None
         error = ""
         try:
-            if len(self._connections) + len(self._opening) > MOST_CONNECTIONS:
-                raise Unavailable(f"{self._peer.module_id} has {MOST_CONNECTIONS} connections to services already: close some")
             hosted = self._choose(message)
             make = DatabaseConnection if hosted.kind == "database" else CacheConnection
             config = message.config if isinstance(message.config, dict) else {}
@@ -135,16 +149,22 @@ class ProcessServices:
 
     def operate(self, message: ServiceOperation, link: Link) -> None:
         """A process asks for an operation."""
-        if self._ended:
+        if self._ended or self._overflows():
             return
         connection = self._connections.get(message.connection_id)
+        if connection is None:
+            unknown = NotFound("there is no connection with this id, or it has been closed")
+            self._refuse(_failed(message, unknown, message.request_id is not None), link)
+            return
         weight = _weight(message.params)
-        counts = connection is not None and message.operation not in (CANCEL, "close")
-        refusal = self._refusal(connection, weight) if connection is not None and counts else ""
-        task = asyncio.get_running_loop().create_task(self._carry_out(connection, message, link, refusal))
+        counts = message.operation not in (CANCEL, "close")
+        if refusal := self._refusal(connection, weight) if counts else "":
+            self._refuse(_failed(message, Unavailable(refusal), connection.tagged), link)
+            return
+        task = asyncio.get_running_loop().create_task(self._carry_out(connection, message, link))
         self._weights[task] = weight
         self._bytes += weight
-        if connection is not None and counts and not refusal:
+        if counts:
             connection.running[task] = message.request_id
             task.add_done_callback(connection.done)
         task.add_done_callback(self._done)
@@ -159,20 +179,34 @@ class ProcessServices:
             return f"the operations of {self._peer.module_id} that are under way hold more than {MOST_BYTES} bytes"
         return ""
 
+    def _overflows(self) -> bool:
+        """Whether the process asks without reading the answers, so that one more would have no place."""
+        full = len(self._opening) + len(self._weights) + len(self._refusing) >= MOST_WAITING
+        if full and not self._overflowed:
+            self._peer.note(f"it asks services without reading the answers: {MOST_WAITING} wait, and more are dropped", level="warning")
+        self._overflowed = full
+        return full
+
+    def _refuse(self, answer: ServiceResponse | ServiceOperationResult, link: Link) -> None:
+        """Answer without holding on to what was asked."""
+        if isinstance(answer, ServiceResponse):
+            self._peer.note(f"it asks for a {_KINDS.get(answer.service_type, 'service')}: {answer.error}", level="warning")
+        task = asyncio.get_running_loop().create_task(self._send(answer, link))
+        self._refusing.add(task)
+        task.add_done_callback(self._refusing.discard)
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._bytes -= self._weights.pop(task)
 
-    async def _carry_out(self, connection: Connection | None, message: ServiceOperation, link: Link, refusal: str) -> None:
-        tagged = connection is not None and connection.tagged
+    async def _carry_out(self, connection: Connection, message: ServiceOperation, link: Link) -> None:
+        tagged = connection.tagged
         try:
-            if refusal:
-                raise Unavailable(refusal)
             result = await self._result(connection, message)
         except PyWattError as error:
             answer = _failed(message, error, tagged)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            reason = connection.stopped.get(task, "") if connection is not None and task is not None else ""
+            reason = connection.stopped.get(task, "") if task is not None else ""
             if self._ended or not reason:
                 raise
             answer = _failed(message, StorageError(reason), tagged)
@@ -186,9 +220,7 @@ class ProcessServices:
         except LocalProtocolError as error:
             await self._send(_failed(message, StorageError(f"the result cannot be sent: {error}"), tagged), link)
 
-    async def _result(self, connection: Connection | None, message: ServiceOperation) -> Any:
-        if connection is None:
-            raise NotFound("there is no connection with this id, or it has been closed")
+    async def _result(self, connection: Connection, message: ServiceOperation) -> Any:
         if message.operation == "close":
             self._connections.pop(connection.id, None)
             await connection.close(f"the {connection.hosted.kind} is closed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -15,11 +16,15 @@ import pytest
 
 from pywatt_core.errors import Conflict, RequestTimeout, StorageError, Unavailable
 from pywatt_core.protocol.messages import ServiceOperation, ServiceOperationResult, ServiceRequest, ServiceResponse, ServiceType
+from pywatt_core.protocol.session import Role, Session, Wire
 from pywatt_core.services.hosted_cache import open_hosted_cache
 from pywatt_core.services.hosted_database import open_hosted_database
 from pywatt_core.services.hosted_options import HostedCacheOptions, HostedDatabaseOptions
+from pywatt_core.transports.link import Link, new_id
+from pywatt_orchestrator.hosting import MOST_WAITING, ProcessServices
+from pywatt_orchestrator.services import Services
 
-from .host import module, running
+from .host import Process, module, running
 
 if TYPE_CHECKING:
     from tools.running_servers import PostgresServer
@@ -227,6 +232,50 @@ async def test_connections_are_limited(host: str, tmp_path: Path) -> None:
         answers = [await peer.open(ServiceType.CACHE, {}) for _ in range(101)]
         assert [answer.success for answer in answers] == [True] * 100 + [False]
         assert "100 connections" in (answers[-1].error or "")
+
+
+async def test_who_asks_without_reading_the_answers_fills_no_memory() -> None:
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    peer = Process("users")
+    told: list[str] = []
+    peer.note = lambda text, *, level="info": told.append(text)  # type: ignore[method-assign]
+    services = ProcessServices(Services(), peer)  # type: ignore[arg-type]
+    heard = 0
+
+    def take(message: Any, link: Link) -> None:
+        nonlocal heard
+        heard += 1
+        (services.request if isinstance(message, ServiceRequest) else services.operate)(message, link)
+
+    for one in (ours, theirs):
+        one.setblocking(False)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    session = Session(Role.ORCHESTRATOR, Wire.CHANNEL, module_id="users", new_id=new_id)
+    _, link = await loop.create_connection(lambda: Link(session, on_message=take), sock=ours)
+    asking = Session(Role.MODULE, Wire.CHANNEL, module_id="users", new_id=new_id)
+    before = len(asyncio.all_tasks())
+    try:
+        async with asyncio.timeout(WAIT):
+            for number in range(5 * MOST_WAITING):
+                asked = ServiceRequest(f"r{number}", ServiceType.DATABASE, {"database": "x" * 100})
+                await loop.sock_sendall(theirs, asking.send(asked)[0])
+                operation = ServiceOperation("nosuch", ServiceType.DATABASE, "execute", {"query": "x" * 100}, f"o{number}")
+                await loop.sock_sendall(theirs, asking.send(operation)[0])
+                assert len(asyncio.all_tasks()) - before <= MOST_WAITING + 1
+            while heard < 10 * MOST_WAITING:
+                await asyncio.sleep(0.01)
+        assert len([text for text in told if "without reading the answers" in text]) == 1
+    finally:
+        services.end()
+        theirs.close()
+        await link.close()
+
+
+async def test_a_connection_is_asked_for_in_few_words(host: str, tmp_path: Path) -> None:
+    async with rust(host, tmp_path) as peer:
+        answer = await peer.open(ServiceType.DATABASE, {**CONFIG, "extra_params": {"x": "y" * 100_000}})
+        assert (answer.success, answer.error) == (False, "a connection was asked for with more than 65536 bytes")
 
 
 async def test_operations_under_way_are_limited(host: str, tmp_path: Path) -> None:
