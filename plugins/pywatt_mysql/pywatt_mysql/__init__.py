@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pywatt_core.errors import ConfigError
 from pywatt_core.hookspecs import hookimpl
 from pywatt_core.interfaces import Context, Database, Provider
-from pywatt_core.sql.options import ServerDatabaseOptions
+from pywatt_core.sql.options import Address, ServerDatabaseOptions, address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from .database import MySqlDatabase
 
 __all__ = ["MySqlConnection", "MySqlDatabase", "Options", "open_mysql"]
+
+
+SCHEMES = tuple(f"{kind}{driver}" for kind in ("mysql", "mariadb") for driver in ("", "+asyncmy", "+aiomysql", "+pymysql"))
+PORT = 3306
+PARAMETERS = frozenset({"charset"})
+"""What may stand behind the ``?`` of a URL, beside where the server is and how to speak TLS with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +49,28 @@ class Options(ServerDatabaseOptions):
         super().__post_init__()
         if "NO_BACKSLASH_ESCAPES" in self.sql_mode.upper():
             raise ValueError("sql_mode holds NO_BACKSLASH_ESCAPES: where parameters stand in a statement is read with backslashes")
+        try:
+            self.address  # noqa: B018 - raises what is wrong with it
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def address(self) -> Address:
+        """Where the database is. Raises `ConfigError` that names the option and shows no URL."""
+        found = address(self, scheme="mysql", schemes=SCHEMES, port=PORT)
+        name = "dsn" if self.dsn else "url"
+        unknown = sorted(found.parameters.keys() - PARAMETERS)
+        if unknown:
+            raise ConfigError(f"{name} has the parameter {unknown[0]!r}, which is unknown here: set it as an option of the section instead")
+        charset = found.parameters.get("charset", "utf8mb4")
+        if charset not in ("utf8mb4", "utf8"):
+            raise ConfigError(f"{name} asks for charset={charset}: connections speak utf8mb4, and the server converts")
+        if not found.database:
+            raise ConfigError(
+                'no database is named: set url = "mysql://user:password@host/database", best as "secret:NAME", '
+                "or host, user, password and database"
+            )
+        return found
 
 
 @asynccontextmanager

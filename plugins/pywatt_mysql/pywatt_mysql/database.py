@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pywatt_core.errors import ConfigError, StorageError, Unavailable
-from pywatt_core.sql.options import Address, address
+from pywatt_core.errors import StorageError, Unavailable
 from pywatt_core.sql.slow import SlowLog
 from pywatt_core.sql.turns import finished
 
@@ -26,16 +25,12 @@ if TYPE_CHECKING:
     import databases
 
     from pywatt_core.interfaces import Context, Params, Row
+    from pywatt_core.sql.options import Address
     from pywatt_core.statements import Statement
 
     from . import Options
 
 log = logging.getLogger("pywatt.mysql")
-
-SCHEMES = tuple(f"{kind}{driver}" for kind in ("mysql", "mariadb") for driver in ("", "+asyncmy", "+aiomysql", "+pymysql"))
-PORT = 3306
-PARAMETERS = frozenset({"charset"})
-"""What may stand behind the ``?`` of a URL, beside where the server is and how to speak TLS with it."""
 
 
 class MySqlDatabase(MySqlQueries):
@@ -52,8 +47,8 @@ class MySqlDatabase(MySqlQueries):
 
     @classmethod
     async def open(cls, options: Options, context: Context) -> MySqlDatabase:
-        """Connect. Raises `ConfigError` where the options name no database, `Unavailable` where the server does not answer."""
-        there = where(options, context.section)
+        """Connect. Raises `ConfigError` where a file of the options cannot be used, `Unavailable` where the server does not answer."""
+        there = options.address
         connect = Connector(options, there, context).connect
         pool = Pool(connect, options.pooling, close_timeout=options.close_timeout, always_reset=options.reset == "always")
         try:
@@ -137,23 +132,3 @@ class MySqlDatabase(MySqlQueries):
             return result
         finally:
             await self._pool.release(session)
-
-
-def where(options: Options, section: str) -> Address:
-    """The address. Raises `ConfigError` that names the option and shows no URL."""
-    try:
-        found = address(options, scheme="mysql", schemes=SCHEMES, port=PORT)
-    except ConfigError as error:
-        raise ConfigError(f"[{section}]: {error}") from None
-    unknown = sorted(found.parameters.keys() - PARAMETERS)
-    if unknown:
-        raise ConfigError(f"[{section}]: the URL's parameter {unknown[0]!r} is unknown here: set it as an option of the section instead")
-    charset = found.parameters.get("charset", "utf8mb4")
-    if charset not in ("utf8mb4", "utf8"):
-        raise ConfigError(f"[{section}]: the URL asks for charset={charset}: connections speak utf8mb4, and the server converts")
-    if not found.database:
-        raise ConfigError(
-            f'[{section}]: no database is named: set url = "mysql://user:password@host/database", best as "secret:NAME", '
-            "or host, user, password and database"
-        )
-    return found

@@ -52,6 +52,13 @@ def test_the_name_of_the_earlier_sdk_is_the_same_class() -> None:
         ({"pool": {"max_connections": 0}}, "max_connections"),
         ({"ssl_mode": "perhaps"}, "perhaps"),
         ({"sql_mode": "ANSI,no_backslash_escapes"}, "sql_mode holds NO_BACKSLASH_ESCAPES"),
+        ({}, "^no database is named: set url = "),
+        ({"url": "mysql://me:word-4711@db/"}, "^no database is named"),
+        ({"host": "db", "database": "shop", "type": "postgres"}, "^type is 'postgres', and this is mysql: remove it, or change `use`$"),
+        ({"url": "postgresql://me:word-4711@db/shop"}, "^url has to begin with mariadb:// or "),
+        ({"url": "mysql://me:word-4711@db/shop", "host": "db"}, "^host is set, and url says it too: remove one of them$"),
+        ({"dsn": "mysql://me:word-4711@db/shop?foo=1"}, "^dsn has the parameter 'foo', which is unknown here"),
+        ({"url": "mysql://me:word-4711@db/shop?charset=latin1"}, "^url asks for charset=latin1: connections speak utf8mb4"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused_by_its_name(values: dict[str, object], complaint: str) -> None:
@@ -60,5 +67,5 @@ def test_an_option_that_makes_no_sense_is_refused_by_its_name(values: dict[str, 
 
 
 def test_what_an_option_says_stays_text_in_the_statement_that_begins_a_session() -> None:
-    found = beginning(Options(time_zone="x'; DROP TABLE items; --", sql_mode="\\'"))
+    found = beginning(Options(database="shop", time_zone="x'; DROP TABLE items; --", sql_mode="\\'"))
     assert found == "SET NAMES utf8mb4, autocommit = 1, time_zone = 'x''; DROP TABLE items; --', sql_mode = '\\\\'''"
