@@ -24,6 +24,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from .errors import StorageError
+from .protocol.values import with_article
 
 if TYPE_CHECKING:
     from .interfaces import Params
@@ -95,7 +96,7 @@ class Statement:
                 raise self._mismatch(f"no value was given for {', '.join(missing)}")
             return [params[name] for name in self.names]
         if not isinstance(params, Sequence) or isinstance(params, str | bytes | bytearray | memoryview):
-            raise self._mismatch(f"params is a {type(params).__name__}; pass a tuple or list for ?, a mapping for :name")
+            raise self._mismatch(f"params is {with_article(type(params).__name__)}; pass a tuple or list for ?, a mapping for :name")
         if self.names:
             raise self._mismatch(f"the statement names its parameters ({', '.join(sorted(set(self.names)))}): pass a mapping")
         if len(params) != self.positional:

@@ -116,7 +116,7 @@ def test_values_are_put_in_the_drivers_order():
         ("a = :a AND b = :b", {"a": 1}, "no value was given for b"),
         ("a = ?", (), "has 1 parameters and 0 values were given"),
         ("a = ?", "text", "params is a str"),
-        ("a = ?", 7, "params is a int"),
+        ("a = ?", 7, "params is an int; pass"),
     ],
 )
 def test_values_that_do_not_fit_are_refused_without_being_shown(sql, params, text):

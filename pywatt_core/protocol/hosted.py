@@ -27,6 +27,7 @@ from ..errors import (
     StorageError,
     Unavailable,
 )
+from .values import with_article
 
 HOSTING: Final = "hosted_services"
 """The feature of an orchestrator that understands what goes beyond the inherited protocol: request ids, tags, `CANCEL` and more."""
@@ -88,7 +89,7 @@ def tagged(value: Any) -> Any:
         if isinstance(value, base):
             return tagged(_plainly(value, base))
     raise StorageError(
-        f"a {kind.__name__} cannot travel through the orchestrator: pass text, a number or bytes, or CAST it in the statement"
+        f"{with_article(kind.__name__)} cannot travel through the orchestrator: pass text, a number or bytes, or CAST it in the statement"
     )
 
 
@@ -190,7 +191,9 @@ def plain_parameter(value: Any, *, inside: bool = False) -> Any:
         return value
     if kind in (list, tuple) and not inside:
         return [plain_parameter(one, inside=True) for one in value]
-    raise StorageError(f"a {kind.__name__} cannot be a parameter with this orchestrator, which knows JSON's values and bytes: pass text")
+    raise StorageError(
+        f"{with_article(kind.__name__)} cannot be a parameter with this orchestrator, which knows JSON's values and bytes: pass text"
+    )
 
 
 def plain_result(value: Any) -> Any:

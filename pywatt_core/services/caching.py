@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..errors import Conflict, RequestTimeout, StorageError
+from ..protocol.values import with_article
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -50,7 +51,8 @@ def bytes_value(key: str, value: bytes) -> bytes:
     """The value. Raises `StorageError` where it is not bytes."""
     if not isinstance(value, bytes | bytearray | memoryview):
         raise StorageError(
-            f"the value of {key!r} is a {type(value).__name__}, and a cache keeps bytes: encode it, for example with a serializer"
+            f"the value of {key!r} is {with_article(type(value).__name__)}, and a cache keeps bytes: "
+            "encode it, for example with a serializer"
         )
     return value
 

@@ -11,6 +11,7 @@ from ..errors import ConfigError, PyWattError, RemoteProtocolError, StorageError
 from ..interfaces import Row
 from ..protocol.hosted import plain_parameter, tagged, untagged
 from ..protocol.messages import ServiceType
+from ..protocol.values import with_article
 from ..sql.rows import converted
 from ..sql.turns import Turn, finished
 from ..statements import Dialect, _parts, read
@@ -89,7 +90,7 @@ class HostedQueries(ABC):
             return {"query": sql, "params": {str(name): tagged(value) for name, value in params.items()}}
         if isinstance(params, Sequence) and not isinstance(params, str | bytes | bytearray | memoryview):
             return {"query": sql, "params": [tagged(value) for value in params]}
-        raise StorageError(f"params is a {type(params).__name__}; pass a tuple or list for ?, a mapping for :name")
+        raise StorageError(f"params is {with_article(type(params).__name__)}; pass a tuple or list for ?, a mapping for :name")
 
     async def _iterate(self, sql: str, params: Params, where: Mapping[str, Any], *, free: bool) -> AsyncGenerator[Row, None]:
         """Rows in pieces, each fetched when the one before is used up. All at once from an orchestrator that is not PyWatt's."""

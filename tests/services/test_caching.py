@@ -37,6 +37,8 @@ def test_keys_are_text_and_values_bytes() -> None:
         text_keys(["a", 1])  # type: ignore[list-item]
     with pytest.raises(StorageError, match=r"several keys are a list or tuple of text, not one text: pass \['abc'\]"):
         text_keys("abc")
+    with pytest.raises(StorageError, match="'key' is an int, and a cache keeps bytes"):
+        bytes_value("key", 1)  # type: ignore[arg-type]
     with pytest.raises(StorageError, match="'key' is a dict, and a cache keeps bytes"):
         bytes_value("key", {})  # type: ignore[arg-type]
 

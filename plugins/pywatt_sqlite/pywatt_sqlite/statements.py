@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pywatt_core import statements
 from pywatt_core.errors import StorageError
+from pywatt_core.protocol.values import with_article
 from pywatt_core.statements import Statement
 
 if TYPE_CHECKING:
@@ -56,4 +57,6 @@ def stored(value: object, place: int | str) -> Any:
         return value.isoformat()
     if isinstance(value, Decimal | UUID):
         return str(value)
-    raise StorageError(f"parameter {place} is a {type(value).__name__}, which SQLite cannot store: pass text, bytes, a number or None")
+    raise StorageError(
+        f"parameter {place} is {with_article(type(value).__name__)}, which SQLite cannot store: pass text, bytes, a number or None"
+    )

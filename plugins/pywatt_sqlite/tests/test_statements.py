@@ -86,6 +86,7 @@ def test_a_mixture_of_markers_is_refused() -> None:
         ("SELECT ?", (1j,), "parameter 1 is a complex"),
         ("SELECT ?, ?", (1, [1]), "parameter 2 is a list"),
         ("SELECT :a", {"a": {}}, "parameter a is a dict"),
+        ("SELECT :a", {"a": object()}, "parameter a is an object"),
         ("SELECT ?", (timedelta(1),), "parameter 1 is a timedelta"),
         ("SELECT ?", (float("nan"),), "parameter 1 is not a number"),
     ],
