@@ -54,10 +54,10 @@ class SecretDesk:
         return Secret(name=name, error=text)
 
     def _refusal(self, plan: ModulePlan, name: str, asked: set[str], starting: bool) -> str | None:
-        if plan.secret_names is None:
+        if plan.secret_names is None and name not in plan.kept_secrets:
             if starting or name in asked:
                 return None
             return f"it may not have the secret {name!r}, which it did not ask for while it started: name it in secrets= of its decorator"
-        if name in plan.secret_names:
+        if plan.secret_names is not None and name in plan.secret_names:
             return None
         return f'it may not have the secret {name!r}: add "{name}" to secrets in [modules.{plan.name}]'

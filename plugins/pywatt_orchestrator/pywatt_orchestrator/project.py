@@ -52,7 +52,9 @@ class ModulePlan:
     config: Mapping[str, Any] = field(repr=False)
     """What it is sent as ``init.pywatt.config``; references to secrets are still references."""
     secret_names: frozenset[str] | None
-    """The secrets that it may ask for; None where it may ask for any while it starts."""
+    """The secrets that it may ask for; None where it may ask for any but `kept_secrets` while it starts."""
+    kept_secrets: frozenset[str] = frozenset()
+    """Secrets of ``[services.*]``, which are the orchestrator's: nobody gets them who does not name them in the configuration."""
 
     @property
     def rust(self) -> bool:
@@ -187,7 +189,8 @@ def _plan(settings: Settings, name: str, options: ModuleSettings, config: dict[s
         config["module"] = {"log_level": options.log_level, **config.get("module", {})}
     allowed = None if options.secrets is None else frozenset(options.secrets).union(wanted for _, wanted in references(config))
     cwd = settings.folder / options.cwd if options.cwd is not None else settings.folder
-    return ModulePlan(name, options, options.mount or f"/{name}", cwd, config, allowed)
+    kept = {wanted for _, wanted in references(settings.extra.get("services"))} - {wanted for _, wanted in references(config)}
+    return ModulePlan(name, options, options.mount or f"/{name}", cwd, config, allowed, frozenset(kept))
 
 
 # ── one module ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -249,3 +249,19 @@ def test_the_files_of_the_channel_listener_stand_beside_the_configuration(projec
     project = project_of('[channel_listener]\ntls_cert = "door.pem"\ntoken = true\n[modules.users]\nrun = "users.py"')
     assert (project.listener.tls_cert, project.listener.token) == (tmp_path / "door.pem", True)
     assert "channel_listener" not in project.modules["users"].config
+
+
+def test_secrets_of_hosted_services_are_for_those_who_name_them(project_of: Read) -> None:
+    text = """
+        [services.main]
+        modules = ["*"]
+        database = { use = "postgres", url = "secret:HOSTED_URL" }
+        [modules.users]
+        command = ["./x"]
+        [modules.direct]
+        command = ["./x"]
+        databases.main = { use = "postgres", url = "secret:HOSTED_URL" }
+    """
+    plans = project_of(text).modules
+    assert (plans["users"].secret_names, plans["users"].kept_secrets) == (None, frozenset({"HOSTED_URL"}))
+    assert plans["direct"].kept_secrets == frozenset()

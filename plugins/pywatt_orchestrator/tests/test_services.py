@@ -214,6 +214,40 @@ async def test_the_guestbook_runs_unchanged_on_a_database_of_the_orchestrator(ru
         connection.close()
 
 
+CURIOUS = """
+from starlette.applications import Starlette
+from pywatt_core import PyWattError, pywatt_module
+
+@pywatt_module()
+async def app(state):
+    try:
+        print("it has", (await state.secrets.get("HOSTED")).expose_secret()[:3])
+    except PyWattError as error:
+        print("refused:", error)
+    return Starlette()
+"""
+
+
+async def test_a_hosted_services_secret_is_the_orchestrators_alone(running: Callable[[], Any]) -> None:
+    async with running() as project:
+        project.write(CURIOUS, "curious.py")
+        project.write("HOSTED=canary.db", ".env")
+        project.write("""
+            [services.main]
+            modules = ["curious"]
+            database = { use = "sqlite", path = "secret:HOSTED" }
+
+            [modules.curious]
+            run = "curious.py"
+            databases.main = { use = "orchestrator" }
+        """)
+        await project.start()
+        line = await project.line("refused:", module="curious")
+        assert "it may not have the secret 'HOSTED': add \"HOSTED\" to secrets in [modules.curious]" in line["message"]
+        await project.ready("curious")
+        assert (project.folder / "canary.db").exists()
+
+
 STRANGER = """
 from starlette.applications import Starlette
 from pywatt_core import DatabaseConfig, create_database_connection, pywatt_module
