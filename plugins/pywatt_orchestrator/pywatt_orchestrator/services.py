@@ -138,7 +138,8 @@ def service_problems(settings: Settings, registry: Registry, modules: Mapping[st
         named = [kind for kind in KINDS if isinstance(table.get(kind), Mapping)]
         if len(named) != 1:
             what = "is both a database and a cache" if named else "is neither a database nor a cache"
-            yield Problem(path, what, settings.origin(path), f'Add one table: [{path}.database], with use = "sqlite" for example')
+            remedy = f'Add one table: [{path}.database], with use = "sqlite" for example'
+            yield Problem(path, what, settings.origin(path), "Give each a service of its own" if named else remedy)
             continue
         for module in options.modules if options is not None else ():
             if module != EVERYBODY and module not in modules:
