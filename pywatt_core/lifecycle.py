@@ -51,6 +51,10 @@ CLOSE_TIMEOUT = 10.0
 """Seconds that closing everything may take once the drain is over."""
 
 
+CROSSING = 0.02
+"""Seconds in which a request may still arrive that the orchestrator sent on one link before it told the module to stop on another."""
+
+
 class Step(enum.Enum):
     """Where in its life a module is."""
 
@@ -365,6 +369,8 @@ def announcement(definition: Definition, server: Server, address: str, init: Ini
 
 async def drain(life: Life, server: Server, settings: Settings) -> bool:
     """Take no new work and let what runs finish; False where something had to be cut short."""
+    if life.inbox.told_to_stop:
+        await asyncio.sleep(CROSSING)
     seconds = life.stop.drain if life.stop.drain is not None else settings.module.drain
     served, answered = await asyncio.gather(server.drain(seconds), life.inbox.drain(seconds))
     return served and answered

@@ -89,7 +89,8 @@ class Inbox:
         self._turn: deque[tuple[HttpRequest | Stream, Link]] = deque()
         self._streams: Streams | None = None
         self._draining = False
-        self._told_to_stop = False
+        self.told_to_stop = False
+        """The orchestrator has said shutdown, on whichever link."""
 
     def open(self, handlers: Mapping[type[Message], Handler], server: Server | None) -> None:
         """From now on messages are acted on; those that arrived before come first, in their order."""
@@ -107,7 +108,7 @@ class Inbox:
             if self._streams is not None:
                 self._streams.take(message)
         elif kind is Shutdown:
-            self._told_to_stop = True
+            self.told_to_stop = True
             self._on_stop("the orchestrator asked for it", None)
         elif kind is Init:
             if not self.init.done():
@@ -140,7 +141,7 @@ class Inbox:
             return
         if error is not None:
             log.error("the wire to the orchestrator failed", extra={"reason": str(error)})
-        if not self._told_to_stop:
+        if not self.told_to_stop:
             self._on_stop("the orchestrator is gone", DRAIN_AT_EOF)
 
     def problem(self, problem: Problem) -> None:

@@ -176,3 +176,14 @@ EXIT_MEANINGS = {
 
 NO_RESTART = frozenset({2, 4})
 """Exit codes after which starting again would only fail again."""
+
+
+def without_core_file(pid: int) -> bool:
+    """Forbid a process to leave a core file when it aborts; False where that cannot be done."""
+    try:
+        import resource
+
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+    except (AttributeError, OSError, ImportError, ValueError):
+        return False
+    return True

@@ -33,7 +33,7 @@ from .channels import ProcessChannels
 from .conversation import FEATURES, Conversation
 from .logs import Pump, Source
 from .places import Place, announced_address
-from .process import Child, Spawn, environment, spawn
+from .process import Child, Spawn, environment, spawn, without_core_file
 from .rust_http import RustHttp, rust_turns
 
 if TYPE_CHECKING:
@@ -261,8 +261,8 @@ class Run:
 
     async def http_request(self, request: HttpRequest) -> HttpResponse:
         """Carry a request to a module without a port. Raises what `Link.request` raises."""
-        if self._link is None:
-            raise ChannelClosed("the module is not running", executed="no")
+        self._refuse_at_the_end()
+        assert self._link is not None
         # On its channel the Rust SDK answers by itself (protocol 6.6).
         link = RustHttp(self._link, self._rust_turns) if self.rust else self.way()
         answer = await link.request(request, timeout=LINK_REQUEST)
@@ -271,7 +271,13 @@ class Run:
 
     def http_stream(self, asker: Asker) -> Carried:
         """Begin a request whose bodies travel in pieces, over the best of its links. Raises `ChannelClosed` where it is gone."""
+        self._refuse_at_the_end()
         return self._carrying.open(self.way(), asker)
+
+    def _refuse_at_the_end(self) -> None:
+        """A process that was told to end gets nothing new, also while the gateway has not heard of it yet."""
+        if self._link is None or self._ending:
+            raise ChannelClosed("the module is not running", executed="no")
 
     def beat(self, now: float, *, late: bool) -> None:
         """Called each second. `late`: we ourselves were held up, so that nobody else can be blamed."""
@@ -349,7 +355,7 @@ class Run:
     async def dump_and_kill(self) -> int:
         """End a process that hangs; a Python one first writes to its log where (its faulthandler answers SIGABRT)."""
         assert self.child is not None
-        if self.plan.settings.run is not None and _without_core_file(self.child.pid):
+        if self.plan.settings.run is not None and without_core_file(self.child.pid):
             self.child.signal_leader(signal.SIGABRT)
             self.child.signal(signal.SIGCONT)
             await self._ends_within(DUMP_TIME)
@@ -385,14 +391,3 @@ class Run:
         assert self.child is not None
         done, _ = await asyncio.wait({self.child.exited}, timeout=seconds)
         return bool(done)
-
-
-def _without_core_file(pid: int) -> bool:
-    """Forbid a process to leave a core file when it aborts; False where that cannot be done."""
-    try:
-        import resource
-
-        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
-    except (AttributeError, OSError, ImportError, ValueError):
-        return False
-    return True
