@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
+from pywatt_core.redaction import Redactor, redactor
 from tools import certificates, test_servers
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ for _signal in (signal.SIGINT, signal.SIGQUIT):
 
 def pytest_report_header() -> str | None:
     return "PYWATT_TEST_REQUIRE=1: what this machine lacks is a failure" if test_servers.required() else None
+
+
+@pytest.fixture(autouse=True)
+def fresh_redactor() -> Iterator[Redactor]:
+    """The process's own redactor, empty during the test and afterwards as it was before: no test hides words of the next."""
+    before = dict(vars(redactor))
+    vars(redactor).update(vars(Redactor()))
+    yield redactor
+    vars(redactor).update(before)
 
 
 @pytest.fixture(scope="session")

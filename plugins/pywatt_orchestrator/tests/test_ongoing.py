@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ def test_parts_of_streams_name_their_request(endpoint: str, is_one: bool) -> Non
 
 
 def test_each_end_of_a_request_reaches_the_other_and_nobody_else_reaches_either() -> None:
-    nobody: Any = None
+    nobody: Any = SimpleNamespace(rust=False)
     asking, serving, other = Side(nobody), Side(nobody), Side(nobody)
     asking.asked[ID] = serving.serving[ID] = Pending(ID, asking, serving, nobody, True)
     assert other_end(asking, f"__stream__/{ID}") is serving
@@ -30,7 +31,7 @@ def test_each_end_of_a_request_reaches_the_other_and_nobody_else_reaches_either(
 
 
 def test_a_module_that_streams_to_itself_is_both_ends() -> None:
-    nobody: Any = None
+    nobody: Any = SimpleNamespace(rust=False)
     both = Side(nobody)
     both.asked[ID] = both.serving[ID] = Pending(ID, both, both, nobody, True)
     assert other_end(both, f"__stream__/{ID}") is both
