@@ -88,8 +88,8 @@ class Example:
 
 @contextlib.asynccontextmanager
 async def running(example):
-    await example.start()
     try:
+        await example.start()
         yield example
     finally:
         if example.process.returncode is None:
