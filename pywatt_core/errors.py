@@ -125,7 +125,15 @@ class AuthError(PyWattError):
 
 
 class InvalidToken(AuthError):
-    """The token cannot be trusted."""
+    """The token cannot be trusted.
+
+    The text is for the log. `reason` is the one word that a client may be told of a token whose signature holds
+    (``"InvalidAudience"``, ``"Missing required claim: exp"``); empty otherwise.
+    """
+
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ExpiredToken(InvalidToken):

@@ -12,10 +12,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
 
+from .access import Authenticator as Authenticator  # what is provided, in a file of its own
+from .access import SecretSource as SecretSource
+
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
+    from .http.guarding import Guard
     from .http.streams import Stream
     from .protocol.messages import AnnouncedEndpoint, Extension, HttpRequest, HttpResponse, Init, Message, Metadata
     from .protocol.session import Facts, Problem
@@ -231,16 +235,7 @@ class Cache(Protocol):
     async def stats(self) -> CacheStats: ...
 
 
-# ── secrets, serializers, authenticators, channels ──────────────────────────────────────────────────────────────────
-
-
-@runtime_checkable
-class SecretSource(Protocol):
-    """One place that secrets come from; the chain of sources is asked in order."""
-
-    async def get(self, name: str) -> str | None:
-        """The secret's value, or None where this source does not know it. Failing to reach the source is a `SecretError`."""
-        ...
+# ── serializers, channels ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @runtime_checkable
@@ -255,15 +250,6 @@ class Serializer(Protocol):
     def encode(self, value: object) -> bytes: ...
     def decode(self, data: bytes, type: type[T]) -> T:
         """Raises `RemoteProtocolError` that names the field, never anything else, whatever the bytes are."""
-        ...
-
-
-@runtime_checkable
-class Authenticator(Protocol):
-    """Turns a bearer token into the claims it proves."""
-
-    async def authenticate(self, token: str) -> Mapping[str, Any]:
-        """The claims. Raises `InvalidToken`, `ExpiredToken` or `Forbidden`."""
         ...
 
 
@@ -349,6 +335,8 @@ class ServerOptions(NamedTuple):
     """Worker threads of a WSGI server."""
     port: bool = True
     """False where all requests come over links: `Server.start` will be given None."""
+    guard: Guard | None = None
+    """Which requests need a token, because their endpoints are announced with ``auth``; the core's fronts ask it before the application."""
 
 
 PlainReply: TypeAlias = tuple[int, str, bytes]

@@ -25,12 +25,13 @@ from .protocol.http_pieces import HTTP_STREAM
 from .protocol.messages import Announce, AnnouncedEndpoint, Extension, Init
 from .protocol.session import Role, Session
 from .redaction import register
+from .resources import open_resources
 from .services.channels import Channels
 from .services.formats import open_serializers
 from .services.secrets import Secrets, fetch_from, fetch_over
 from .services.turns import DEPTHS
 from .serving import Inbox, plain_routes
-from .state import AppState, open_storage
+from .state import AppState
 from .transports.link import Link, new_id
 from .transports.stdio import Wire, open_pipes
 
@@ -285,7 +286,7 @@ async def open_state(
     declared = await asyncio.gather(*(secrets.get(name) for name in definition.secrets))
     if definition.rotate:
         secrets.subscribe(definition.secrets, lambda name, _secret: log.info("secret rotated", extra={"secret_name": name}))
-    await open_storage(state, registry)
+    await open_resources(state, registry)
     if definition.state_builder is not None:
         state.user_state = await outcome(definition.state_builder(init, list(declared)))
     return state

@@ -6,26 +6,27 @@ import asyncio
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import ref
 
 from .errors import ConfigError
-from .held import Blocking, Deferred, Held
-from .interfaces import Cache, Context, Database, Orchestrator, Params, Row, Serializer
+from .held import Blocking
+from .opened import Opened, name_of_the_one, the_one
 from .services.channels import Channels
 from .services.receivers import Receivers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .access import Authenticator
     from .builtin.typed_cache import TypedCache
     from .config import Settings
+    from .interfaces import Cache, Database, Params, Row, Serializer
     from .policies.channels import ChannelCapabilities
     from .protocol.messages import Init, ServiceType
     from .protocol.priorities import StreamPriority
     from .redaction import Secret
-    from .registry import Registry
     from .services.channels import ChannelStatus
     from .services.discovery import Discovery, RegisteredProvider
     from .services.messaging import Messaging
@@ -69,6 +70,8 @@ class AppState(Generic[T]):
         self.init = init
         self.databases: dict[str, Database] = Opened(databases or {}, config, "databases")
         self.caches: dict[str, Cache] = Opened(caches or {}, config, "caches")
+        self.authenticators: dict[str, Authenticator] = Opened({}, config, "auth")
+        """``[auth.NAME]``: what checks bearer tokens."""
         self.serializers: dict[str, Serializer] = {}
         """``[serializers.NAME]``: for values in caches, and for payloads that go elsewhere."""
         self.channels = channels or Channels()
@@ -83,12 +86,17 @@ class AppState(Generic[T]):
     @property
     def database(self) -> Database:
         """``[databases.main]``, or the only one. Raises `ConfigError` with the lines to add where none is configured."""
-        return _the_one(self.databases, self.config, "databases")
+        return the_one(self.databases, self.config, "databases")
 
     @property
     def cache(self) -> Cache:
         """``[caches.main]``, or the only one. Raises `ConfigError` with the lines to add where none is configured."""
-        return _the_one(self.caches, self.config, "caches")
+        return the_one(self.caches, self.config, "caches")
+
+    @property
+    def authenticator(self) -> Authenticator:
+        """``[auth.main]``, or the only one. Raises `ConfigError` with the lines to add where none is configured."""
+        return the_one(self.authenticators, self.config, "auth")
 
     @property
     def sync(self) -> Blocking:
@@ -291,6 +299,10 @@ class AppState(Generic[T]):
         """Set a secret for this process alone; it is redacted from now on. The orchestrator's copy does not change."""
         self.secrets.put(name, value)
 
+    async def validate_jwt_token(self, token: str) -> Mapping[str, Any]:
+        """The claims that a token proves to the main authenticator. Raises `InvalidToken` or `ExpiredToken`; `Unavailable`: ask again later."""
+        return await self.authenticator.authenticate(token)
+
     async def execute_query(self, sql: str, params: Params = ()) -> list[Row]:
         """Run a statement on the main database and return its rows, none for a statement that yields none."""
         return await self.database.fetch_all(sql, params)
@@ -308,7 +320,7 @@ class AppState(Generic[T]):
 
         Raises `ConfigError` with the lines to add where the cache or the serializer is not configured.
         """
-        chosen = _name_of_the_one(self.caches, self.config, "caches") if name is None else name
+        chosen = name_of_the_one(self.caches, self.config, "caches") if name is None else name
         if chosen not in self._typed:
             from .builtin.typed_cache import TypedCache
 
@@ -341,28 +353,6 @@ class AppState(Generic[T]):
         return f"AppState({self.module_id!r}, databases={sorted(self.databases)}, caches={sorted(self.caches)})"
 
 
-class Opened(dict[str, T]):
-    """What is open, by name. Asking for another name raises `ConfigError` with the lines to add."""
-
-    def __init__(self, opened: Mapping[str, T], config: Settings, kind: str) -> None:
-        super().__init__(opened)
-        self._config, self._kind = config, kind
-
-    def __missing__(self, name: str) -> T:
-        self._config.pick(self._kind, name)
-        raise KeyError(name)
-
-
-def _the_one(opened: Mapping[str, T], config: Settings, kind: str) -> T:
-    return opened[_name_of_the_one(opened, config, kind)]
-
-
-def _name_of_the_one(opened: Mapping[str, Any], config: Settings, kind: str) -> str:
-    if "main" in opened:
-        return "main"
-    return next(iter(opened)) if len(opened) == 1 else config.pick(kind).name
-
-
 _current: ref[AppState[Any]] | None = None
 
 
@@ -371,25 +361,7 @@ def current_state() -> AppState[Any] | None:
     return _current() if _current is not None else None
 
 
-async def open_storage(state: AppState[Any], registry: Registry) -> None:
-    """Open every configured database and cache into the state, in order; one that is only offered opens itself at first use.
-
-    ``secret:`` references are resolved through ``state.secrets``. What fails to open raises the backend's own error, or
-    `Unavailable` after ``module.open_timeout`` seconds; what was opened before is closed when the state is.
-    """
-
-    async def secret(name: str) -> str:
-        return (await state.secrets.get(name)).expose_secret()
-
+def make_current(state: AppState[Any]) -> None:
+    """From now on `current_state` gives this one, until it is closed."""
     global _current
     _current = ref(state)
-    seconds = state.config.module.open_timeout
-    orchestrator = Orchestrator(state.channels, state.init.pywatt if state.init is not None else None)
-    opened: dict[str, Any]
-    for kind, interface, opened in (("databases", Database, state.databases), ("caches", Cache, state.caches)):
-        for name, section in state.config.sections(kind).items():
-            context = Context(module_id=state.module_id, section=f"{kind}.{name}", folder=state.config.folder, orchestrator=orchestrator)
-            make = partial(registry.open, kind, section, context, secrets=secret, timeout=seconds)
-            held: Held[Any] = Held(make, context.section)
-            state._stack.push_async_callback(held.close)
-            opened[name] = Deferred(held, interface) if section.offered else await held.value()

@@ -10,8 +10,9 @@ from pywatt_core.config import load
 from pywatt_core.errors import ChannelClosed, ConfigError, LocalProtocolError, NotFound, StorageError, Unavailable
 from pywatt_core.lifecycle import open_registry
 from pywatt_core.registry import Registry
+from pywatt_core.resources import open_resources
 from pywatt_core.services.secrets import Secrets, fetch_from
-from pywatt_core.state import AppState, open_storage
+from pywatt_core.state import AppState
 
 
 @dataclass
@@ -29,7 +30,7 @@ async def opened(config, **secrets):
     registry = open_registry(settings)
     state = AppState(module_id="test", config=settings, secrets=Secrets(fetch_from([("given", Given())])))
     try:
-        await open_storage(state, registry)
+        await open_resources(state, registry)
     except BaseException:
         await state.close()
         raise

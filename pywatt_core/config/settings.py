@@ -164,17 +164,18 @@ SINGULAR = {
     "caches": "cache",
     "channels": "channel",
     "serializers": "serializer",
-    "auth": "auth",
+    "auth": "authenticator",
     "secrets": "secret source",
 }
 
 
 def _missing_section(kind: str, name: str | None, known: list[str]) -> str:
-    asked = f"state.{SINGULAR[kind]}" if name is None else f"state.{kind}[{name!r}]"
+    plural = "authenticators" if kind == "auth" else kind
+    asked = f"state.{SINGULAR[kind]}" if name is None else f"state.{plural}[{name!r}]"
     if name is None and known:
         return (
             f"{asked} is [{kind}.main] or the only one configured, and there are {len(known)}: {', '.join(known)}. "
-            f'Call one of them main, or use state.{kind}["{known[0]}"]'
+            f'Call one of them main, or use state.{plural}["{known[0]}"]'
         )
     use, option = EXAMPLES.get(kind, ("…", ""))
     has = f"the configuration names only {', '.join(known)}" if known else f"the configuration names no {SINGULAR[kind]}"

@@ -37,6 +37,7 @@ DISTRIBUTIONS = {
     "redis": "pywatt-redis",
     "memcached": "pywatt-memcached",
     "jwt": "pywatt-jwt",
+    "vault": "pywatt-vault",
     "msgpack": "pywatt-msgpack",
     "cbor": "pywatt-cbor",
 }

@@ -16,10 +16,11 @@ from ..listening import Listening
 from ..module import Module
 from ..protocol.messages import HttpRequest, Message
 from ..registry.kinds import described, missing_methods
+from ..resources import open_resources
 from ..services.formats import open_serializers
 from ..services.secrets import Fetch, Secrets
 from ..serving import plain_routes
-from ..state import AppState, open_storage
+from ..state import AppState
 from .client import Response, of_message
 
 T = TypeVar("T")
@@ -142,7 +143,7 @@ async def app(
         stack.push_async_callback(state.close)
         declared = [await state.secrets.get(name) for name in definition.secrets]
         state.serializers.update(await open_serializers(stack, registry, settings, definition.name))
-        await open_storage(state, registry)
+        await open_resources(state, registry)
         if definition.state_builder is not None:
             state.user_state = await outcome(definition.state_builder(None, declared))
         server = registry.make_server(

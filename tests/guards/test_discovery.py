@@ -11,12 +11,12 @@ import pytest
 BACKENDS = [
     "aiosqlite", "sqlite3", "fastapi", "starlette", "uvicorn", "flask", "werkzeug", "waitress", "httptools", "uvloop", "pydantic",
     "pydantic_settings", "ahocorasick", "opentelemetry", "asyncmy", "asyncpg", "databases", "sqlalchemy",
-    "aiocache", "aiomcache", "redis", "hiredis",
+    "aiocache", "aiomcache", "redis", "hiredis", "joserfc", "authlib", "cryptography", "httpx",
 ]  # fmt: skip
 
 SHIPPED = [
-    "pywatt-cbor", "pywatt-fastapi", "pywatt-flask", "pywatt-memcached", "pywatt-msgpack", "pywatt-mysql", "pywatt-orchestrator",
-    "pywatt-postgres", "pywatt-redis", "pywatt-sqlite",
+    "pywatt-cbor", "pywatt-fastapi", "pywatt-flask", "pywatt-jwt", "pywatt-memcached", "pywatt-msgpack", "pywatt-mysql",
+    "pywatt-orchestrator", "pywatt-postgres", "pywatt-redis", "pywatt-sqlite", "pywatt-vault",
 ]  # fmt: skip
 
 REPORT = """

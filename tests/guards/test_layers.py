@@ -21,10 +21,11 @@ LAYERS = {
     "cli": 9, "testing": 9,
     "module": 8, "launch": 8, "bootstrap": 8, "storage": 8,
     "lifecycle": 7, "state": 7, "definition": 7, "held": 7, "listening": 7, "serving": 7, "running": 7, "connecting": 7,
+    "opened": 7, "resources": 7,
     "registry": 6, "services": 6, "http": 6, "telemetry": 6, "builtin": 6, "build_info": 6, "sql": 6,
     "transports": 5, "config": 5,
     "hookspecs": 4,
-    "interfaces": 3,
+    "interfaces": 3, "access": 3,
     "protocol": 2, "policies": 2, "redaction": 2, "statements": 2,
     "errors": 1,
     "lazy": 1,
@@ -194,8 +195,8 @@ def test_plugins_import_public_core_names_and_the_libraries_that_they_declare(pa
 
 def test_there_are_plugins_to_look_at() -> None:
     shipped = {
-        "pywatt_cbor", "pywatt_fastapi", "pywatt_flask", "pywatt_memcached", "pywatt_msgpack", "pywatt_mysql", "pywatt_orchestrator",
-        "pywatt_postgres", "pywatt_redis", "pywatt_sqlite",
+        "pywatt_cbor", "pywatt_fastapi", "pywatt_flask", "pywatt_jwt", "pywatt_memcached", "pywatt_msgpack", "pywatt_mysql",
+        "pywatt_orchestrator", "pywatt_postgres", "pywatt_redis", "pywatt_sqlite", "pywatt_vault",
     }  # fmt: skip
     assert shipped <= set(plugin_packages())
 

@@ -24,8 +24,9 @@ from pywatt_core.config import Settings
 from pywatt_core.interfaces import Cache, Database
 from pywatt_core.protocol.messages import Init, ServiceOperationResult, ServiceRequest, ServiceResponse
 from pywatt_core.redaction import redact
+from pywatt_core.resources import open_resources
 from pywatt_core.services.secrets import Secrets
-from pywatt_core.state import AppState, current_state, open_storage
+from pywatt_core.state import AppState, current_state
 from pywatt_core.storage.opening import Opening
 
 
@@ -240,7 +241,7 @@ async def test_the_module_of_this_process_is_found_by_itself() -> None:
 
     ways = Ways()
     state = module(ways)
-    await open_storage(state, Nothing())  # type: ignore[arg-type]  # nothing is configured
+    await open_resources(state, Nothing())  # type: ignore[arg-type]  # nothing is configured
     try:
         assert current_state() is state
         async with create_cache_service(CacheConfig()) as cache:

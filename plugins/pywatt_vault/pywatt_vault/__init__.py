@@ -1,0 +1,1 @@
+"""Secrets in an encrypted file that can be committed, for PyWatt."""
