@@ -300,7 +300,7 @@ class AppState(Generic[T]):
         self.secrets.put(name, value)
 
     async def validate_jwt_token(self, token: str) -> Mapping[str, Any]:
-        """The claims that a token proves to the main authenticator. Raises `InvalidToken` or `ExpiredToken`; `Unavailable`: ask again later."""
+        """The claims that a token proves to the main authenticator. Raises `InvalidToken`, `ExpiredToken` or `Unavailable` (ask again)."""
         return await self.authenticator.authenticate(token)
 
     async def execute_query(self, sql: str, params: Params = ()) -> list[Row]:
