@@ -130,7 +130,7 @@ if TYPE_CHECKING:
         Registration,
         register_module,
     )
-    from .services.secrets import SecretMode, Secrets
+    from .services.secrets import SecretClient, SecretMode
     from .services.stream_in import InboundStream
     from .services.stream_out import OutboundStream
     from .services.subscriptions import Subscription
@@ -189,7 +189,7 @@ _HOMES = {
     "services.ports": "NegotiatedPort PortNegotiation PortOptions get_pre_allocated_port negotiate_port set_pre_allocated_port",
     "services.providers": "ServiceProvider ServiceProviderBuilder",
     "services.registration": "Capabilities HealthSource HealthStatus ModuleInfo RegisteredModule Registration register_module",
-    "services.secrets": "SecretMode Secrets",
+    "services.secrets": "SecretClient SecretMode",
     "services.watching": "ProviderChange ProviderEvent",
     "services.stream_in": "InboundStream",
     "services.stream_out": "OutboundStream",
@@ -309,10 +309,10 @@ __all__ = [
     "RoutingMatrix",
     "Row",
     "Secret",
+    "SecretClient",
     "SecretError",
     "SecretMode",
     "SecretNotFound",
-    "Secrets",
     "Serializer",
     "ServeOptions",
     "Server",

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from .errors import RequestTimeout, StorageError
 from .interfaces import Cache, Database
-from .services.secrets import Secrets
+from .services.secrets import SecretClient
 
 T = TypeVar("T")
 
@@ -257,7 +257,7 @@ async def _awaited(awaitable: Any) -> Any:
 
 def _is_asynchronous(value: object) -> bool:
     """Whether `value` is one of the things a state holds whose methods have to be awaited; the user's own objects are not."""
-    if type(value) is Deferred or isinstance(value, Secrets | Database | Cache):  # a Deferred answers for its interface only
+    if type(value) is Deferred or isinstance(value, SecretClient | Database | Cache):  # a Deferred answers for its interface only
         return True
     typed = sys.modules.get("pywatt_core.builtin.typed_cache")  # without it there are none, and it is not needed to start
     return typed is not None and isinstance(value, typed.TypedCache)

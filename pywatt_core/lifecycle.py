@@ -28,7 +28,7 @@ from .redaction import register
 from .resources import open_resources
 from .services.channels import Channels
 from .services.formats import open_serializers
-from .services.secrets import Secrets, fetch_from, fetch_over
+from .services.secrets import SecretClient, fetch_from, fetch_over
 from .services.turns import DEPTHS
 from .serving import Inbox, plain_routes
 from .state import AppState
@@ -271,9 +271,9 @@ async def open_state(
 ) -> AppState[Any]:
     """Secrets, then databases and caches in order, then the user's own state."""
     if link is not None:
-        secrets = Secrets(fetch_over(link, timeout=settings.module.secret_timeout))
+        secrets = SecretClient(fetch_over(link, timeout=settings.module.secret_timeout))
     else:
-        secrets = Secrets(fetch_from(await registry.open_secret_sources(stack, settings, module_id)))
+        secrets = SecretClient(fetch_from(await registry.open_secret_sources(stack, settings, module_id)))
     state: AppState[Any] = AppState(
         module_id=module_id,
         config=settings,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .services.messaging import Messaging
     from .services.providers import ServiceProvider
     from .services.registration import Capabilities, HealthSource, ModuleInfo, Registration
-    from .services.secrets import Secrets
+    from .services.secrets import SecretClient
     from .services.stream_out import OutboundStream
     from .services.streams import Streams
     from .services.subscriptions import Subscription
@@ -57,7 +57,7 @@ class AppState(Generic[T]):
         *,
         module_id: str,
         config: Settings,
-        secrets: Secrets,
+        secrets: SecretClient,
         init: Init | None = None,
         databases: Mapping[str, Database] | None = None,
         caches: Mapping[str, Cache] | None = None,

@@ -11,7 +11,7 @@ from pywatt_core.errors import RequestTimeout, StorageError
 from pywatt_core.held import Blocking, Deferred, Held
 from pywatt_core.interfaces import Cache, Context, Database
 from pywatt_core.registry import Registry
-from pywatt_core.services.secrets import Secrets
+from pywatt_core.services.secrets import SecretClient
 
 
 @dataclass
@@ -291,7 +291,7 @@ async def test_secrets_are_read_by_name_through_the_blocking_face():
         return f"the value of {name}"
 
     class State:
-        secrets = Secrets(fetch)
+        secrets = SecretClient(fetch)
 
     face = facing(State())
     assert (await asyncio.to_thread(face.secrets.get, "KEY")).expose_secret() == "the value of KEY"

@@ -40,7 +40,7 @@ class SecretMode(enum.Enum):
     CACHE_ONLY = "cache, else not found"
 
 
-class Secrets:
+class SecretClient:
     """Secrets by name. ``await secrets.get(name)`` asks, ``secrets[name]`` reads what has been delivered already."""
 
     def __init__(self, fetch: Fetch) -> None:
@@ -121,7 +121,7 @@ class Secrets:
         return len(self._cache)
 
     def __repr__(self) -> str:
-        return f"Secrets({', '.join(sorted(self._cache))})"
+        return f"SecretClient({', '.join(sorted(self._cache))})"
 
     async def _ask(self, name: str) -> Secret:
         value = await self._fetch(name)

@@ -18,7 +18,7 @@ from ..protocol.messages import HttpRequest, Message
 from ..registry.kinds import described, missing_methods
 from ..resources import open_resources
 from ..services.formats import open_serializers
-from ..services.secrets import Fetch, Secrets
+from ..services.secrets import Fetch, SecretClient
 from ..serving import plain_routes
 from ..state import AppState
 from .client import Response, of_message
@@ -135,7 +135,7 @@ async def app(
         state: AppState[Any] = AppState(
             module_id=definition.name,
             config=settings,
-            secrets=Secrets(_fetch_from(secrets or {})),
+            secrets=SecretClient(_fetch_from(secrets or {})),
             databases=ready_databases,
             caches=ready_caches,
             receivers=definition.receivers,

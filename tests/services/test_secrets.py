@@ -4,7 +4,7 @@ import pytest
 
 from pywatt_core import redaction
 from pywatt_core.errors import SecretError, SecretNotFound
-from pywatt_core.services.secrets import SecretMode, Secrets, fetch_from
+from pywatt_core.services.secrets import SecretClient, SecretMode, fetch_from
 
 
 class Vault:
@@ -23,7 +23,7 @@ class Vault:
 
 
 def secrets_from(*vaults):
-    return Secrets(fetch_from([(f"vault {number}", vault) for number, vault in enumerate(vaults, 1)]))
+    return SecretClient(fetch_from([(f"vault {number}", vault) for number, vault in enumerate(vaults, 1)]))
 
 
 async def test_callers_that_ask_together_share_one_question():

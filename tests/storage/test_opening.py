@@ -25,7 +25,7 @@ from pywatt_core.interfaces import Cache, Database
 from pywatt_core.protocol.messages import Init, ServiceOperationResult, ServiceRequest, ServiceResponse
 from pywatt_core.redaction import redact
 from pywatt_core.resources import open_resources
-from pywatt_core.services.secrets import Secrets
+from pywatt_core.services.secrets import SecretClient
 from pywatt_core.state import AppState, current_state
 from pywatt_core.storage.opening import Opening
 
@@ -52,7 +52,7 @@ def module(ways: Any) -> AppState[Any]:
     async def fetch(name: str) -> str:
         raise AssertionError(name)
 
-    return AppState(module_id="users", config=Settings(), secrets=Secrets(fetch), init=init, channels=ways)
+    return AppState(module_id="users", config=Settings(), secrets=SecretClient(fetch), init=init, channels=ways)
 
 
 # ── spellings ───────────────────────────────────────────────────────────────────────────────────────────────────────
