@@ -17,9 +17,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from ..errors import (
+    AuthError,
     ConfigError,
     Conflict,
+    ExpiredToken,
     Forbidden,
+    InvalidToken,
     NotFound,
     PyWattError,
     RemoteProtocolError,
@@ -220,6 +223,9 @@ _KINDS: Final[dict[str, type[PyWattError]]] = {
     "unavailable": Unavailable,
     "timeout": RequestTimeout,
     "forbidden": Forbidden,
+    "expired_token": ExpiredToken,
+    "invalid_token": InvalidToken,
+    "auth": AuthError,
     "config": ConfigError,
     "storage": StorageError,
 }
@@ -229,11 +235,18 @@ _KINDS: Final[dict[str, type[PyWattError]]] = {
 def failure_of(error: PyWattError) -> dict[str, Any]:
     """What `service_operation_result.result` says about a failure, beside the text in ``error``."""
     kind = next((name for name, known in _KINDS.items() if isinstance(error, known)), "storage")
-    return {"kind": kind, "conflict": error.kind} if isinstance(error, Conflict) else {"kind": kind}
+    if isinstance(error, Conflict):
+        return {"kind": kind, "conflict": error.kind}
+    return {"kind": kind, "reason": error.reason} if isinstance(error, InvalidToken) and error.reason else {"kind": kind}
 
 
 def error_of(text: str, failure: Any) -> PyWattError:
     """The error that a failure stands for; a `StorageError` where it does not say."""
     said = failure if isinstance(failure, dict) else {}
     known = _KINDS.get(str(said.get("kind")), StorageError)
-    return Conflict(text, kind=str(said.get("conflict") or "")) if known is Conflict else known(text)
+    if known is Conflict:
+        return Conflict(text, kind=str(said.get("conflict") or ""))
+    if issubclass(known, InvalidToken):
+        reason = said.get("reason")
+        return known(text, reason=reason if isinstance(reason, str) else "")
+    return known(text)

@@ -21,7 +21,7 @@ NAMELESS = {
 }
 """Hooks that serve without being named in the configuration."""
 
-HOSTED = {"databases": "database", "caches": "cache"}
+HOSTED = {"databases": "database", "caches": "cache", "auth": "auth"}
 """What an orchestrator may host, and the table of ``[services.NAME]`` that says by what."""
 
 

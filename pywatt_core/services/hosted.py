@@ -44,6 +44,10 @@ UNDOING: Final = {"begin_transaction": ("transaction_rollback", "transaction_id"
 """What makes something that has to be given back, and by which operation, with the result as which parameter."""
 
 
+_PREFIXES: Final = {ServiceType.DATABASE: "db", ServiceType.CACHE: "cache", ServiceType.JWT: "jwt"}
+"""What the ids of requests begin with (protocol 11.1)."""
+
+
 def is_concurrent(orchestrator: Orchestrator) -> bool:
     """Whether it understands what goes beyond the inherited protocol."""
     return orchestrator.extension is not None and HOSTING in orchestrator.extension.features
@@ -66,7 +70,7 @@ class Service:
         self.concurrent = is_concurrent(orchestrator)
         self.closed = False
         self.noun = noun
-        """``"database"`` or ``"cache"``."""
+        """``"database"``, ``"cache"`` or ``"authenticator"``."""
         self._channels, self._kind, self._id = orchestrator.channels, kind, id
         self._timeout = timeout
         self._places = asyncio.Semaphore(AT_ONCE)
@@ -82,7 +86,7 @@ class Service:
         asked = dict(config)
         if is_concurrent(orchestrator):
             asked[TAGGED] = True
-        message = ServiceRequest(f"{'db' if noun == 'database' else noun}_request_{new_id()}", kind, asked)
+        message = ServiceRequest(f"{_PREFIXES[kind]}_request_{new_id()}", kind, asked)
         try:
             answer = await orchestrator.channels.request(message, timeout=OPENING)
         except RequestTimeout as error:

@@ -1,4 +1,4 @@
-"""Options of the providers ``orchestrator``, for ``[databases.NAME]`` and ``[caches.NAME]``. Times are in seconds."""
+"""Options of the providers ``orchestrator``, for ``[databases.NAME]``, ``[caches.NAME]`` and ``[auth.NAME]``. Times are in seconds."""
 
 from __future__ import annotations
 
@@ -99,3 +99,17 @@ class HostedCacheOptions:
         _check_timeout(self.timeout)
         if self.default_ttl is not None and not 0 < self.default_ttl < math.inf:
             raise ValueError(f"default_ttl is {self.default_ttl}: more than 0 seconds are needed, or nothing at all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostedAuthOptions:
+    """An authenticator that the orchestrator hosts as ``[services.NAME]``; its keys stay there."""
+
+    service: str | None = None
+    """The NAME; that of the section by default: ``[auth.main]`` is ``[services.main]``. For orchestrators that are not PyWatt's it has
+    no meaning: they have one."""
+    timeout: float = 10.0
+    """How long the check of one token may take."""
+
+    def __post_init__(self) -> None:
+        _check_timeout(self.timeout)

@@ -15,10 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywatt_core.errors import (
+    AuthError,
+    BootstrapError,
     ConfigError,
     Conflict,
     ExpiredToken,
     Forbidden,
+    InvalidToken,
     NotFound,
     PyWattError,
     RemoteProtocolError,
@@ -144,17 +147,36 @@ def test_bytes_are_base64_or_numbers(wrong: Any) -> None:
         Unavailable("x"),
         RequestTimeout("x"),
         Forbidden("x"),
+        InvalidToken("x"),
+        InvalidToken("x", reason="InvalidAudience"),
+        ExpiredToken("x"),
+        ExpiredToken("x", reason="ExpiredSignature"),
+        AuthError("x"),
         ConfigError("x"),
         StorageError("x"),
     ],
 )
 def test_errors_keep_their_kind_and_text(error: PyWattError) -> None:
     back = error_of(str(error), json.loads(json.dumps(failure_of(error))))
-    assert (type(back), str(back), getattr(back, "kind", "")) == (type(error), "x", getattr(error, "kind", ""))
+    assert (type(back), str(back), vars(back)) == (type(error), "x", vars(error))
+
+
+def test_an_error_of_a_kind_of_its_own_travels_as_what_it_is_a_kind_of() -> None:
+    class Revoked(InvalidToken):
+        pass
+
+    back = error_of("x", failure_of(Revoked("x", reason="Revoked")))
+    assert type(back) is InvalidToken and back.reason == "Revoked"
+
+
+@pytest.mark.parametrize("reason", [5, None, ["x"], {"x": 1}])
+def test_a_reason_that_is_no_text_is_none(reason: Any) -> None:
+    back = error_of("x", {"kind": "invalid_token", "reason": reason})
+    assert isinstance(back, InvalidToken) and back.reason == ""
 
 
 def test_errors_of_other_kinds_are_storage_errors() -> None:
-    assert type(error_of("x", failure_of(ExpiredToken("x")))) is StorageError
+    assert type(error_of("x", failure_of(BootstrapError("x")))) is StorageError
     said: Any
     for said in (None, "x", {"kind": []}, {"kind": "conflict", "conflict": None}):
         assert isinstance(error_of("x", said), StorageError)
