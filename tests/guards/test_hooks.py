@@ -23,7 +23,6 @@ HOOKS: dict[str, Callable[..., object]] = {name: value for name, value in vars(h
 REFERENCE = ROOT / "docs" / "reference" / "plugins.md"
 
 NOT_YET_USED = {
-    "pywatt_register_authenticators": "no plugin that checks tokens is shipped; the hook is where it will say so",
     "pywatt_lifespan": "for what wraps serving, such as tracing; nothing that we ship does",
 }
 """Hooks that no shipped plugin and no built-in implements, each with the reason why it exists all the same."""

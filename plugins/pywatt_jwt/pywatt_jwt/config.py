@@ -1,0 +1,44 @@
+"""`JwtConfig`: the options of a section, for code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .options import LONGEST_TOKEN, JwtOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal
+
+    from pywatt_core.redaction import Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class JwtConfig(JwtOptions):
+    """How tokens are checked and made: ``JwtConfig(secret_key="…", audience="shop")``. Keys may be text or `Secret`, lists may be lists.
+
+    Raises `ValueError` where the options contradict each other.
+    """
+
+    claims_type: Any = None
+    """What `JwtValidator.validate` returns: a dataclass, Struct, pydantic model or TypedDict; None: a dict."""
+
+    if TYPE_CHECKING:  # what `JwtOptions.__post_init__` takes beside the types of its fields
+
+        def __init__(
+            self,
+            *,
+            secret_key: Secret | str | None = None,
+            secret: Secret | str | None = None,
+            algorithms: Sequence[str] = (),
+            issuer: str | Sequence[str] = (),
+            audience: str | Sequence[str] = (),
+            leeway: float = 60.0,
+            required_claims: Sequence[str] = ("exp",),
+            compat_no_exp_check: bool = False,
+            mode: Literal["auto", "local", "proxy"] = "auto",
+            token_ttl: float = 3600.0,
+            max_token: int = LONGEST_TOKEN,
+            claims_type: Any = None,
+        ) -> None: ...
