@@ -72,12 +72,13 @@ class Provider(NamedTuple, Generic[T]):
 
     `options` is a frozen keyword-only dataclass: one field an option, its default and docstring are the documentation.
     `open(options, context)` is an async context manager: entering connects, leaving closes. Import the backend's
-    library inside `open`, so that looking at what is installed imports none of them.
+    library inside `open`, so that looking at what is installed imports none of them. Either may be named instead,
+    ``"package.module:Options"``, and is then imported when a section first uses it.
     """
 
     name: str
-    options: type[Any]
-    open: Callable[[Any, Context], AbstractAsyncContextManager[T]]
+    options: type[Any] | str
+    open: Callable[[Any, Context], AbstractAsyncContextManager[T]] | str
 
 
 class Command(NamedTuple):

@@ -149,8 +149,8 @@ def test_a_deferred_resource_knows_how_each_operation_is_called(interface: type)
 
 
 async def test_a_deferred_database_gives_rows(tmp_path):
-    provider = Registry().claim("databases", "sqlite")[1]
-    held = Held(lambda: provider.open(provider.options(), Context(module_id="test", section="databases.main", folder=tmp_path)), "main")
+    _, provider, options = Registry().claim("databases", "sqlite")
+    held = Held(lambda: provider.open(options(), Context(module_id="test", section="databases.main", folder=tmp_path)), "main")
     database: Any = Deferred(held, Database)
     assert await database.fetch_one("SELECT 1 AS x") == {"x": 1}
     assert await database.fetch_all("SELECT 1 AS x", (), into=Found) == [Found(1)]

@@ -23,9 +23,8 @@ MARKED = re.compile(r"(<!-- options: (?P<kind>[a-z]+) (?P<name>[a-z0-9_-]+) -->\
 
 def table(registry: Registry, kind: str, name: str) -> str:
     """The options of one provider. Raises `PluginError` where it is not installed."""
-    _, provider = registry.claim(kind, name)
     lines = ["| option | default | |", "|---|---|---|"]
-    for row in option_table(provider.options):
+    for row in option_table(registry.claim(kind, name).options):
         meaning = re.sub(r"``(.+?)``", r"`\1`", row["description"].replace("\n", " ")).replace("|", "\\|")
         lines.append(f"| `{row['name']}` | {shown(row)} | {meaning} |")
     return "\n".join(["", *lines, "", ""])

@@ -6,108 +6,63 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..hookspecs import hookimpl
-from ..interfaces import Channel, Provider, SecretSource, Serializer, TopSection
+from ..interfaces import Provider, TopSection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from contextlib import AbstractAsyncContextManager
 
-    from ..interfaces import Cache, Context, Database, Handler, Server, ServerOptions
+    from ..interfaces import Authenticator, Cache, Channel, Database, Handler, SecretSource, Serializer, Server, ServerOptions
     from ..protocol.messages import Message
-    from ..services.hosted_options import HostedCacheOptions, HostedDatabaseOptions
-    from .channel_options import TcpOptions, UnixOptions
-    from .file_options import FileOptions
-    from .memory_options import MemoryOptions
 
-# Each hook imports what it offers itself: a module asks only for the kinds that its configuration names.
+# Everything is named by where it is, and imported when it is used: a module pays only for what its configuration names.
 
 
 @hookimpl
 def pywatt_register_secret_sources() -> Iterable[Provider[SecretSource]]:
-    from .secrets import DotenvOptions, EnvOptions, FileOptions, MemorySecretsOptions, open_dotenv, open_env, open_file, open_memory_secrets
-
+    here = "pywatt_core.builtin.secrets"
     return [
-        Provider("env", EnvOptions, open_env),
-        Provider("dotenv", DotenvOptions, open_dotenv),
-        Provider("file", FileOptions, open_file),
-        Provider("memory", MemorySecretsOptions, open_memory_secrets),
+        Provider("env", f"{here}:EnvOptions", f"{here}:open_env"),
+        Provider("dotenv", f"{here}:DotenvOptions", f"{here}:open_dotenv"),
+        Provider("file", f"{here}:FileOptions", f"{here}:open_file"),
+        Provider("memory", f"{here}:MemorySecretsOptions", f"{here}:open_memory_secrets"),
     ]
-
-
-def open_memory_cache(options: MemoryOptions, context: Context) -> AbstractAsyncContextManager[Cache]:
-    """The cache lives in a file of its own, imported when one is opened."""
-    from .memory_cache import open_memory
-
-    return open_memory(options, context)
-
-
-def open_file_cache(options: FileOptions, context: Context) -> AbstractAsyncContextManager[Cache]:
-    """Likewise."""
-    from .file_cache import open_file_cache
-
-    return open_file_cache(options, context)
-
-
-def open_hosted_cache(options: HostedCacheOptions, context: Context) -> AbstractAsyncContextManager[Cache]:
-    """Likewise."""
-    from ..services.hosted_cache import open_hosted_cache
-
-    return open_hosted_cache(options, context)
-
-
-def open_hosted_database(options: HostedDatabaseOptions, context: Context) -> AbstractAsyncContextManager[Database]:
-    """Likewise."""
-    from ..services.hosted_database import open_hosted_database
-
-    return open_hosted_database(options, context)
 
 
 @hookimpl
 def pywatt_register_caches() -> Iterable[Provider[Cache]]:
-    from ..services.hosted_options import HostedCacheOptions
-    from .file_options import FileOptions
-    from .memory_options import MemoryOptions
-
+    here, hosted = "pywatt_core.builtin", "pywatt_core.services"
     return [
-        Provider("memory", MemoryOptions, open_memory_cache),
-        Provider("file", FileOptions, open_file_cache),
-        Provider("orchestrator", HostedCacheOptions, open_hosted_cache),
+        Provider("memory", f"{here}.memory_options:MemoryOptions", f"{here}.memory_cache:open_memory"),
+        Provider("file", f"{here}.file_options:FileOptions", f"{here}.file_cache:open_file_cache"),
+        Provider("orchestrator", f"{hosted}.hosted_options:HostedCacheOptions", f"{hosted}.hosted_cache:open_hosted_cache"),
     ]
 
 
 @hookimpl
 def pywatt_register_databases() -> Iterable[Provider[Database]]:
-    from ..services.hosted_options import HostedDatabaseOptions
+    hosted = "pywatt_core.services"
+    return [Provider("orchestrator", f"{hosted}.hosted_options:HostedDatabaseOptions", f"{hosted}.hosted_database:open_hosted_database")]
 
-    return [Provider("orchestrator", HostedDatabaseOptions, open_hosted_database)]
+
+@hookimpl
+def pywatt_register_authenticators() -> Iterable[Provider[Authenticator]]:
+    hosted = "pywatt_core.services"
+    return [Provider("orchestrator", f"{hosted}.hosted_options:HostedAuthOptions", f"{hosted}.hosted_auth:open_hosted_auth")]
 
 
 @hookimpl
 def pywatt_register_serializers() -> Iterable[Provider[Serializer]]:
-    from .serializers import JsonOptions, open_json
-
-    return [Provider("json", JsonOptions, open_json)]
-
-
-def open_tcp(options: TcpOptions, context: Context) -> AbstractAsyncContextManager[Channel]:
-    """The channels live in a file of their own, imported when one is opened."""
-    from .channels import open_tcp_channel
-
-    return open_tcp_channel(options, context)
-
-
-def open_unix(options: UnixOptions, context: Context) -> AbstractAsyncContextManager[Channel]:
-    """Likewise."""
-    from .channels import open_unix_channel
-
-    return open_unix_channel(options, context)
+    here = "pywatt_core.builtin.serializers"
+    return [Provider("json", f"{here}:JsonOptions", f"{here}:open_json")]
 
 
 @hookimpl
 def pywatt_register_channels() -> Iterable[Provider[Channel]]:
-    from .channel_options import TcpOptions, UnixOptions
-
-    return [Provider("tcp", TcpOptions, open_tcp), Provider("unix", UnixOptions, open_unix)]
+    here = "pywatt_core.builtin"
+    return [
+        Provider("tcp", f"{here}.channel_options:TcpOptions", f"{here}.channels:open_tcp_channel"),
+        Provider("unix", f"{here}.channel_options:UnixOptions", f"{here}.channels:open_unix_channel"),
+    ]
 
 
 @hookimpl

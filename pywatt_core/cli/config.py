@@ -61,13 +61,14 @@ def whole_schema(registry: Registry) -> dict[str, Any]:
 
     providers: dict[str, dict[str, type[Any]]] = {}
     for kind in KINDS:
-        for name, provider in registry.providers(kind).items():
+        for name in registry.providers(kind):
             try:
-                option_table(provider.options)
+                options = registry.claim(kind, name).options
+                option_table(options)
             except PluginError as error:
                 warn(str(error))
                 continue
-            providers.setdefault(kind, {})[name] = provider.options
+            providers.setdefault(kind, {})[name] = options
     return json_schema(providers, [(top, registry.section_options(top)) for top in registry.sections().values()])
 
 

@@ -107,7 +107,7 @@ def _described(registry: Registry, row: PluginStatus) -> dict[str, Any]:
     for kind in KINDS:
         for plugin, provider in registry.provided(kind):
             if plugin.name == row.name and plugin.distribution == row.distribution:
-                providers.setdefault(kind, {})[provider.name] = option_table(provider.options)
+                providers.setdefault(kind, {})[provider.name] = option_table(registry.options_of(plugin, provider))
     return {**row._asdict(), "options": providers}
 
 
@@ -118,7 +118,7 @@ def _option_problems(registry: Registry, plugin: Plugin) -> list[str]:
         for owner, provider in registry.provided(kind):
             if owner is plugin:
                 try:
-                    option_table(provider.options)
+                    option_table(registry.options_of(owner, provider))
                 except PluginError as error:
                     problems.append(f"the options of {kind} {provider.name!r}: {error}")
     return problems

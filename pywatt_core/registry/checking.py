@@ -89,14 +89,14 @@ def _examine_section(registry: Registry, kind: str, section: Section, found: Fin
     if not section.use:
         return  # the configuration step has said so
     try:
-        _, provider = registry.claim(kind, section.use)
-        _, problems = check_section(section.options, provider.options, section.path, section.origin_of)
+        options = registry.claim(kind, section.use).options
+        _, problems = check_section(section.options, options, section.path, section.origin_of)
     except PluginError as error:
         unknown = str(error).startswith("unknown ")
         (found.problems if unknown else found.faults).append(Problem(f"{section.path}.use", str(error), section.origin("use")))
         return
     found.problems += problems
-    _warn_of_literals(section.options, provider.options, section.path, section.origin_of, found)
+    _warn_of_literals(section.options, options, section.path, section.origin_of, found)
 
 
 def _examine_top(
@@ -166,7 +166,7 @@ def secret_paths(registry: Registry, settings: Settings, *, nested: bool = False
         providers = registry.providers(kind)
         for section in settings.sections(known.section).values() if known.section else ():
             if section.use in providers:
-                paths.update(_known(providers[section.use].options, section.path))
+                paths.update(_known(registry, kind, section))
     for top in registry.sections().values():
         table = settings.extra.get(top.name, {})
         try:
@@ -182,8 +182,8 @@ def secret_paths(registry: Registry, settings: Settings, *, nested: bool = False
     return paths
 
 
-def _known(options: type[Any], path: str) -> dict[str, bool]:
+def _known(registry: Registry, kind: str, section: Section) -> dict[str, bool]:
     try:
-        return secret_options(options, path)
+        return secret_options(registry.claim(kind, section.use).options, section.path)
     except PluginError:  # the check says what is wrong with it
         return {}

@@ -53,13 +53,28 @@ def wrong_provider(value: Any) -> str:
         return f"returned a list that holds {described(value)}, not only Provider(name, Options, open)"
     if not isinstance(value.name, str) or not re.fullmatch(NAME, value.name):
         return f"returned a provider whose name is {value.name!r}: names are lower case letters, digits, '_' and '-'"
-    options: Any = value.options
+    for part, example in (("options", "Options"), ("open", "open_it")):
+        said = getattr(value, part)
+        if isinstance(said, str) and re.fullmatch(r"\w+(\.\w+)*:\w+", said) is None:
+            return f"returned the provider {value.name!r}, whose {part} is {said!r}, which is not of the form 'package.module:{example}'"
+    if not isinstance(value.options, str) and (wrong := wrong_options(value.name, value.options)):
+        return wrong
+    return "" if isinstance(value.open, str) else wrong_open(value.name, value.open)
+
+
+def wrong_open(provider: str, open_: Any) -> str:
+    """What is wrong with a provider's `open`; empty where nothing is."""
+    return "" if callable(open_) else f"returned the provider {provider!r}, whose open is {described(open_)}, not a function"
+
+
+def wrong_options(provider: str, options: Any) -> str:
+    """What is wrong with the class of a provider's options; empty where nothing is."""
     if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
-        return f"returned the provider {value.name!r}, whose options are {described(options)}, not a dataclass"
+        return f"returned the provider {provider!r}, whose options are {described(options)}, not a dataclass"
     parameters = getattr(options, "__dataclass_params__", None)
     if parameters is None or not parameters.frozen or not all(one.kw_only for one in dataclasses.fields(options) if one.init):
-        return f"returned the provider {value.name!r}, whose options are not declared with @dataclass(frozen=True, kw_only=True)"
-    return "" if callable(value.open) else f"returned the provider {value.name!r}, whose open is {described(value.open)}, not a function"
+        return f"returned the provider {provider!r}, whose options are not declared with @dataclass(frozen=True, kw_only=True)"
+    return ""
 
 
 def wrong_instance(kind: type) -> Any:

@@ -24,16 +24,16 @@ async def open_provider(
     registry: Registry, kind: str, section: Section, context: Context | None, secrets: GetSecret | None, seconds: float
 ) -> AsyncIterator[Any]:
     """What `Registry.open` promises."""
-    plugin, provider = registry.claim(kind, section.use)
+    plugin, provider, expected = registry.claim(kind, section.use)
     if secrets is not None:
         section = await resolve(section, secrets)
-    options, problems = check_section(section.options, provider.options, section.path, section.origin_of)
+    options, problems = check_section(section.options, expected, section.path, section.origin_of)
     raise_problems(problems)
     if options is None:
         raise ConfigError(f"{section.path}: its secrets have to be resolved before it is opened")
     where = context or Context(module_id="", section=section.path)
     async with AsyncExitStack() as stack:
-        entrance = _entrance(plugin, provider.open, options, where)
+        entrance = _entrance(plugin, registry.opener_of(plugin, provider), options, where)
         try:
             async with asyncio.timeout(seconds) as limit:
                 value = await stack.enter_async_context(entrance)

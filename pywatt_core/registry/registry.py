@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..config.selection import PluginSelection
 from ..errors import PluginError
@@ -12,7 +12,7 @@ from ..interfaces import Authenticator, Cache, Channel, Command, Context, Databa
 from . import explaining
 from .budget import BUDGET
 from .discovery import scan
-from .kinds import KINDS, described, missing_methods, wrong_instance, wrong_provider
+from .kinds import KINDS, described, missing_methods, wrong_instance, wrong_open, wrong_options, wrong_provider
 from .plugins import Loader, Plugin, plugin_of
 
 if TYPE_CHECKING:
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 OPEN_TIMEOUT = 30.0
 
 GetSecret = Callable[[str], Awaitable[str | None]]
+
+
+class Claim(NamedTuple):
+    """What a name in the configuration stands for."""
+
+    plugin: Plugin
+    provider: Provider[Any]
+    options: type[Any]
 
 
 class Registry:
@@ -101,20 +109,37 @@ class Registry:
         return self.providers("auth")
 
     def providers(self, kind: str) -> dict[str, Provider[Any]]:
-        """The providers of one of `KINDS` by name. A name that two plugins claim is left out: `provider` says so."""
+        """The providers of one of `KINDS` by name. A name that two plugins claim is left out: `claim` says so."""
         claimed = self._claimed(kind)
         return {name: claims[0][1] for name, claims in claimed.items() if len(claims) == 1}
 
-    def provider(self, kind: str, name: str) -> Provider[Any]:
-        """The provider that `name` stands for. Raises `PluginError` that names who has to act."""
-        return self.claim(kind, name)[1]
+    def claim(self, kind: str, name: str) -> Claim:
+        """The provider that `name` stands for, where it comes from, and the class of its options, imported by now.
 
-    def claim(self, kind: str, name: str) -> tuple[Plugin, Provider[Any]]:
-        """The provider and the plugin that it comes from; raises as `provider` does."""
+        Raises `PluginError` that names who has to act.
+        """
         claims = self._claimed(kind).get(name, [])
         if len(claims) == 1:
-            return claims[0]
+            return Claim(*claims[0], self.options_of(*claims[0]))
         raise PluginError(explaining.two_claim(kind, name, claims) if claims else explaining.nobody_provides(self, kind, name))
+
+    def options_of(self, plugin: Plugin, provider: Provider[Any]) -> type[Any]:
+        """The class of a provider's options. Raises `PluginError` that names the plugin, where it cannot be imported or is none."""
+        if not isinstance(provider.options, str):
+            return provider.options
+        options: Any = self._loader.fetch(plugin, provider.options)
+        if wrong := wrong_options(provider.name, options):
+            raise PluginError(f"{plugin.label} {wrong}")
+        return cast("type[Any]", options)
+
+    def opener_of(self, plugin: Plugin, provider: Provider[Any]) -> Callable[[Any, Any], Any]:
+        """The function that opens a provider. Raises `PluginError` as `options_of` does."""
+        if not isinstance(provider.open, str):
+            return provider.open
+        open_: Any = self._loader.fetch(plugin, provider.open)
+        if wrong := wrong_open(provider.name, open_):
+            raise PluginError(f"{plugin.label} {wrong}")
+        return cast("Callable[[Any, Any], Any]", open_)
 
     def commands(self) -> dict[str, Command]:
         """Sub-commands of ``pywatt`` by name; of two with one name, the first installed counts and a warning is kept."""

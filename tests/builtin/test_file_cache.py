@@ -21,6 +21,7 @@ from pywatt_core.builtin.file_cache import FileCache, open_file_cache
 from pywatt_core.builtin.file_options import FileOptions
 from pywatt_core.builtin.memory_cache import MemoryCache
 from pywatt_core.builtin.memory_options import MemoryOptions
+from pywatt_core.config import Section
 from pywatt_core.errors import NotFound, StorageError, Unavailable
 from pywatt_core.interfaces import Cache, Context
 from pywatt_core.registry import Registry
@@ -279,8 +280,8 @@ async def test_a_file_that_another_process_holds_is_unavailable_and_usable_later
 
 
 async def test_it_is_opened_by_its_name(tmp_path: Path) -> None:
-    provider = Registry(discover=False).caches()["file"]
-    async with provider.open(provider.options(path="x.db"), Context(module_id="test", section="caches.x", folder=tmp_path)) as cache:
+    where = Context(module_id="test", section="caches.x", folder=tmp_path)
+    async with Registry(discover=False).open("caches", Section("file", {"path": "x.db"}, "caches.x"), where) as cache:
         await cache.set("key", b"1")
     assert (tmp_path / "x.db").exists()
 

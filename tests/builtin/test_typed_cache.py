@@ -13,8 +13,8 @@ from pywatt_core.builtin.memory_cache import MemoryCache
 from pywatt_core.builtin.memory_options import MemoryOptions
 from pywatt_core.builtin.serializers import JsonSerializer
 from pywatt_core.builtin.typed_cache import TypedCache
+from pywatt_core.config import Section
 from pywatt_core.errors import StorageError
-from pywatt_core.interfaces import Context
 from pywatt_core.registry import Registry
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def typed(serializer: Serializer | None = None) -> TypedCache:
 
 @pytest.mark.parametrize("name", ["json", "msgpack", "cbor"])
 async def test_values_come_back_with_each_serializer(name: str) -> None:
-    provider = Registry().serializers()[name]
-    async with provider.open(provider.options(), Context(module_id="test", section=f"serializers.{name}")) as serializer:
+    async with Registry().open("serializers", Section(name, {}, f"serializers.{name}")) as serializer:
         cache = typed(serializer)
         await cache.set("order", ORDER)
         assert await cache.get("order", Order) == ORDER

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import sys
 from typing import Any
 
 import pytest
 
 from pywatt_core.builtin.serializers import JsonOptions, open_json
-from pywatt_core.config import PluginSelection
+from pywatt_core.config import PluginSelection, Section
 from pywatt_core.errors import PluginError
 from pywatt_core.hookspecs import hookimpl
 from pywatt_core.interfaces import Provider
@@ -53,8 +54,68 @@ def test_a_plugin_is_found_by_its_entry_point_and_its_provider_by_name(fake_site
     fake_site.install("pywatt-good", GOOD)
     registry = discovered(fake_site)
     assert registry.databases()["thing"].options.__name__ == "Options"
-    plugin, provider = registry.claim("databases", "thing")
+    plugin, provider, options = registry.claim("databases", "thing")
+    assert options is provider.options
     assert (plugin.identity, plugin.version, provider.name) == ("pywatt-good:good", "1.0", "thing")
+
+
+PARTS = """
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    path: str = "x"
+
+class Source:
+    def __init__(self, path):
+        self.path = path
+
+    async def get(self, name):
+        return f"{self.path} of {name}"
+
+@asynccontextmanager
+async def open_thing(options, context):
+    yield Source(options.path)
+"""
+
+LATE = """
+from pywatt_core.hookspecs import hookimpl
+from pywatt_core.interfaces import Provider
+
+@hookimpl
+def pywatt_register_secret_sources():
+    return [Provider("late", "{module}_parts:Options", "{module}_parts:open_thing")]
+"""
+
+
+async def test_options_and_opener_that_are_named_are_imported_when_a_section_uses_them(fake_site: Any) -> None:
+    fake_site.install("pywatt-late", LATE.format(module="pywatt_late"))
+    fake_site.folder.joinpath("pywatt_late_parts.py").write_text(PARTS)
+    registry = discovered(fake_site)
+    assert "late" in registry.secret_sources()
+    assert "pywatt_late_parts" not in sys.modules
+    async with registry.open("secrets", Section("late", {"path": "y"}, "secrets.main")) as opened:
+        assert await opened.get("A") == "y of A"
+    assert registry.claim("secrets", "late").options.__name__ == "Options"
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ("raise OSError('no disk')", "raised OSError: no disk while"),
+        ("", "has no attribute 'Options'"),
+        ("Options = dict\nopen_thing = print", "the provider 'late', whose options are the class dict, not a dataclass"),
+        (PARTS + "\nopen_thing = 5", "the provider 'late', whose open is an int, not a function"),
+    ],
+)
+async def test_a_part_that_cannot_be_imported_is_told_with_the_plugin(fake_site: Any, parts: str, reason: str) -> None:
+    fake_site.install("pywatt-late", LATE.format(module="pywatt_late"))
+    fake_site.folder.joinpath("pywatt_late_parts.py").write_text(parts)
+    with pytest.raises(PluginError, match="'late' of pywatt-late 1.0") as told:
+        async with discovered(fake_site).open("secrets", Section("late", {}, "secrets.main")):
+            raise AssertionError
+    assert reason in str(told.value)
 
 
 def test_built_ins_come_through_the_same_door() -> None:
@@ -64,7 +125,8 @@ def test_built_ins_come_through_the_same_door() -> None:
     assert sorted(registry.caches()) == ["file", "memory", "orchestrator"]
     assert sorted(registry.databases()) == ["orchestrator"]
     assert sorted(registry.channels()) == ["tcp", "unix"]
-    assert [registry.authenticators(), databases(registry)] == [{}, {}]
+    assert list(registry.authenticators()) == ["orchestrator"]
+    assert databases(registry) == {}
     assert registry.plugins[0].builtin
 
 
@@ -169,7 +231,9 @@ def pywatt_register_caches():
         ("return [Provider('x', dict, open_it)]", "the provider 'x', whose options are the class dict, not a dataclass"),
         ("return [Provider('x', Loose, open_it)]", "not declared with @dataclass(frozen=True, kw_only=True)"),
         ("return [Provider('x', Positional, open_it)]", "not declared with @dataclass(frozen=True, kw_only=True)"),
-        ("return [Provider('x', Options, 'open')]", "the provider 'x', whose open is a str, not a function"),
+        ("return [Provider('x', Options, 5)]", "the provider 'x', whose open is an int, not a function"),
+        ("return [Provider('x', Options, 'open')]", "whose open is 'open', which is not of the form 'package.module:open_it'"),
+        ("return [Provider('x', 'options', open_it)]", "whose options is 'options', which is not of the form 'package.module:Options'"),
     ],
 )
 def test_a_hook_that_fails_costs_its_own_answers_only(fake_site: Any, body: str, reason: str) -> None:
@@ -203,7 +267,7 @@ def test_a_hook_is_asked_once(fake_site: Any) -> None:
     fake_site.install("pywatt-counting", "calls = []\n" + GOOD.replace("    return [", "    calls.append(1)\n    return ["))
     registry = discovered(fake_site)
     registry.databases()
-    registry.provider("databases", "thing")
+    registry.claim("databases", "thing")
     import pywatt_counting  # type: ignore[import-not-found]
 
     assert pywatt_counting.calls == [1]
@@ -215,18 +279,18 @@ def test_two_plugins_with_one_provider_are_both_named_where_it_is_asked_for(fake
     registry = discovered(fake_site)
     assert databases(registry) == {}
     with pytest.raises(PluginError) as caught:
-        registry.provider("databases", "thing")
+        registry.claim("databases", "thing")
     assert str(caught.value) == (
         "the plugin 'good' of pywatt-good 1.0 and the plugin 'twin' of pywatt-twin 1.0 both provide the database 'thing'; "
         'disable one: [plugins] disable = ["good"] or [plugins] disable = ["twin"]'
     )
-    assert discovered(fake_site, PluginSelection(disable=("twin",))).provider("databases", "thing")
+    assert discovered(fake_site, PluginSelection(disable=("twin",))).claim("databases", "thing")
 
 
 def test_a_provider_that_a_built_in_has_already_is_a_conflict_that_names_the_newcomer(fake_site: Any) -> None:
     fake_site.install("pywatt-mine", GOOD.replace("pywatt_register_databases", "pywatt_register_caches").replace('"thing"', '"memory"'))
     with pytest.raises(PluginError, match=r'pywatt-core.*and the plugin \'mine\'.*disable one: \[plugins\] disable = \["mine"\]$'):
-        discovered(fake_site).provider("caches", "memory")
+        discovered(fake_site).claim("caches", "memory")
 
 
 def test_two_distributions_may_use_one_entry_point_name(fake_site: Any) -> None:
@@ -310,5 +374,5 @@ def test_a_provider_that_is_missing_says_what_would_bring_it(
 ) -> None:
     fake_site.install("pywatt-good", code)
     with pytest.raises(PluginError) as caught:
-        discovered(fake_site, selection).provider("databases", name)
+        discovered(fake_site, selection).claim("databases", name)
     assert complaint in str(caught.value)

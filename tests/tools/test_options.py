@@ -26,8 +26,8 @@ def test_every_database_and_cache_has_its_table(kind: str) -> None:
     shown = {
         found["name"] for page in marked() for found in MARKED.finditer((ROOT / page).read_text(encoding="utf-8")) if found["kind"] == kind
     }
-    described = {registry.provider(kind, name).options for name in shown}
-    assert {name for name, provider in registry.providers(kind).items() if provider.options not in described} == set()
+    described = {registry.claim(kind, name).options for name in shown}
+    assert {name for name in registry.providers(kind) if registry.claim(kind, name).options not in described} == set()
 
 
 def test_a_table_is_written_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pywatt_core.protocol.volume import TOO_MANY, too_many_in_cbor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from . import Options
+    from .options import Options
 
 T = TypeVar("T")
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from pywatt_core.interfaces import CacheLock
 
-    from . import Options
     from .client import Item
+    from .options import Options
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -13,7 +13,7 @@ from pywatt_core.protocol.typed import from_plain, guarded_reader, plain
 from pywatt_core.protocol.volume import TOO_MANY, too_many_in_msgpack
 
 if TYPE_CHECKING:
-    from . import Options
+    from .options import Options
 
 T = TypeVar("T")
 

@@ -3,74 +3,19 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from pywatt_core.errors import ConfigError
 from pywatt_core.hookspecs import hookimpl
 from pywatt_core.interfaces import Context, Database, Provider
-from pywatt_core.sql.options import Address, ServerDatabaseOptions, address
+from pywatt_core.lazy import lazily
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from .database import MySqlDatabase
+    from .options import Options as Options
 
 __all__ = ["MySqlConnection", "MySqlDatabase", "Options", "open_mysql"]
-
-
-SCHEMES = tuple(f"{kind}{driver}" for kind in ("mysql", "mariadb") for driver in ("", "+asyncmy", "+aiomysql", "+pymysql"))
-PORT = 3306
-PARAMETERS = frozenset({"charset"})
-"""What may stand behind the ``?`` of a URL, beside where the server is and how to speak TLS with it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(ServerDatabaseOptions):
-    """The keys of a ``[databases.NAME]`` section with ``use = "mysql"`` or ``"mariadb"``. Times are in seconds.
-
-    ``url = "mysql://user:password@host:port/database"``, or the fields. A URL may end with ``?ssl_mode=…``, and with
-    ``host=/path`` for a Unix socket: its folder, where it is called ``mysqld.sock``, or itself.
-    """
-
-    application_name: str = ""
-    """What the connections call themselves (``program_name`` in ``performance_schema``); the module's id by default."""
-    time_zone: str = "+00:00"
-    """The zone that ``TIMESTAMP`` columns and ``NOW()`` are given in. The default is UTC, whatever the server's is."""
-    sql_mode: str = ""
-    """The modes of SQL; by default the server's own with ``STRICT_ALL_TABLES``, so that nothing is cut to fit its column.
-    ``NO_BACKSLASH_ESCAPES`` is refused, and switched off where it is the server's."""
-    reset: Literal["needed", "always"] = "needed"
-    """When a connection's session is put back to its beginnings (variables, temporary tables, locks by name), which costs two round
-    trips: ``needed`` after a statement whose text can have changed it, ``always`` after every use. Take ``always`` where procedures of
-    your own that change the session are called outside transactions."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if "NO_BACKSLASH_ESCAPES" in self.sql_mode.upper():
-            raise ValueError("sql_mode holds NO_BACKSLASH_ESCAPES: where parameters stand in a statement is read with backslashes")
-        try:
-            self.address  # noqa: B018 - raises what is wrong with it
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-
-    @property
-    def address(self) -> Address:
-        """Where the database is. Raises `ConfigError` that names the option and shows no URL."""
-        found = address(self, scheme="mysql", schemes=SCHEMES, port=PORT)
-        name = "dsn" if self.dsn else "url"
-        unknown = sorted(found.parameters.keys() - PARAMETERS)
-        if unknown:
-            raise ConfigError(f"{name} has the parameter {unknown[0]!r}, which is unknown here: set it as an option of the section instead")
-        charset = found.parameters.get("charset", "utf8mb4")
-        if charset not in ("utf8mb4", "utf8"):
-            raise ConfigError(f"{name} asks for charset={charset}: connections speak utf8mb4, and the server converts")
-        if not found.database:
-            raise ConfigError(
-                'no database is named: set url = "mysql://user:password@host/database", best as "secret:NAME", '
-                "or host, user, password and database"
-            )
-        return found
 
 
 @asynccontextmanager
@@ -87,12 +32,7 @@ async def open_mysql(options: Options, context: Context) -> AsyncIterator[MySqlD
 
 @hookimpl
 def pywatt_register_databases() -> Iterable[Provider[Database]]:
-    return [Provider("mysql", Options, open_mysql), Provider("mariadb", Options, open_mysql)]
+    return [Provider(name, "pywatt_mysql.options:Options", open_mysql) for name in ("mysql", "mariadb")]
 
 
-def __getattr__(name: str) -> Any:
-    if name in {"MySqlConnection", "MySqlDatabase"}:  # the first is what the earlier SDK called it
-        from .database import MySqlDatabase
-
-        return MySqlDatabase
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, {"options": "Options", "database": "MySqlDatabase MySqlConnection"})

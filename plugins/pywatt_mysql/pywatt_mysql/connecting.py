@@ -15,7 +15,7 @@ from .session import Session
 if TYPE_CHECKING:
     from pywatt_core.interfaces import Context
 
-    from . import Options
+    from .options import Options
 
 SOCKET = "mysqld.sock"
 """The name of a Unix socket where only its folder is given."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pywatt_core.sql.options import Address
     from pywatt_core.statements import Statement
 
-    from . import Options
+    from .options import Options
 
 log = logging.getLogger("pywatt.mysql")
 
@@ -132,3 +132,7 @@ class MySqlDatabase(MySqlQueries):
             return result
         finally:
             await self._pool.release(session)
+
+
+MySqlConnection = MySqlDatabase
+"""What the earlier SDK called it."""

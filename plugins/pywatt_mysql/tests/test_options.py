@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from pywatt_core.interfaces import Provider
+from pywatt_core.registry import Registry
 from pywatt_mysql import Options, pywatt_register_databases
 from pywatt_mysql.connecting import beginning
 
@@ -16,7 +17,8 @@ from pywatt_mysql.connecting import beginning
 def test_the_hook_describes_one_provider_by_both_of_its_names() -> None:
     providers = list(pywatt_register_databases())
     assert all(isinstance(provider, Provider) for provider in providers)
-    assert [(provider.name, provider.options) for provider in providers] == [("mysql", Options), ("mariadb", Options)]
+    assert [provider.name for provider in providers] == ["mysql", "mariadb"]
+    assert [Registry().claim("databases", name).options for name in ("mysql", "mariadb")] == [Options, Options]
 
 
 def test_looking_at_the_plugin_imports_no_driver() -> None:

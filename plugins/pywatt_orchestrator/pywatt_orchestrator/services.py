@@ -156,8 +156,8 @@ def _provider_problems(settings: Settings, registry: Registry, section: Section,
         yield Problem(here, "the orchestrator cannot be its own service", settings.origin(here), "Name what it shall open")
     else:
         try:
-            _, provider = registry.claim(kind, section.use)
-            yield from check_section(section.options, provider.options, section.path, settings.origin)[1]
+            options = registry.claim(kind, section.use).options
+            yield from check_section(section.options, options, section.path, settings.origin)[1]
         except PluginError as error:
             yield Problem(here, str(error), settings.origin(here))
 

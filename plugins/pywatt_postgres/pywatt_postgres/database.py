@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pywatt_core.sql.options import Address
     from pywatt_core.statements import Statement
 
-    from . import Options
+    from .options import Options
 
 log = logging.getLogger("pywatt.postgres")
 
@@ -137,3 +137,7 @@ class PostgresDatabase(PostgresQueries):
 PING = statements.read("SELECT 1", "postgresql")
 BEGIN = statements.Statement("BEGIN", "BEGIN", "SELECT", 0, ())
 """Begins what an iteration needs: rows can stay at the server only inside a transaction."""
+
+
+PostgresConnection = PostgresDatabase
+"""What the earlier SDK called it."""

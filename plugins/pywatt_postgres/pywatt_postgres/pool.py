@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from . import Options
+    from .options import Options
 
 log = logging.getLogger("pywatt.postgres")
 

@@ -9,13 +9,15 @@ import msgspec
 import pytest
 
 from pywatt_core.interfaces import Provider
+from pywatt_core.registry import Registry
 from pywatt_postgres import Options, pywatt_register_databases
 
 
 def test_the_hook_describes_one_provider_by_both_of_its_names() -> None:
     providers = list(pywatt_register_databases())
     assert all(isinstance(provider, Provider) for provider in providers)
-    assert [(provider.name, provider.options) for provider in providers] == [("postgres", Options), ("postgresql", Options)]
+    assert [provider.name for provider in providers] == ["postgres", "postgresql"]
+    assert [Registry().claim("databases", name).options for name in ("postgres", "postgresql")] == [Options, Options]
 
 
 def test_looking_at_the_plugin_imports_no_driver() -> None:

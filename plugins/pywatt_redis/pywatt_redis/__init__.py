@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pywatt_core.hookspecs import hookimpl
 from pywatt_core.interfaces import Cache, Context, Provider
-
-from .options import Options
+from pywatt_core.lazy import lazily
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from .cache import RedisCache
+    from .options import Options as Options
 
 __all__ = ["Options", "RedisCache", "open_redis"]
 
@@ -32,12 +32,7 @@ async def open_redis(options: Options, context: Context) -> AsyncIterator[RedisC
 
 @hookimpl
 def pywatt_register_caches() -> Iterable[Provider[Cache]]:
-    return [Provider("redis", Options, open_redis)]
+    return [Provider("redis", "pywatt_redis.options:Options", open_redis)]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "RedisCache":
-        from .cache import RedisCache
-
-        return RedisCache
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, {"options": "Options", "cache": "RedisCache"})

@@ -13,6 +13,7 @@ import pytest
 from pywatt_core.errors import ConfigError
 from pywatt_core.interfaces import Provider
 from pywatt_core.redaction import Secret
+from pywatt_core.registry import Registry
 from pywatt_redis import Options, pywatt_register_caches
 from pywatt_redis.options import Server, servers
 
@@ -20,7 +21,8 @@ from pywatt_redis.options import Server, servers
 def test_the_hook_describes_one_provider() -> None:
     (provider,) = pywatt_register_caches()
     assert isinstance(provider, Provider)
-    assert (provider.name, provider.options) == ("redis", Options)
+    assert provider.name == "redis"
+    assert Registry().claim("caches", "redis").options is Options
 
 
 def test_looking_at_the_plugin_imports_neither_redis_nor_aiocache() -> None:

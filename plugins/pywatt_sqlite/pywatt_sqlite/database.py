@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pywatt_core.interfaces import Params, Row
     from pywatt_core.statements import Statement
 
-    from . import Options
+    from .options import Options
 
 T = TypeVar("T")
 
@@ -221,3 +221,7 @@ def setup(options: Options) -> Job[None]:
             )
 
     return job
+
+
+SqliteConnection = SqliteDatabase
+"""What the earlier SDK called it."""

@@ -11,13 +11,15 @@ import pytest
 
 import pywatt_sqlite
 from pywatt_core.interfaces import Provider
+from pywatt_core.registry import Registry
 from pywatt_sqlite import Options, pywatt_register_databases
 
 
 def test_the_hook_describes_one_provider() -> None:
     (provider,) = pywatt_register_databases()
     assert isinstance(provider, Provider)
-    assert (provider.name, provider.options) == ("sqlite", Options)
+    assert provider.name == "sqlite"
+    assert Registry().claim("databases", "sqlite").options is Options
 
 
 def test_looking_at_the_plugin_imports_neither_sqlite3_nor_aiosqlite() -> None:
