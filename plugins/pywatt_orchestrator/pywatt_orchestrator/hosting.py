@@ -18,14 +18,18 @@ from pywatt_core.errors import (
 )
 from pywatt_core.protocol.hosted import CANCEL, TAGGED, failure_of
 from pywatt_core.protocol.messages import ServiceOperation, ServiceOperationResult, ServiceRequest, ServiceResponse, ServiceType
+from pywatt_core.protocol.values import with_article
+from pywatt_core.redaction import redact
 
+from .hosted import Connection
+from .hosted_auth import AuthConnection
 from .hosted_cache import CacheConnection
 from .hosted_database import DatabaseConnection
+from .services import NOUNS
 
 if TYPE_CHECKING:
     from pywatt_core.transports.link import Link
 
-    from .hosted import Connection
     from .hub import Peer
     from .services import Hosted, Services
 
@@ -42,7 +46,8 @@ OPENING: Final = 25.0
 
 NO_SERVICES: Final = "this orchestrator hosts no services: add [services.NAME], or configure the module's own, for example [databases.main]"
 
-_KINDS: Final = {ServiceType.DATABASE: "database", ServiceType.CACHE: "cache"}
+_KINDS: Final = {ServiceType.DATABASE: "database", ServiceType.CACHE: "cache", ServiceType.JWT: "auth"}
+_CONNECTIONS: Final[dict[str, type[Connection]]] = {"database": DatabaseConnection, "cache": CacheConnection, "auth": AuthConnection}
 _DIALECTS: Final = {"postgres": "postgresql"}
 
 
@@ -91,9 +96,8 @@ class ProcessServices:
         error = ""
         try:
             hosted = self._choose(message)
-            make = DatabaseConnection if hosted.kind == "database" else CacheConnection
             config = message.config if isinstance(message.config, dict) else {}
-            connection = make(hosted, self._peer.module, tagged=config.get(TAGGED) is True)
+            connection = _CONNECTIONS[hosted.kind](hosted, self._peer.module, tagged=config.get(TAGGED) is True)
             async with asyncio.timeout(OPENING) as limit:
                 await connection.open()
             self._check_dialect(connection, config)
@@ -106,7 +110,8 @@ class ProcessServices:
         except Exception as failure:
             error = f"it could not be opened: {type(failure).__name__}"
         if error or connection is None:
-            self._peer.note(f"it asks for a {_KINDS.get(message.service_type, 'service')}: {error}", level="warning")
+            error = redact(error)
+            self._peer.note(f"it asks for {_noun(message.service_type)}: {error}", level="warning")
             answer = ServiceResponse(id=message.id, service_type=message.service_type, success=False, error=error)
         else:
             self._connections[connection.id] = connection
@@ -120,22 +125,22 @@ class ProcessServices:
         if kind is None or not ours:
             raise Unavailable(NO_SERVICES if not self._services.hosted else f"this orchestrator hosts no {message.service_type.wire}")
         config = message.config if isinstance(message.config, dict) else {}
-        extra = config.get("extra_params")
-        wanted = extra.get("service") if isinstance(extra, dict) else None
+        inner = config.get("config" if kind == "auth" else "extra_params")
+        wanted = inner.get("service") if isinstance(inner, dict) else None
         if kind == "database" and not wanted:
             wanted = config.get("database")
         admitted = [one for one in ours if one.admits(self._peer.module)]
         if isinstance(wanted, str) and wanted:
             found = next((one for one in ours if one.name == wanted), None)
-        else:  # The inherited protocol has no name for a cache.
+        else:  # The inherited protocol has no name for a cache, and none for an authenticator.
             found = next((one for one in admitted if one.name == "main"), admitted[0] if len(admitted) == 1 else None)
         if found in admitted and found is not None:
             return found
         theirs = ", ".join(one.name for one in admitted) or "none"
         if found is not None:
             remedy = f'add "{self._peer.module}" to modules in [services.{found.name}]'
-            raise Forbidden(f"{self._peer.module} may not use the {kind} {found.name!r}: {remedy}")
-        what = f"there is no {kind} {wanted!r} for {self._peer.module}" if wanted else f"which {kind} is meant is not clear"
+            raise Forbidden(f"{self._peer.module} may not use the {NOUNS[kind]} {found.name!r}: {remedy}")
+        what = f"there is no {NOUNS[kind]} {wanted!r} for {self._peer.module}" if wanted else f"which {NOUNS[kind]} is meant is not clear"
         raise NotFound(f"{what} (it may use: {theirs})")
 
     def _check_dialect(self, connection: Connection, config: dict[str, Any]) -> None:
@@ -190,7 +195,7 @@ class ProcessServices:
     def _refuse(self, answer: ServiceResponse | ServiceOperationResult, link: Link) -> None:
         """Answer without holding on to what was asked."""
         if isinstance(answer, ServiceResponse):
-            self._peer.note(f"it asks for a {_KINDS.get(answer.service_type, 'service')}: {answer.error}", level="warning")
+            self._peer.note(f"it asks for {_noun(answer.service_type)}: {answer.error}", level="warning")
         task = asyncio.get_running_loop().create_task(self._send(answer, link))
         self._refusing.add(task)
         task.add_done_callback(self._refusing.discard)
@@ -223,7 +228,7 @@ class ProcessServices:
     async def _result(self, connection: Connection, message: ServiceOperation) -> Any:
         if message.operation == "close":
             self._connections.pop(connection.id, None)
-            await connection.close(f"the {connection.hosted.kind} is closed")
+            await connection.close(f"the {connection.hosted.noun} is closed")
             return None
         if message.operation == CANCEL and connection.tagged:
             asked = message.params.get("request_id") if isinstance(message.params, dict) else None
@@ -262,8 +267,14 @@ def _echo(message: ServiceOperation, tagged: bool) -> dict[str, Any]:
 
 
 def _failed(message: ServiceOperation, error: PyWattError, tagged: bool) -> ServiceOperationResult:
+    """What is said may hold what a library has said, and that may hold what it was opened with: nothing of it leaves the orchestrator."""
     result = {"failure": failure_of(error)} if tagged else None
-    return ServiceOperationResult(success=False, result=result, error=str(error), **_echo(message, tagged))
+    return ServiceOperationResult(success=False, result=result, error=redact(str(error)), **_echo(message, tagged))
+
+
+def _noun(kind: ServiceType) -> str:
+    """What is asked for, with its article."""
+    return with_article(NOUNS.get(_KINDS.get(kind, ""), "service"))
 
 
 def _weight(params: Any) -> int:

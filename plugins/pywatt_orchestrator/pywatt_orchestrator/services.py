@@ -1,4 +1,4 @@
-"""``[services.NAME]``: databases and caches that the orchestrator hosts for its modules, opened when a module first asks for one."""
+"""``[services.NAME]``: databases, caches and authenticators that the orchestrator hosts, opened when somebody first asks for one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pywatt_core.config import Problem, Section, check_section, raise_problems, 
 from pywatt_core.errors import PluginError
 from pywatt_core.held import Held
 from pywatt_core.interfaces import Context
+from pywatt_core.protocol.values import with_article
 from pywatt_core.registry import Registry
 
 from .logs import OURSELVES
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
 EVERYBODY: Final = "*"
 """In `ServiceSettings.modules`: every module."""
 
-KINDS: Final = {"database": "databases", "cache": "caches"}
+KINDS: Final = {"database": "databases", "cache": "caches", "auth": "auth"}
 """The table inside ``[services.NAME]``, and the kind of provider that it names."""
+
+NOUNS: Final = {"database": "database", "cache": "cache", "auth": "authenticator"}
+"""What people call them."""
+
+_NEITHER: Final = "is neither a database, nor a cache, nor an authenticator"
 
 LAST: Final = 10.0
 """Seconds for giving back what modules had open, when the orchestrator ends."""
@@ -34,18 +40,22 @@ LAST: Final = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
-    """One database or cache that the orchestrator opens, and who may use it. Limits are for each process of a module; times are in seconds.
+    """What the orchestrator opens, and who may use it. Limits are for each process of a module; times are in seconds.
 
-    What it is stands in a table of its own: ``[services.NAME.database]`` or ``[services.NAME.cache]``, with the same options as
-    ``[databases.NAME]`` or ``[caches.NAME]`` of a module.
+    What it is stands in a table of its own: ``[services.NAME.database]``, ``[services.NAME.cache]`` or ``[services.NAME.auth]``, with the
+    same options as ``[databases.NAME]``, ``[caches.NAME]`` or ``[auth.NAME]`` of a module.
     """
 
     modules: tuple[str, ...]
-    """The modules that may use it; ``["*"]`` for all of them."""
+    """The modules that may use it; ``["*"]`` for all of them, ``[]`` for what only the gateway uses."""
     database: dict[str, Any] | None = None
     """The provider (``use``) and its options."""
     cache: dict[str, Any] | None = None
-    """Likewise; a service is one of both."""
+    """Likewise; a service is one of the three."""
+    auth: dict[str, Any] | None = None
+    """Likewise: it checks tokens, and its keys stay with the orchestrator."""
+    issue: tuple[str, ...] = ()
+    """The modules that may have it make tokens, with whatever claims they like: nobody by default."""
     operations: int = 200
     """Operations that a process may have under way at once; more are refused."""
     operation_timeout: float = 300.0
@@ -67,19 +77,28 @@ class ServiceSettings:
 
 
 class Hosted:
-    """One service: its settings, and the database or cache once it is open."""
+    """One service: its settings, and the database, cache or authenticator once it is open."""
 
     def __init__(self, name: str, kind: str, settings: ServiceSettings, make: Callable[[], Any]) -> None:
         self.name, self.kind, self.settings = name, kind, settings
-        """`kind` is ``"database"`` or ``"cache"``."""
+        """`kind` is one of `KINDS`."""
         self._held: Held[Any] = Held(make, f"[services.{name}]")
 
     def admits(self, module: str) -> bool:
         """Whether a module may use it."""
         return module in self.settings.modules or EVERYBODY in self.settings.modules
 
+    @property
+    def noun(self) -> str:
+        """What people call its kind."""
+        return NOUNS[self.kind]
+
+    def issues_for(self, module: str) -> bool:
+        """Whether a module may have it make tokens."""
+        return self.admits(module) and (module in self.settings.issue or EVERYBODY in self.settings.issue)
+
     async def open(self) -> Any:
-        """The database or cache, opened now where it is not open yet. Raises what opening it raises; the next one tries again."""
+        """What it is, opened now where it is not open yet. Raises what opening it raises; the next one tries again."""
         return await self._held.value()
 
     async def close(self) -> None:
@@ -115,7 +134,7 @@ def read_services(settings: Settings, registry: Registry, secrets: Callable[[str
         options, problems = _checked(settings, name, table)
         raise_problems(problems)
         assert options is not None
-        kind = "database" if options.database is not None else "cache"
+        kind = next(kind for kind in KINDS if getattr(options, kind) is not None)
         section = _section(settings, name, kind, table[kind])
         context = Context(module_id=OURSELVES, section=section.path, folder=settings.folder)
         make = partial(registry.open, KINDS[kind], section, context, secrets=secrets, timeout=settings.module.open_timeout)
@@ -137,15 +156,27 @@ def service_problems(settings: Settings, registry: Registry, modules: Mapping[st
         yield from problems
         named = [kind for kind in KINDS if isinstance(table.get(kind), Mapping)]
         if len(named) != 1:
-            what = "is both a database and a cache" if named else "is neither a database nor a cache"
+            what = f"is {' and '.join(map(with_article, (NOUNS[kind] for kind in named)))} at once" if named else _NEITHER
             remedy = f'Add one table: [{path}.database], with use = "sqlite" for example'
             yield Problem(path, what, settings.origin(path), "Give each a service of its own" if named else remedy)
             continue
-        for module in options.modules if options is not None else ():
-            if module != EVERYBODY and module not in modules:
-                remedy = suggestion(module, modules, "modules")
-                yield Problem(f"{path}.modules", f"there is no module {module!r}", settings.origin(f"{path}.modules"), remedy)
+        if options is not None:
+            yield from _module_problems(settings, path, named[0], options, modules)
         yield from _provider_problems(settings, registry, _section(settings, name, named[0], table[named[0]]), KINDS[named[0]])
+
+
+def _module_problems(settings: Settings, path: str, kind: str, options: ServiceSettings, modules: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, listed in (("modules", options.modules), ("issue", options.issue)):
+        here = f"{path}.{name}"
+        for module in listed:
+            if module != EVERYBODY and module not in modules:
+                yield Problem(here, f"there is no module {module!r}", settings.origin(here), suggestion(module, modules, "modules"))
+            elif name == "issue" and module not in options.modules and EVERYBODY not in options.modules:
+                wrong = f"{'every module' if module == EVERYBODY else repr(module)} may make tokens, but not use the service"
+                yield Problem(here, wrong, settings.origin(here), "Name the same modules in modules")
+    if options.issue and kind != "auth":
+        here = f"{path}.issue"
+        yield Problem(here, f"{with_article(NOUNS[kind])} makes no tokens", settings.origin(here), "Remove issue")
 
 
 def _provider_problems(settings: Settings, registry: Registry, section: Section, kind: str) -> Iterator[Problem]:
@@ -183,15 +214,15 @@ def _why_not(offered: Mapping[str, Mapping[str, Any]], kind: str, wanted: str, m
     """Why a module does not get a service, and the way out; None where it does, or where the service's own section is at fault."""
     ours = [name for name, table in offered.items() if kind in table]
     if wanted not in ours:
-        remedy = f"{suggestion(wanted, ours, f'{KINDS[kind]} of the orchestrator')}. " if ours else ""
+        remedy = f"{suggestion(wanted, ours, f'{NOUNS[kind]}s of the orchestrator')}. " if ours else ""
         return (
-            f"the orchestrator hosts no {kind} {wanted!r}, which the module {module!r} wants",
+            f"the orchestrator hosts no {NOUNS[kind]} {wanted!r}, which the module {module!r} wants",
             f'{remedy}Add [services.{wanted}] with modules = ["{module}"] and [services.{wanted}.{kind}]',
         )
     admitted = offered[wanted].get("modules")
     if not isinstance(admitted, list | tuple) or module in admitted or EVERYBODY in admitted:
         return None
-    return f"the module {module!r} may not use the {kind} {wanted!r}", f'Add "{module}" to modules in [services.{wanted}]'
+    return f"the module {module!r} may not use the {NOUNS[kind]} {wanted!r}", f'Add "{module}" to modules in [services.{wanted}]'
 
 
 def _tables(settings: Settings) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -316,6 +316,21 @@ cache = { use = "memroy" }
 modules = []
 cache = { use = "memory" }
 operations = 0
+
+[services.two]
+modules = ["users"]
+database = { use = "sqlite" }
+auth = { use = "jwt", key = "secret:JWT_KEY" }
+
+[services.tokens]
+modules = []
+issue = ["users", "usres", "*"]
+auth = { use = "orchestrator" }
+
+[services.maker]
+modules = ["*"]
+issue = ["users"]
+cache = { use = "memory" }
 """
 
 
@@ -325,17 +340,23 @@ def test_every_mistake_in_a_service_is_told_with_the_way_out(tmp_path: Path) -> 
     told = [str(one) for one in service_problems(settings, Registry(), {"users": {}})]
     text = "\n".join(told)
     for expected in (
-        "services.nothing (pywatt.toml:5): is neither a database nor a cache",
+        "services.nothing (pywatt.toml:5): is neither a database, nor a cache, nor an authenticator",
         "services.both.modules (pywatt.toml:9): there is no module 'usres'. Did you mean 'users'?",
         "services.both.database.paht (pywatt.toml:10): unknown option. Did you mean 'path'?",
         "services.circle.cache.use (pywatt.toml:14): the orchestrator cannot be its own service",
         "services.open (pywatt.toml:16): the option 'modules' is missing",
         "services.none.operations (pywatt.toml:22): operations is 0: at least 1 is needed",
         "services.open.cache.use (pywatt.toml:17): unknown cache provider 'memroy'",
+        "services.two (pywatt.toml:24): is a database and an authenticator at once. Give each a service of its own",
+        "services.tokens.issue (pywatt.toml:31): 'users' may make tokens, but not use the service. Name the same modules in modules",
+        "services.tokens.issue (pywatt.toml:31): there is no module 'usres'. Did you mean 'users'?",
+        "services.tokens.issue (pywatt.toml:31): every module may make tokens, but not use the service. Name the same modules in modules",
+        "services.tokens.auth.use (pywatt.toml:32): the orchestrator cannot be its own service",
+        "services.maker.issue (pywatt.toml:36): a cache makes no tokens. Remove issue",
     ):
         assert expected in text, f"{expected}\n---\n{text}"
-    assert len(told) == 7, text
-    with pytest.raises(ConfigError, match="7 problems"):
+    assert len(told) == 13, text
+    with pytest.raises(ConfigError, match="13 problems"):
         check_services(settings)
 
 
@@ -350,6 +371,7 @@ caches.main = {{ use = "orchestrator", service = "sesions" }}
 [modules.stock]
 run = "shop.py"
 databases.other = {{ use = "orchestrator", service = "sessions" }}
+auth.main = {{ use = "orchestrator", service = "tokens" }}
 
 [modules.rusty]
 command = ["./rusty"]
@@ -364,6 +386,10 @@ database = { use = "sqlite", path = "x.db" }
 [services.sessions]
 modules = ["*"]
 cache = { use = "memory" }
+
+[services.tokens]
+modules = ["shop"]
+auth = { use = "jwt", key = "secret:JWT_KEY" }
 """
 
 
@@ -377,6 +403,8 @@ cache = { use = "memory" }
                 'Add "stock" to modules in [services.main]',
                 "modules.shop.caches.main.service (pywatt.toml:7): the orchestrator hosts no cache 'sesions', which the module "
                 "'shop' wants. Did you mean 'sessions'?",
+                "modules.stock.auth.main.service (pywatt.toml:12): the module 'stock' may not use the authenticator 'tokens'. "
+                'Add "stock" to modules in [services.tokens]',
                 "modules.stock.databases.other.service (pywatt.toml:11): the orchestrator hosts no database 'sessions', which the module "
                 "'stock' wants. Known databases of the orchestrator: main. Add [services.sessions] with modules = [\"stock\"]",
             ],
@@ -388,6 +416,9 @@ cache = { use = "memory" }
                 'Add [services.main] with modules = ["shop"] and [services.main.database]',
                 "databases.main.use (pywatt.toml:3): the orchestrator hosts no database 'main', which the module 'stock' wants.",
                 "modules.shop.caches.main.service (pywatt.toml:7): the orchestrator hosts no cache 'sesions'",
+                "modules.stock.auth.main.service (pywatt.toml:12): the orchestrator hosts no authenticator 'tokens', which the module "
+                "'stock' wants. "
+                'Add [services.tokens] with modules = ["stock"] and [services.tokens.auth]',
                 "modules.stock.databases.other.service (pywatt.toml:11): the orchestrator hosts no database 'sessions'",
             ],
         ),
