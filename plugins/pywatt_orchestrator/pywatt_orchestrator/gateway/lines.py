@@ -62,6 +62,10 @@ class Lines:
         found = re.search(rb"\r\n(?i:%b):[ \t]*([^\r]*)" % re.escape(name), self.kept)
         return found[1].rstrip() if found is not None else b""
 
+    def fields(self, name: bytes) -> list[bytes]:
+        """All of the `kept` lines with this lower-case name."""
+        return [value.rstrip() for value in re.findall(rb"\r\n(?i:%b):[ \t]*([^\r]*)" % re.escape(name), self.kept)]
+
     def read(self, readers: dict[bytes, Callable[[Any, bytes], None]], parts: list[bytes]) -> None:
         """Sort what splitting at the lines to take out gave: the rest, a name, a value, the rest, … Raises ValueError.
 
