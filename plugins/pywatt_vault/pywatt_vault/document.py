@@ -41,7 +41,7 @@ PREFACE = """\
 _BASE64 = r"[A-Za-z0-9_-]+"
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7}|\|{7})(?: |$)", re.MULTILINE)
 _HEADER = {
-    "version": r"[0-9]{1,9}",
+    "version": r"([0-9]{1,9})",
     "id": rf'"({_BASE64})"',
     "salt": rf'"({_BASE64})"',
     "key": rf'"({_BASE64})"',
@@ -128,9 +128,7 @@ def render(header: Header, entries: Mapping[str, Entry]) -> str:
     lines += ["", "[secrets]"]
     for name, entry in sorted(entries.items()):
         key = f'"{name}"' if "." in name else name
-        lines.append(
-            f'{key} = {{ version = "{entry.version}", changed = {entry.changed}, value = "{write_base64(entry.sealed)}" }}'
-        )
+        lines.append(f'{key} = {{ version = "{entry.version}", changed = {entry.changed}, value = "{write_base64(entry.sealed)}" }}')
     return f"{PREFACE}\n" + "\n".join(lines) + "\n\n[seal]\n"
 
 
@@ -172,8 +170,8 @@ def _text(data: bytes, file: str) -> str:
     if conflict is not None:
         line = text.count("\n", 0, conflict.start()) + 1
         raise SecretError(
-            f"{file}:{line}: there are marks of a merge that was not finished. Two sides changed the vault, and a text merge cannot seal it: "
-            f"take one side whole (git checkout --ours {file}), then set again what the other side had changed (git log -p {file} names it)"
+            f"{file}:{line}: a merge was not finished: both sides changed the vault, and texts cannot be merged under a seal. Take one "
+            "side whole (git checkout --ours, or --theirs), then set again what the other side had changed"
         )
     return text
 
@@ -211,9 +209,9 @@ def _header(reader: _Lines) -> Header:
         reader.next()
     reader.want("")
     reader.want("[vault]")
-    version = _field(reader, "version")[0]
-    if int(version) != FORMAT:
-        raise reader.wrong(f"says format {int(version)}, and this pywatt-vault reads format {FORMAT}; update it where the file is sound")
+    version = int(_field(reader, "version")[1])
+    if version != FORMAT:
+        raise reader.wrong(f"says format {version}, and this pywatt-vault reads format {FORMAT}; update it where the file is sound")
     name = _field(reader, "id")[1]
     salt = _field(reader, "salt")[1]
     key = _field(reader, "key")[1]

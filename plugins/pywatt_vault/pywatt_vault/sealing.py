@@ -80,7 +80,7 @@ def stretched(passphrase: str, salt: bytes, cost: Scrypt) -> bytes:
     """The master key that a passphrase stands for. It takes the better part of a second, on purpose."""
     if not cost.allowed():
         raise ValueError("a cost that no vault has")
-    text = unicodedata.normalize("NFC", passphrase).encode()
+    text = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogateescape")
     return ScryptDerivation(salt=salt, length=32, n=2**cost.log_n, r=cost.r, p=cost.p).derive(text)
 
 

@@ -1,0 +1,177 @@
+"""Where the key of a vault comes from: an environment variable, a file, or a person. Errors name the place, never the key.
+
+A place may hold several keys, one after the other: the vault says which one fits, so a key can be brought to where it is needed
+before the vault is rotated. Where a passphrase opens the vault, the place holds the passphrase.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from pywatt_core.errors import SecretError
+from pywatt_core.redaction import register
+
+from .files import read_private
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from .document import Header
+    from .sealing import Sealing
+
+PREFIX = "pywatt-vault-key-"
+"""What a key that we made begins with, so that people and scanners know one when they see it."""
+KEY_BYTES = 32
+KEY_FILE_LIMIT = 64 * 2**10
+SHORTEST_PASSPHRASE = 12
+REDACTED_AS = "vault key"
+
+
+def new_key() -> bytes:
+    return os.urandom(KEY_BYTES)
+
+
+def written(key: bytes) -> str:
+    """A key as text, as it stands in a variable or a file."""
+    text = PREFIX + base64.urlsafe_b64encode(key).decode().rstrip("=")
+    register(text, name=REDACTED_AS)
+    return text
+
+
+def read_keys(text: str, where: str) -> list[bytes]:
+    """The keys in a text, apart by blanks, commas or lines; lines that begin with ``#`` are comments. Raises `SecretError`.
+
+    A key is 32 random bytes in base64 (of either alphabet) or hexadecimal digits, with or without our prefix.
+    """
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    words = re.split(r"[\s,]+", " ".join(lines).strip())
+    if words == [""]:
+        raise SecretError(f"{where}: there is no key in it")
+    for word in words:
+        register(word, name=REDACTED_AS)
+    return [_read(word, where) for word in words]
+
+
+def _read(word: str, where: str) -> bytes:
+    text = word.removeprefix(PREFIX)
+    try:
+        if re.fullmatch(r"[0-9a-fA-F]{64}", text):
+            key = bytes.fromhex(text)
+        else:
+            plain = text.rstrip("=").replace("-", "+").replace("_", "/")
+            key = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (ValueError, binascii.Error):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise SecretError(
+            f"{where}: not a key. A key is 32 random bytes in base64, as `pywatt secrets init` writes them, perhaps after {PREFIX}"
+        )
+    if len(set(key)) < KEY_BYTES // 2:  # of random bytes about 30 are different
+        raise SecretError(f"{where}: this key is not random; take one that `pywatt secrets init` or `openssl rand -base64 32` makes")
+    return key
+
+
+def check_passphrase(text: str) -> str:
+    """The passphrase, where it is one to choose. Raises `SecretError`."""
+    if len(text) < SHORTEST_PASSPHRASE:
+        raise SecretError(
+            f"the passphrase is too short: {SHORTEST_PASSPHRASE} characters at least, five random words are better. "
+            "Everybody who can read the file can try to guess it"
+        )
+    return text
+
+
+class Place(NamedTuple):
+    """One place that was looked at, and what stood there: None where there is nothing."""
+
+    name: str
+    text: str | None
+
+
+class KeyPlaces:
+    """The places that may hold the key of one vault, in the order in which they are asked. What they hold is never kept."""
+
+    def __init__(
+        self,
+        *,
+        variable: str,
+        file: Path,
+        file_wanted: bool = False,
+        any_mode: bool = False,
+        environ: Mapping[str, str] | None = None,
+        ask: Callable[[], str] | None = None,
+    ) -> None:
+        """`file_wanted`: the file was named by somebody and has to be there. `ask` is called for a passphrase where no place has one."""
+        self.variable, self.file = variable, file
+        self._wanted, self._any_mode = file_wanted, any_mode
+        self._environ = os.environ if environ is None else environ
+        self._ask = ask
+        self._stretched: dict[tuple[object, ...], bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"KeyPlaces({', '.join(self.names())})"
+
+    def names(self) -> list[str]:
+        return [*([f"the variable {self.variable}"] if self.variable else []), f"the file {self.file}"]
+
+    def read(self) -> Iterator[Place]:
+        """Each place with what it holds. Raises `SecretError` for a key file that cannot be read or that others may read."""
+        if self.variable:
+            yield Place(f"the variable {self.variable}", self._environ.get(self.variable) or None)
+        text = read_private(self.file, KEY_FILE_LIMIT, what="key file", any_mode=self._any_mode)
+        if text is None and self._wanted and not self._environ.get(self.variable):
+            raise SecretError(f"{self.file}: there is no such key file")
+        yield Place(f"the file {self.file}", text)
+
+    def find(self, header: Header, vault: str) -> tuple[Sealing, Place]:
+        """The key that opens the vault, ready for use, and where it stood. Raises `SecretError` that names the vault and the places."""
+        looked = list(self.read())
+        if header.scrypt is not None and self._ask is not None and not any(place.text for place in looked):
+            looked.append(Place("the passphrase typed in", self._ask()))
+        for place in looked:
+            for master in self._masters(place, header):
+                sealing = _sealing(master, header)
+                if sealing.fits(header):
+                    return sealing, place
+        kind = "the passphrase" if header.scrypt is not None else "the key"
+        given = [place.name for place in looked if place.text]
+        if given:
+            raise SecretError(
+                f"{vault}: {' and '.join(given)} {'does' if len(given) == 1 else 'do'} not open it: {kind} is another one. "
+                f"The vault asks for the key {header.key}"
+            )
+        ways = " or ".join(name.replace("the variable", "into the variable").replace("the file", "into the file") for name in self.names())
+        raise SecretError(f"{vault}: there is no key for it. Put {kind} {ways}")
+
+    def _masters(self, place: Place, header: Header) -> list[bytes]:
+        if not place.text:
+            return []
+        if header.scrypt is None:
+            return read_keys(place.text, place.name)
+        passphrase = place.text.rstrip("\r\n")
+        register(passphrase, name=REDACTED_AS)
+        return [self._stretch(passphrase, header)]
+
+    def _stretch(self, passphrase: str, header: Header) -> bytes:
+        """Stretched once for each passphrase and vault: a file that is looked at every second must not cost a second each time."""
+        from .sealing import stretched
+
+        assert header.scrypt is not None
+        known = (hashlib.sha256(passphrase.encode("utf-8", "surrogateescape")).digest(), header.salt, header.scrypt)
+        if known not in self._stretched:
+            if len(self._stretched) >= 4:
+                self._stretched.clear()
+            self._stretched[known] = stretched(passphrase, header.salt, header.scrypt)
+        return self._stretched[known]
+
+
+def _sealing(master: bytes, header: Header) -> Sealing:
+    from .sealing import Sealing
+
+    return Sealing.of(master, header)
