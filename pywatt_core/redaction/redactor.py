@@ -108,6 +108,10 @@ class Redactor:
     def _has_name(self, value: str | bytes) -> bool:
         return any(value in ring for ring in list(self._names.values()))
 
+    def values(self) -> list[tuple[str, str | bytes]]:
+        """(name, value) of everything that is registered: for tests that look for leaks, and never for a message."""
+        return [(name, value) for name, ring in list(self._names.items()) for value in list(ring)]
+
     @property
     def longest(self) -> int:
         """Characters of the longest form, 0 where nothing is registered."""
