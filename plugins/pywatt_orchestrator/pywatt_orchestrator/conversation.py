@@ -131,7 +131,8 @@ class Conversation:
         self._work(self._deliver(message.name, link), link)
 
     async def _deliver(self, name: str, link: Link) -> None:
-        answer = await self._desk.answer(self.plan, name, asked=self._asked, starting=not self.announced, note=self._source.note)
+        starting = not self.announced
+        answer = await self._desk.answer(self._peer, self.plan, name, asked=self._asked, starting=starting, note=self._source.note)
         if answer.value is None and self.plan.rust:
             return  # The Rust SDK knows no negative answer and would take this line for a broken one (protocol 9.1).
         await self._send(answer, link)

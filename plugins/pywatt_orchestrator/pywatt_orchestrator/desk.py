@@ -8,7 +8,12 @@ from pywatt_core.errors import SecretError, SecretNotFound
 from pywatt_core.protocol.messages import Secret
 from pywatt_core.redaction import register
 
+from .ledger import Ledger
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .ledger import Holder
     from .project import ModulePlan
     from .sources import SecretSources
 
@@ -20,19 +25,35 @@ class Note(Protocol):
 
 
 class SecretDesk:
-    """Answers `get_secret` from the configured sources."""
+    """Answers `get_secret` from the configured sources. A value that was handed out stays in force for everybody until it is rotated."""
 
     def __init__(self, sources: SecretSources, *, way_out: str) -> None:
         self._sources = sources
         self._way_out = way_out
         """How to provide a missing secret, with ``{name}`` and ``{module}`` in it."""
+        self.ledger = Ledger()
+        self.on_doubt: Callable[[str], None] = lambda _name: None
+        """Called with a name whose source changed while it was asked."""
 
     async def refresh(self) -> None:
         """Read the sources again, for a process that starts."""
         await self._sources.refresh()
 
-    async def answer(self, plan: ModulePlan, name: str, *, asked: set[str], starting: bool, note: Note) -> Secret:
-        """The secret, or why there is none to be had, which `note` is told too.
+    async def value(self, holder: Holder, name: str) -> str:
+        """The value of one secret for one that is entitled to it. Raises `SecretNotFound`, or `SecretError` where a source fails."""
+        value = self.ledger.value(name)
+        if value is not None:
+            return self.ledger.give(holder, name, value)
+        changes = self._sources.changes
+        found = await self._sources.fetch(name)
+        register(found, name=name)
+        value = self.ledger.give(holder, name, found)
+        if changes != self._sources.changes or value != found:
+            self.on_doubt(name)
+        return value
+
+    async def answer(self, holder: Holder, plan: ModulePlan, name: str, *, asked: set[str], starting: bool, note: Note) -> Secret:
+        """The secret for a process of the module, or why there is none to be had, which `note` is told too.
 
         `asked` are the names that this process asked for while it started.
         """
@@ -42,16 +63,17 @@ class SecretDesk:
         if starting:
             asked.add(name)
         try:
-            value = await self._sources.fetch(name)
+            return Secret(name=name, value=await self.value(holder, name))
         except SecretNotFound:
             text = f"it asks for the secret {name!r}, which no source knows: {self._way_out.format(name=name, module=plan.name)}"
         except SecretError as error:
             text = f"the secret {name!r} could not be read: {error}"
-        else:
-            register(value, name=name)
-            return Secret(name=name, value=value)
         note(text, level="error")
         return Secret(name=name, error=text)
+
+    def gone(self, holder: Holder) -> None:
+        """It uses its secrets no more."""
+        self.ledger.gone(holder)
 
     def _refusal(self, plan: ModulePlan, name: str, asked: set[str], starting: bool) -> str | None:
         if plan.secret_names is None and name not in plan.kept_secrets:

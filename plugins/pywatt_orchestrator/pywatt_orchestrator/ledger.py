@@ -10,8 +10,8 @@ class Holder(Protocol):
     """Whoever is given secrets: a process of a module, or a service that the orchestrator hosts. Compared by identity."""
 
     @property
-    def label(self) -> str:
-        """``users.1``, or ``[services.main]``."""
+    def module_id(self) -> str:
+        """``users.1``; of a service its section, ``[services.main]``."""
         ...
 
 
@@ -50,15 +50,33 @@ class Ledger:
 
     def value(self, name: str) -> str | None:
         """What to answer who asks; None where a source has to be asked first."""
-        return None if name in self._missing else self._proposed.get(name) or self._in_force.get(name)
+        return None if name in self._missing else self._proposed.get(name, self._in_force.get(name))
 
     def holders(self, name: str) -> list[Holder]:
         """Who has been given it."""
         return [holder for holder, held in self._held.items() if name in held]
 
     def behind(self, holder: Holder) -> list[str]:
-        """The secrets of which it uses another value than the one in force."""
-        return sorted(name for name, value in self._held.get(holder, {}).items() if value != self._in_force.get(name))
+        """The secrets of which it may use another value than the one in force, those apart that are being rotated."""
+        held = self._held.get(holder, {})
+        return sorted(name for name, value in held.items() if name not in self._proposed and value != self._in_force.get(name))
+
+    def changes(self, values: Mapping[str, str]) -> dict[str, str]:
+        """What of these is in force now, where that is something else."""
+        return {name: self._in_force[name] for name, value in values.items() if value != self._in_force[name]}
+
+    def trouble(self, module_id: str, holder: Holder | None) -> str:
+        """What is wrong with the secrets of an instance, for a person; empty where nothing is. `holder` is its process, if any."""
+        words = []
+        held = self._held.get(holder, {}) if holder is not None else {}
+        for name, refusal in self.refused.items():
+            if (reason := refusal.reasons.get(module_id)) is not None:
+                words.append(f"it refused a new value of the secret {name!r}: {reason}")
+            elif name in held:
+                words.append(f"the secret {name!r} keeps its value, because {' and '.join(refusal.reasons)} refused the new one")
+        if holder is not None and (names := self.behind(holder)):
+            words.append(f"it may not use the value in force of {', '.join(map(repr, names))}: `pywatt rotate` tells it again")
+        return "; ".join(words)
 
     # ── who comes and goes ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -72,11 +90,10 @@ class Ledger:
         return value
 
     def hold(self, holder: Holder, names: Iterable[str], *, known: bool = True) -> None:
-        """It uses the value that is in force, or proposed; `known` is False where nobody can tell what it uses."""
-        held = self._held.get(holder)
-        for name in names if held is not None else ():
-            if name in held:
-                held[name] = self.value(name) if known else None
+        """It uses the value that is proposed, or in force; `known` is False where nobody can tell what it uses."""
+        held = self._held.get(holder, {})
+        for name in held.keys() & names:
+            held[name] = self._proposed.get(name, self._in_force[name]) if known else None
 
     def gone(self, holder: Holder) -> None:
         """It uses nothing any more."""
