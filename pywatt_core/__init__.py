@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     from .services.arrivals import Arrival
     from .services.channels import ChannelStatus
     from .services.discovery import RegisteredProvider
+    from .services.orchestrator_secrets import OrchestratorSecretProvider
     from .services.ports import (
         NegotiatedPort,
         PortNegotiation,
@@ -130,6 +131,7 @@ if TYPE_CHECKING:
         Registration,
         register_module,
     )
+    from .services.secret_chain import SecretChain
     from .services.secrets import SecretClient, SecretMode
     from .services.stream_in import InboundStream
     from .services.stream_out import OutboundStream
@@ -186,9 +188,11 @@ _HOMES = {
     "services.arrivals": "Arrival",
     "services.channels": "ChannelStatus",
     "services.discovery": "RegisteredProvider",
+    "services.orchestrator_secrets": "OrchestratorSecretProvider",
     "services.ports": "NegotiatedPort PortNegotiation PortOptions get_pre_allocated_port negotiate_port set_pre_allocated_port",
     "services.providers": "ServiceProvider ServiceProviderBuilder",
     "services.registration": "Capabilities HealthSource HealthStatus ModuleInfo RegisteredModule Registration register_module",
+    "services.secret_chain": "SecretChain",
     "services.secrets": "SecretClient SecretMode",
     "services.watching": "ProviderChange ProviderEvent",
     "services.stream_in": "InboundStream",
@@ -279,6 +283,7 @@ __all__ = [
     "ModuleInfo",
     "NegotiatedPort",
     "NotFound",
+    "OrchestratorSecretProvider",
     "OutboundStream",
     "Params",
     "PluginError",
@@ -309,6 +314,7 @@ __all__ = [
     "RoutingMatrix",
     "Row",
     "Secret",
+    "SecretChain",
     "SecretClient",
     "SecretError",
     "SecretMode",

@@ -25,7 +25,11 @@ class SecretSource(Protocol):
     """One place that secrets come from; the chain of sources is asked in order."""
 
     async def get(self, name: str) -> str | None:
-        """The secret's value, or None where this source does not know it. Failing to reach the source is a `SecretError`."""
+        """The secret's value, or None where this source does not know it; one that can say why raises `SecretNotFound` instead.
+
+        Failing to reach the source is another `SecretError`. Where it looks it may tell in a member `place`: a text, or a
+        function of the name.
+        """
         ...
 
 

@@ -19,12 +19,19 @@ if TYPE_CHECKING:
 
 @hookimpl
 def pywatt_register_secret_sources() -> Iterable[Provider[SecretSource]]:
-    here = "pywatt_core.builtin.secrets"
+    here = "pywatt_core.builtin"
+    options = f"{here}.secret_options"
     return [
-        Provider("env", f"{here}:EnvOptions", f"{here}:open_env"),
-        Provider("dotenv", f"{here}:DotenvOptions", f"{here}:open_dotenv"),
-        Provider("file", f"{here}:FileOptions", f"{here}:open_file"),
-        Provider("memory", f"{here}:MemorySecretsOptions", f"{here}:open_memory_secrets"),
+        Provider("env", f"{options}:EnvOptions", f"{here}.secrets:open_env"),
+        Provider("dotenv", f"{options}:DotenvOptions", f"{here}.file_secrets:open_dotenv"),
+        Provider("file", f"{options}:FileOptions", f"{here}.file_secrets:open_file"),
+        Provider("folder", f"{options}:FolderOptions", f"{here}.folder_secrets:open_folder"),
+        Provider("memory", f"{options}:MemorySecretsOptions", f"{here}.secrets:open_memory_secrets"),
+        Provider(
+            "orchestrator",
+            f"{options}:OrchestratorSecretOptions",
+            "pywatt_core.services.orchestrator_secrets:open_orchestrator_secrets",
+        ),
     ]
 
 

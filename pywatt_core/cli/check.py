@@ -78,15 +78,19 @@ async def _missing_secrets(registry: Registry, settings: Settings) -> list[Probl
         name: path for path, name in settings_references(settings).items() if name and not path.startswith("secrets.")
     }
     wanted.update({name: path for path, name in _listed(registry, settings)})
+    from ..services.secret_chain import SecretChain
+
     problems: list[Problem] = []
     try:
         async with asyncio.timeout(DEADLINE), AsyncExitStack() as stack:
-            chain = await registry.open_secret_sources(stack, settings)
+            chain = SecretChain(await registry.open_secret_sources(stack, settings))
+            if any(section.use == "orchestrator" for section in settings.secrets.values()):
+                wanted = {}  # what that one knows is known when it is there
             for name, path in wanted.items():
-                if not any([await source.get(name) is not None for _, source in chain]):
-                    asked = ", ".join(label for label, _ in chain) or "none"
+                if await chain.get(name) is None:
                     remedy = f"Set it, for example: export {name}=…, or a line {name}=… in {settings.folder / '.env'}"
-                    problems.append(Problem(path, f"no secret source knows {name!r} (asked: {asked})", settings.origin(path), remedy))
+                    text = f"no secret source knows {name!r} (asked: {chain.labels})"
+                    problems.append(Problem(path, text, settings.origin(path), remedy))
     except TimeoutError:
         problems.append(Problem("secrets", f"the secret sources did not answer within {DEADLINE:g} s", settings.origin("secrets")))
     except (PyWattError, OSError) as error:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TYPE_CHECKING, Any, cast
 
 from ..config import Section, Settings, check_section, raise_problems, resolve
-from ..errors import ConfigError, PluginError, SecretError, SecretNotFound, Unavailable
+from ..errors import ConfigError, PluginError, SecretNotFound, Unavailable
 from ..interfaces import Context, SecretSource
 from .budget import said
 from .kinds import KINDS, described, missing_methods
@@ -15,6 +15,7 @@ from .kinds import KINDS, described, missing_methods
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ..interfaces import Orchestrator
     from .plugins import Plugin
     from .registry import GetSecret, Registry
 
@@ -66,33 +67,20 @@ def _entrance(plugin: Plugin, open_: Any, options: object, context: Context) -> 
 
 
 async def open_secret_sources(
-    registry: Registry, stack: AsyncExitStack, settings: Settings, module_id: str
+    registry: Registry, stack: AsyncExitStack, settings: Settings, module_id: str, orchestrator: Orchestrator | None
 ) -> list[tuple[str, SecretSource]]:
     """What `Registry.open_secret_sources` promises."""
+    from ..services.secret_chain import SecretChain
+
     chain: list[tuple[str, SecretSource]] = []
-
-    async def get(name: str) -> str | None:
-        return await ask(chain, name)
-
     for name, section in settings.secrets.items():
-        context = Context(module_id=module_id, section=section.path, folder=settings.folder)
+        context = Context(module_id=module_id, section=section.path, folder=settings.folder, orchestrator=orchestrator)
+        before = SecretChain(chain, timeout=settings.module.open_timeout)
         try:
-            opened = registry.open("secrets", section, context, secrets=get, timeout=settings.module.open_timeout)
+            opened = registry.open("secrets", section, context, secrets=before.get, timeout=settings.module.open_timeout)
             source = await stack.enter_async_context(opened)
         except SecretNotFound as error:
-            before = ", ".join(label for label, _ in chain) or "none"
-            raise SecretNotFound(f"{error} (sources before it: {before})") from error
+            labels = ", ".join(label for label, _ in chain) or "none"
+            raise SecretNotFound(f"{error} (sources before it: {labels})") from error
         chain.append((name, source))
     return chain
-
-
-async def ask(chain: list[tuple[str, SecretSource]], name: str) -> str | None:
-    """The first source's answer that is one; a source that fails is named."""
-    for label, source in chain:
-        try:
-            value = await source.get(name)
-        except SecretError as error:
-            raise type(error)(f"[secrets.{label}]: {error}") from error
-        if value is not None:
-            return value
-    return None

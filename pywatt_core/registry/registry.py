@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
     from ..config import Problem, Section, Settings
-    from ..interfaces import Server, ServerOptions
+    from ..interfaces import Orchestrator, Server, ServerOptions
     from ..protocol.messages import Message
     from .status import PluginStatus
 
@@ -238,14 +238,17 @@ class Registry:
 
         return open_provider(self, kind, section, context, secrets, self.open_timeout if timeout is None else timeout)
 
-    async def open_secret_sources(self, stack: AsyncExitStack, settings: Settings, module_id: str = "") -> list[tuple[str, SecretSource]]:
+    async def open_secret_sources(
+        self, stack: AsyncExitStack, settings: Settings, module_id: str = "", orchestrator: Orchestrator | None = None
+    ) -> list[tuple[str, SecretSource]]:
         """Open the chain of secret sources on `stack`, in order: (section's name, source).
 
-        The options of one may refer to secrets of those before it. Raises as `open` does.
+        The options of one may refer to secrets of those before it. `orchestrator` is asked by ``use = "orchestrator"``. Raises as
+        `open` does.
         """
         from .opening import open_secret_sources
 
-        return await open_secret_sources(self, stack, settings, module_id)
+        return await open_secret_sources(self, stack, settings, module_id, orchestrator)
 
     def check(self, settings: Settings) -> list[str]:
         """Check every section that a module uses against its provider's options; return warnings.

@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from pywatt_core.builtin.secrets import (
-    DotenvOptions,
-    EnvironmentSecrets,
-    EnvOptions,
-    FileOptions,
-    MemorySecretsOptions,
-    open_dotenv,
-    open_env,
-    open_file,
-    open_memory_secrets,
-)
+from pywatt_core.builtin.file_secrets import open_dotenv, open_file
+from pywatt_core.builtin.secret_options import DotenvOptions, EnvOptions, FileOptions, MemorySecretsOptions
+from pywatt_core.builtin.secrets import EnvironmentSecrets, open_env, open_memory_secrets
 from pywatt_core.errors import ConfigError, SecretError
 from pywatt_core.interfaces import Context
 from pywatt_core.redaction import redact
@@ -134,8 +126,8 @@ async def test_a_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
         (b"A = file-canary\n", ConfigError, r"secrets.toml:1: not valid TOML. A file of secrets is a flat table"),
         (b'A = "x"\nB = "file-canary\n', ConfigError, r"secrets.toml:2: not valid TOML"),
         (b'A = """\nfile-canary', ConfigError, r"secrets.toml:2: not valid TOML"),
-        (b'[table]\nA = "file-canary"\n', ConfigError, r"secrets.toml: table is not text"),
-        (b"A = 5\n", ConfigError, r"secrets.toml: A is not text"),
+        (b'[table]\nA = "file-canary"\n', ConfigError, r"secrets.toml:1: table is not text"),
+        (b"A = 5\n", ConfigError, r"secrets.toml:1: A is not text"),
         (b'A = "x"\nB = "\xff-file-canary"\n', SecretError, r"secrets.toml:2: not UTF-8"),
     ],
 )

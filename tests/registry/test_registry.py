@@ -120,7 +120,7 @@ async def test_a_part_that_cannot_be_imported_is_told_with_the_plugin(fake_site:
 
 def test_built_ins_come_through_the_same_door() -> None:
     registry = Registry(discover=False)
-    assert sorted(registry.secret_sources()) == ["dotenv", "env", "file", "memory"]
+    assert sorted(registry.secret_sources()) == ["dotenv", "env", "file", "folder", "memory", "orchestrator"]
     assert list(registry.serializers()) == ["json"]
     assert sorted(registry.caches()) == ["file", "memory", "orchestrator"]
     assert sorted(registry.databases()) == ["orchestrator"]
