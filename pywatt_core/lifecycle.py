@@ -30,7 +30,7 @@ from .services.channels import Channels
 from .services.formats import open_serializers
 from .services.secrets import SecretClient, fetch_from, fetch_over
 from .services.turns import DEPTHS
-from .serving import Inbox, plain_routes
+from .serving import Inbox, guard_for, plain_routes, refuse_unguarded
 from .state import AppState
 from .transports.link import Link, new_id
 from .transports.stdio import Wire, open_pipes
@@ -310,11 +310,13 @@ def make_server(
         behind_gateway=behind_gateway,
         threads=state.config.module.threads,
         port=definition.bind_http,
+        guard=guard_for(definition, state),
     )
     if place.socket is not None:
         stack.callback(place.close)
     server = registry.make_server(application, options, framework=definition.framework)
     stack.push_async_callback(server.close)
+    refuse_unguarded(server, options.guard)
     for path, handler in plain_routes(definition):
         server.add_route(path, handler)
     if definition.metrics_path is not None:
@@ -352,20 +354,22 @@ def announcement(definition: Definition, server: Server, address: str, init: Ini
             endpoint if endpoint.path in (definition.health, definition.metrics_path) else _below(definition.prefix, endpoint)
             for endpoint in definition.endpoints
         ]
-    by_path: dict[str, AnnouncedEndpoint] = {}
+    told: dict[tuple[str, str | None], AnnouncedEndpoint] = {}
     for endpoint in endpoints:
-        known = by_path.get(endpoint.path)
+        known = told.get((endpoint.path, endpoint.auth))
         methods = [*known.methods, *(method for method in endpoint.methods if method not in known.methods)] if known else endpoint.methods
-        by_path[endpoint.path] = AnnouncedEndpoint(path=endpoint.path, methods=methods, auth=endpoint.auth)
+        told[endpoint.path, endpoint.auth] = AnnouncedEndpoint(path=endpoint.path, methods=methods, auth=endpoint.auth)
+    paths = {path for path, _auth in told}
     for path, _handler in plain_routes(definition):
-        by_path.setdefault(path, AnnouncedEndpoint(path=path, methods=["GET"]))
+        if path not in paths:
+            told[path, None] = AnnouncedEndpoint(path=path, methods=["GET"])
     offer = None
     if init.pywatt is not None:
         features: tuple[str, ...] = ("heartbeat",) if definition.bind_http else ("heartbeat", "http_ipc_only")
         if HTTP_STREAM in init.pywatt.features and hasattr(server, "stream"):
             features += (HTTP_STREAM,)
         offer = Extension(formats=offered_formats(), features=features)
-    return Announce(listen=address, endpoints=list(by_path.values()), pywatt=offer)
+    return Announce(listen=address, endpoints=list(told.values()), pywatt=offer)
 
 
 async def drain(life: Life, server: Server, settings: Settings) -> bool:

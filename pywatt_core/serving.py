@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import telemetry
 from .definition import Definition
-from .errors import BootstrapError, ChannelClosed, PyWattError
+from .errors import BootstrapError, ChannelClosed, PluginError, PyWattError
 from .interfaces import Handler, PlainReply, Server
 from .protocol.messages import (
     HttpRequest,
@@ -29,10 +29,12 @@ from .protocol.messages import (
 )
 
 if TYPE_CHECKING:
+    from .http.guarding import Guard
     from .http.streams import Stream, Streams
     from .interfaces import StreamingServer
     from .protocol.messages import Message
     from .protocol.session import Problem
+    from .state import AppState
     from .transports.link import Link
 
 log = logging.getLogger(__name__)
@@ -310,6 +312,25 @@ def plain_routes(definition: Definition) -> list[tuple[str, Callable[[], PlainRe
     if definition.metrics_path is not None:
         routes.append((definition.metrics_path, metrics))
     return routes
+
+
+def guard_for(definition: Definition, state: AppState[Any]) -> Guard | None:
+    """What checks tokens before the application sees a request; None where no endpoint is announced with ``auth``."""
+    if not any(endpoint.auth for endpoint in definition.endpoints or ()):
+        return None
+    from .http.guarding import guard_of
+
+    beside = [] if definition.prefix else [path for path, _handler in plain_routes(definition)]
+    return guard_of(definition.endpoints, state, beside=beside)
+
+
+def refuse_unguarded(server: Server, guard: Guard | None) -> None:
+    """Raise `PluginError` where nobody asks the guard: its server would let everybody in."""
+    if guard is not None and not guard.attached:
+        raise PluginError(
+            f"endpoints are announced with auth=, and the server {type(server).__module__}.{type(server).__qualname__} guards none: "
+            "it has to serve the application through pywatt_core.http.AsgiFront or WsgiFront"
+        )
 
 
 def health() -> PlainReply:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .arrival import ExtraRoutes, arrival, below, clean_prefix, figures, named
+from .bearer import CLAIMS_KEY, Refusal
 from .streams import Disconnected
 
 if TYPE_CHECKING:
     from ..interfaces import ServerOptions
     from .arrival import Arrival
     from .asgi import AsgiApp, Event, Receive, Scope, Send
+    from .guarding import Guard
 
 logger = logging.getLogger("pywatt.http")
 
@@ -28,6 +30,12 @@ GONE = frozenset({"ClientDisconnect", "WebSocketDisconnect", Disconnected.__name
 CLOSED = -1
 """The status of a WebSocket that the application has closed."""
 
+POLICY_VIOLATION = 1008
+"""How a WebSocket is closed whose client may not have it."""
+
+DEPTH = 32
+"""Layers of middleware that are looked through."""
+
 BASIC = frozenset({b"x-request-id", b"traceparent"})
 SAID = (b"x-forwarded-prefix", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 FORWARDED = BASIC.union(SAID, (b"host",))
@@ -38,6 +46,8 @@ class AsgiFront:
 
     * `options.prefix`: the user's routes live below it and see it as part of their ``root_path``; anything else is 404.
     * `options.behind_gateway`: ``X-Forwarded-Prefix``, ``-For``, ``-Proto`` and ``-Host`` are believed, otherwise never.
+    * `options.guard`: requests to guarded endpoints reach the application with a good token only; what it proves is found
+      under `bearer.CLAIMS_KEY` in their scope.
     * `lifespan_state` is what each request's ``scope["state"]`` begins with.
     * `end_streams()` tells event streams that the client should come again, and they end cleanly.
     * `cut()` says that whatever is cancelled from now on had no time left: it is answered 503 where it had not begun.
@@ -54,6 +64,9 @@ class AsgiFront:
         self._prefix = clean_prefix(options.prefix)
         self._believing = options.behind_gateway
         self._wanted = FORWARDED if self._believing else BASIC
+        self._guard = options.guard
+        if self._guard is not None:
+            self._guard.attach(own_roots(app))
 
     def end_streams(self) -> None:
         """Tell every event stream, and those that still begin, that its client is gone."""
@@ -76,12 +89,29 @@ class AsgiFront:
         path = scope["path"]
         with named(said.get(b"x-request-id"), said.get(b"traceparent")):
             if path in self.extra and scope["type"] == "http":
-                await self._answer(scope, send)
+                if self._guard is None or await self._may_pass(self._guard, scope, send, path, beside=True):
+                    await self._answer(scope, send)
             elif (rest := below(self._prefix, path)) is None:
                 await _refuse(scope, send)
             else:
                 self._place(scope, rest, said)
-                await self._call(scope, receive, send)
+                if self._guard is None or await self._may_pass(self._guard, scope, send, rest):
+                    await self._call(scope, receive, send)
+
+    async def _may_pass(self, guard: Guard, scope: Scope, send: Send, path: str, *, beside: bool = False) -> bool:
+        """Whether the application may see the request; where not, it is answered. `path` is the one below the prefix."""
+        wanted = guard.needed_beside(path) if beside else guard.needed_in(scope, path)
+        if not wanted:
+            return True
+        began = perf_counter()
+        checked = await guard.check(wanted, [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"])
+        if not isinstance(checked, Refusal):
+            scope[CLAIMS_KEY] = checked
+            return True
+        await _turn_away(scope, send, checked)
+        if scope["type"] == "http":
+            figures.count(scope["method"], checked.status, perf_counter() - began)
+        return False
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(self, scope, receive, send)
@@ -134,10 +164,34 @@ async def _refuse(scope: Scope, send: Send) -> None:
         await _reply(send, 404, [("content-type", "text/plain; charset=utf-8"), ("content-length", "9")], b"Not Found")
 
 
-async def _reply(send: Send, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+async def _turn_away(scope: Scope, send: Send, refusal: Refusal) -> None:
+    """Answer in the application's place. A WebSocket is refused before it is accepted, with this answer where the server can say it."""
+    headers = [*refusal.headers, ("content-length", str(len(refusal.body)))]
+    if scope["type"] == "http":
+        await _reply(send, refusal.status, headers, refusal.body)
+    elif "websocket.http.response" in (scope.get("extensions") or {}):
+        await _reply(send, refusal.status, headers, refusal.body, kind="websocket.http.response")
+    else:
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+
+
+def own_roots(app: object) -> set[str]:
+    """The ``root_path`` that an application, or one inside middleware, sets in each scope, as FastAPI does."""
+    found: set[str] = set()
+    for _ in range(DEPTH):
+        root = getattr(app, "root_path", None)
+        if isinstance(root, str):
+            found.add(root)
+        app = getattr(app, "app", None)
+        if app is None:
+            break
+    return found
+
+
+async def _reply(send: Send, status: int, headers: list[tuple[str, str]], body: bytes, *, kind: str = "http.response") -> None:
     encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{kind}.start", "status": status, "headers": encoded})
+    await send({"type": f"{kind}.body", "body": body})
 
 
 class Unfinished(Exception):

@@ -9,11 +9,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .arrival import NOTHING_SAID, ExtraRoutes, arrival, below, clean_prefix, figures, named
+from .bearer import CLAIMS_KEY, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ..interfaces import ServerOptions
+    from .guarding import Guard, Wanted
     from .wsgi import Environ, WsgiApp
 
 logger = logging.getLogger("pywatt.http")
@@ -29,6 +31,8 @@ class WsgiFront:
 
     * `options.prefix`: the user's routes live below it and see it as part of ``SCRIPT_NAME``; anything else is 404.
     * `options.behind_gateway`: ``X-Forwarded-Prefix``, ``-For``, ``-Proto`` and ``-Host`` are believed, otherwise never.
+    * `options.guard`: requests to guarded endpoints reach the application with a good token only; what it proves is found
+      under `bearer.CLAIMS_KEY` in their environ.
     """
 
     def __init__(self, app: WsgiApp, options: ServerOptions) -> None:
@@ -37,10 +41,15 @@ class WsgiFront:
         self._state = options.state
         self._prefix = clean_prefix(options.prefix)
         self._believing = options.behind_gateway
+        self._guard = options.guard
+        if self._guard is not None:
+            self._guard.attach()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path in self.extra:
+            if self._guard is not None and (refusal := self._refusal(self._guard, environ, self._guard.needed_beside(path))) is not None:
+                return _turn_away(start_response, refusal)
             status, headers, body = self.extra.answer(path, environ["REQUEST_METHOD"])
             return _reply(start_response, status, headers, body)
         rest = below(self._prefix, path)
@@ -48,6 +57,10 @@ class WsgiFront:
             return _plain(start_response, 404)
         self._place(environ, rest)
         call = _Call(environ, start_response)
+        if self._guard is not None and (refusal := self._refusal(self._guard, environ, self._guard.needed_in_environ(environ))) is not None:
+            answer = _turn_away(call.start_response, refusal)
+            call.end()
+            return answer
         try:
             pieces = self._app(environ, call.start_response)
         except (Exception, SystemExit, KeyboardInterrupt) as exc:
@@ -59,6 +72,17 @@ class WsgiFront:
             call.end()  # nothing of the application runs any more, and the server looks for a length or a file
             return pieces
         return _Pieces(pieces, call)
+
+    def _refusal(self, guard: Guard, environ: Environ, wanted: Wanted) -> Refusal | None:
+        """What to answer in the application's place; None where it may see the request."""
+        if not wanted:
+            return None
+        said = environ.get("HTTP_AUTHORIZATION")
+        checked = guard.check_blocking(wanted, [] if said is None else [said], self._state)
+        if isinstance(checked, Refusal):
+            return checked
+        environ[CLAIMS_KEY] = checked
+        return None
 
     def _place(self, environ: Environ, rest: str) -> None:
         """Say in the environ where the application stands: SCRIPT_NAME is what PATH_INFO no longer has."""
@@ -73,6 +97,10 @@ class WsgiFront:
             environ["wsgi.url_scheme"] = told.scheme
         if told.host:
             environ["HTTP_HOST"] = told.host
+
+
+def _turn_away(start_response: Callable[..., Any], refusal: Refusal) -> list[bytes]:
+    return _reply(start_response, refusal.status, [*refusal.headers, ("content-length", str(len(refusal.body)))], refusal.body)
 
 
 def _reply(start_response: Callable[..., Any], status: int, headers: list[tuple[str, str]], body: bytes) -> list[bytes]:

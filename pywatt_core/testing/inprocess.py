@@ -19,7 +19,7 @@ from ..registry.kinds import described, missing_methods
 from ..resources import open_resources
 from ..services.formats import open_serializers
 from ..services.secrets import Fetch, SecretClient
-from ..serving import plain_routes
+from ..serving import guard_for, plain_routes, refuse_unguarded
 from ..state import AppState
 from .client import Response, of_message
 
@@ -146,12 +146,14 @@ async def app(
         await open_resources(state, registry)
         if definition.state_builder is not None:
             state.user_state = await outcome(definition.state_builder(None, declared))
+        options = ServerOptions(state=state, prefix=definition.prefix, port=False, guard=guard_for(definition, state))
         server = registry.make_server(
             await outcome(definition.build(state)),
-            ServerOptions(state=state, prefix=definition.prefix, port=False),
+            options,
             framework=definition.framework,
         )
         stack.push_async_callback(server.close)
+        refuse_unguarded(server, options.guard)
         for path, handler in plain_routes(definition):
             server.add_route(path, handler)
         await enter_lifespans(stack, registry, state)
