@@ -21,6 +21,7 @@ def pywatt_register_commands() -> Iterable[Command]:
         Command("ps", "List running modules: pid, state, restarts, address.", f"{commands}:ps"),
         Command("stop", "Stop one module, or the orchestrator and all of them.", f"{commands}:stop"),
         Command("restart", "Restart a module; requests wait meanwhile instead of being refused.", f"{commands}:restart"),
+        Command("rotate", "Have modules use the new values of secrets, all of them or none.", "pywatt_orchestrator.rotate_command:rotate"),
         Command("logs", "Show what a module has logged.", f"{commands}:logs"),
     ]
 

@@ -63,7 +63,7 @@ def run(target: str, port: int | None, bind: str | None, as_json: bool, file: st
         pywatt run users.py:app --port 9000
         pywatt run users.py --set databases.main.path=test.db
     """
-    _refuse_windows()
+    refuse_windows()
     path, _, name = target.partition(":")
     module = Path(path).resolve()
     if not module.is_file():
@@ -107,7 +107,7 @@ def up(names: Sequence[str], port: int | None, bind: str | None, as_json: bool, 
         pywatt up users orders --port 9000
         pywatt up --json > log.jsonl
     """
-    _refuse_windows()
+    refuse_windows()
     from pywatt_core.config import find_file, load
 
     from .checking import Reading
@@ -142,7 +142,7 @@ def ps(name: str | None, as_json: bool, project: str | None) -> int:
         pywatt ps
         pywatt ps users --json
     """
-    _refuse_windows()
+    refuse_windows()
     from .control import Ps
 
     statuses = _ask_for_statuses(project, Ps(name))
@@ -168,7 +168,7 @@ def stop(name: str | None, project: str | None) -> int:
         pywatt stop users
         pywatt stop
     """
-    _refuse_windows()
+    refuse_windows()
     from .control import Stop
 
     if name is not None:
@@ -198,7 +198,7 @@ def restart(name: str, project: str | None) -> int:
         pywatt restart users
         pywatt restart users.2
     """
-    _refuse_windows()
+    refuse_windows()
     from .control import Restart
 
     statuses = _ask_for_statuses(project, Restart(name))
@@ -221,7 +221,7 @@ def logs(name: str | None, follow: bool, lines: int, as_json: bool, project: str
         pywatt logs users -f
         pywatt logs -n 200 --json
     """
-    _refuse_windows()
+    refuse_windows()
     from .client import ask, find_running
     from .control import Logs, RecordLine
     from .rendering import as_json as render_json
@@ -277,8 +277,8 @@ def print_statuses(statuses: Sequence[Status]) -> None:
     from .rendering import as_text
 
     for status in statuses:
-        if status.why:
-            print(f"\n{status.instance}: {status.why}")
+        for text in filter(None, (status.why, status.secrets)):
+            print(f"\n{status.instance}: {text}")
         for record in status.log:
             print(f"    {as_text(record, colour=False)}")
 
@@ -347,6 +347,6 @@ def _colourful() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
 
 
-def _refuse_windows() -> None:
+def refuse_windows() -> None:
     if sys.platform == "win32":
         raise ConfigError("pywatt supervises modules on Linux and macOS; on Windows, use it inside WSL")

@@ -21,11 +21,13 @@ from pywatt_core.transports.unix import bind_unix
 from .instance import Status
 from .lines import Record
 from .logs import OURSELVES
+from .rotation import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from .logs import Journal
+    from .rotation import Rotator
     from .supervisor import Supervisor
 
 T = TypeVar("T")
@@ -56,6 +58,12 @@ class Restart(msgspec.Struct, tag="restart", tag_field="command", frozen=True):
     name: str
 
 
+class Rotate(msgspec.Struct, tag="rotate", tag_field="command", frozen=True):
+    """Read the secret sources anew, and rotate what differs: these secrets, or all that somebody holds."""
+
+    names: tuple[str, ...] = ()
+
+
 class Logs(msgspec.Struct, tag="logs", tag_field="command", frozen=True):
     """The last lines, and with `follow` all that come."""
 
@@ -72,6 +80,10 @@ class RecordLine(msgspec.Struct, tag="record", tag_field="type", frozen=True):
     record: Record
 
 
+class RotatedLine(msgspec.Struct, tag="rotated", tag_field="type", frozen=True):
+    result: Result
+
+
 class Failure(msgspec.Struct, tag="error", tag_field="type", frozen=True):
     text: str
 
@@ -80,8 +92,8 @@ class Done(msgspec.Struct, tag="done", tag_field="type", frozen=True):
     """Nothing more follows."""
 
 
-Command: TypeAlias = Ps | Stop | Restart | Logs
-Answer: TypeAlias = StatusLine | RecordLine | Failure | Done
+Command: TypeAlias = Ps | Stop | Restart | Rotate | Logs
+Answer: TypeAlias = StatusLine | RecordLine | RotatedLine | Failure | Done
 
 _read_command = msgspec.json.Decoder(Command)
 _encode = msgspec.json.Encoder().encode
@@ -99,8 +111,10 @@ def peer_uid(connection: socket.socket) -> int | None:
 class ControlServer:
     """Listens for commands. `stop_everything` is called when a client asks for the end."""
 
-    def __init__(self, path: str, supervisor: Supervisor, journal: Journal, *, stop_everything: Callable[[], None]) -> None:
-        self._path, self._supervisor, self._journal = path, supervisor, journal
+    def __init__(
+        self, path: str, supervisor: Supervisor, rotator: Rotator, journal: Journal, *, stop_everything: Callable[[], None]
+    ) -> None:
+        self._path, self._supervisor, self._rotator, self._journal = path, supervisor, rotator, journal
         self._stop_everything = stop_everything
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
@@ -163,6 +177,9 @@ class ControlServer:
             case Restart(name):
                 for status in await _while_there(reader, self._supervisor.restart_module(name)):
                     self._send(writer, StatusLine(status))
+            case Rotate(names):
+                for result in await _while_there(reader, self._rotator.rotate(names)):
+                    self._send(writer, RotatedLine(result))
             case Logs():
                 await self._logs(command, reader, writer)
         await writer.drain()

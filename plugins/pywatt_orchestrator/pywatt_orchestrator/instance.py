@@ -16,7 +16,7 @@ from pywatt_core.policies import Restarts
 from .lines import Record
 from .places import Place, TcpPlace, UnixPlace
 from .process import EXIT_MEANINGS, NO_RESTART, NoProgram, describe_exit
-from .run import Run, Surroundings
+from .run import Run
 from .states import Event, State, following
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .carrying import Asker, Carried
     from .project import ModulePlan
+    from .surroundings import Surroundings
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What it waits for, or why it is not running."""
     log: tuple[Record, ...] = ()
     """The last lines, where it is not running although it should."""
+    secrets: str = ""
+    """What is wrong with the values of its secrets: a rotation that failed."""
 
 
 class Instance:
@@ -202,6 +205,7 @@ class Instance:
             uptime=round((time.monotonic() if now is None else now) - self._started, 1) if running else None,
             why=self.why if not self.hangs else "it does not acknowledge heartbeats",
             log=tuple(self._around.journal.last([self.module_id], SHOWN_LINES)) if waits else (),
+            secrets=self._around.desk.ledger.trouble(self.module_id, self.run),
         )
 
     def _address(self) -> str:

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pywatt_core.errors import ChannelClosed, PyWattError
@@ -19,6 +17,7 @@ from pywatt_core.protocol.messages import (
     HttpResponse,
     Init,
     Message,
+    Rotated,
     Shutdown,
     TcpAddress,
     UnixAddress,
@@ -35,19 +34,17 @@ from .logs import Pump, Source
 from .places import Place, announced_address
 from .process import Child, Spawn, environment, spawn, without_core_file
 from .rust_http import RustHttp, rust_turns
+from .telling import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
+    from pywatt_core.protocol.messages import RotationAck
     from pywatt_core.protocol.session import Problem
 
     from .carrying import Asker, Carried
-    from .desk import SecretDesk
-    from .guard import Guardian
-    from .hub import Hub
-    from .logs import Journal
     from .project import ModulePlan
-    from .settings import ChannelListener
+    from .surroundings import Surroundings
 
 LAST_WORDS = 0.5
 """Seconds to read on after a process has ended, where something that it started still holds its pipes."""
@@ -64,23 +61,6 @@ NO_PORT = "http_ipc_only"
 def offers(announce: Announce, feature: str) -> bool:
     """Whether a module announced a feature beyond the protocol's own."""
     return announce.pywatt is not None and feature in announce.pywatt.features
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What every process shares with all others."""
-
-    journal: Journal
-    guardian: Guardian
-    desk: SecretDesk
-    hub: Hub
-    channel_path: Callable[[str], str]
-    """Where the Unix socket of a process's channel is, by its module id."""
-    listener: ChannelListener
-    api: str
-    """``init.orchestrator_api``."""
-    environ: Mapping[str, str]
-    python: str = sys.executable
 
 
 class Run:
@@ -209,6 +189,20 @@ class Run:
     def note(self, text: str, *, level: str = "info") -> None:
         """One line in its log."""
         self._source.note(text, level=level)
+
+    # ── holding secrets ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def start_patience(self) -> float | None:
+        """None once it has announced itself; until then the seconds that its start may take."""
+        return None if self.announced.done() else self.plan.settings.start_timeout
+
+    async def rotate(self, names: Sequence[str], rotation_id: str, *, timeout: float) -> RotationAck | None:
+        """What `rotation.Process` promises."""
+        if self._link is None or self.child is None:
+            return None
+        message = Rotated(keys=list(names), rotation_id=rotation_id)
+        return await tell(self._link, self.child.exited, message, ends=self._has_to_end, pad=self.rust, timeout=timeout)
 
     # ── being watched ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -377,6 +371,7 @@ class Run:
             self._pump_transport.close()
         self._around.hub.gone(self)  # Not earlier: what it answered last may have been on its way still.
         self._talk.end()
+        self._around.desk.gone(self)
         if self._link is not None:
             await self._link.close()
         await self._channels.close()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .project import ModulePlan, Project
-    from .run import Surroundings
     from .runtime import RuntimeFolder
+    from .surroundings import Surroundings
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from pywatt_core.config import check_section
+from pywatt_core.config import check_section, references
 from pywatt_core.errors import ConfigError
 from pywatt_core.services.formats import open_serializers
 from pywatt_core.telemetry import metrics
@@ -28,12 +28,13 @@ from .output import Output
 from .reaper import reap_orphans
 from .registration import RegistrationOptions, RegistrationServer
 from .rendering import as_json, as_text
-from .run import Surroundings
+from .rotation import Rotator
 from .runtime import RuntimeFolder, claim
 from .services import read_services
 from .sources import SecretSources
 from .states import State
 from .supervisor import Supervisor
+from .surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,9 +108,15 @@ class _Orchestrator:
         registry = self._reading.registry
         for warning in self._reading.warnings:
             self._journal.say(warning, level="warning")
-        sources = SecretSources(lambda opened: registry.open_secret_sources(opened, self._settings, OURSELVES), self._journal)
+        sources = SecretSources(
+            lambda opened: registry.open_secret_sources(opened, self._settings, OURSELVES),
+            self._journal,
+            depends=frozenset(name for section in self._settings.secrets.values() for _, name in references(section.options)),
+        )
         stack.push_async_callback(sources.close)
         await sources.open()
+        desk = SecretDesk(sources, way_out=WAY_OUT.format(dotenv=self._settings.folder / ".env"))
+        rotator = Rotator(desk, sources, self._journal)
         await open_serializers(stack, registry, self._settings, OURSELVES)
         gateway = Gateway(self._project.gateway, metrics=metrics)
         stack.push_async_callback(gateway.close)
@@ -121,7 +128,7 @@ class _Orchestrator:
         around = Surroundings(
             journal=self._journal,
             guardian=guardian,
-            desk=SecretDesk(sources, way_out=WAY_OUT.format(dotenv=self._settings.folder / ".env")),
+            desk=desk,
             hub=hub,
             channel_path=self._folder.channel_path,
             listener=self._project.listener,
@@ -131,9 +138,11 @@ class _Orchestrator:
         await self._open_registration(stack)
         self._supervisor = Supervisor(self._project, self._folder, around, update=gateway.update, read_again=self._reading.again)
         metrics.collector(lines_of(self._supervisor, hub))
-        control = ControlServer(str(self._folder.control), self._supervisor, self._journal, stop_everything=self._asked.set)
+        control = ControlServer(str(self._folder.control), self._supervisor, rotator, self._journal, stop_everything=self._asked.set)
         stack.push_async_callback(control.close)
         await control.start()
+        stack.push_async_callback(rotator.close)
+        sources.watch(rotator.look)
         self._journal.say(f"front door on {_url(gateway)}, {_counted(len(self._project.modules), 'module')}")
         return gateway
 
