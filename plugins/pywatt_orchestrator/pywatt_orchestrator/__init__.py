@@ -30,7 +30,7 @@ def pywatt_register_commands() -> Iterable[Command]:
 def pywatt_register_sections() -> Iterable[TopSection]:
     """``[gateway]``, ``[registration]``, ``[services.NAME]``; ``[modules.NAME]`` has tables that are laid over the top-level ones."""
     return [
-        TopSection("gateway", "pywatt_orchestrator.gateway.options:GatewayOptions"),
+        TopSection("gateway", "pywatt_orchestrator.gateway.options:GatewayOptions", check="pywatt_orchestrator.services:check_gateway"),
         TopSection("channel_listener", "pywatt_orchestrator.settings:ChannelListener"),
         TopSection("registration", "pywatt_orchestrator.registration:RegistrationOptions"),
         TopSection(

@@ -148,8 +148,14 @@ def check_services(settings: Settings) -> None:
     raise_problems(list(service_problems(settings, Registry(settings.plugins), modules if isinstance(modules, Mapping) else {})))
 
 
+def check_gateway(settings: Settings) -> None:
+    """For ``pywatt check``. Raises `ConfigError` where ``[gateway]`` wants what the orchestrator does not host."""
+    raise_problems(list(_gateway_problems(settings)))
+
+
 def service_problems(settings: Settings, registry: Registry, modules: Mapping[str, Any]) -> Iterator[Problem]:
     """What is wrong with ``[services.*]``, beyond what the options' own types say: kinds, providers, and modules that there are not."""
+    yield from _gateway_problems(settings)
     for name, table in _tables(settings):
         path = f"services.{name}"
         options, problems = _checked(settings, name, table)
@@ -163,6 +169,23 @@ def service_problems(settings: Settings, registry: Registry, modules: Mapping[st
         if options is not None:
             yield from _module_problems(settings, path, named[0], options, modules)
         yield from _provider_problems(settings, registry, _section(settings, name, named[0], table[named[0]]), KINDS[named[0]])
+
+
+def _gateway_problems(settings: Settings) -> Iterator[Problem]:
+    """Whether what ``[gateway] authenticate`` names is there, and checks tokens."""
+    table = settings.extra.get("gateway")
+    name = table.get("authenticate") if isinstance(table, Mapping) else None
+    if not isinstance(name, str) or not name:
+        return  # the check of the section's own options says the rest
+    tables, here = dict(_tables(settings)), "gateway.authenticate"
+    ours = [name for name, table in tables.items() if "auth" in table]
+    if name in ours:
+        return
+    known = f"{suggestion(name, ours, 'authenticators of the orchestrator')}. " if ours else ""
+    wrong = f"[services.{name}] is no authenticator" if name in tables else f"there is no [services.{name}]"
+    added = f"Add [services.{name}] with modules = [] and [services.{name}.auth]"
+    remedy = known + (added if name not in tables else "Name one that has a table [services.NAME.auth]")
+    yield Problem(here, wrong, settings.origin(here), remedy)
 
 
 def _module_problems(settings: Settings, path: str, kind: str, options: ServiceSettings, modules: Mapping[str, Any]) -> Iterator[Problem]:

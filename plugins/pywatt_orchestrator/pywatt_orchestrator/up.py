@@ -9,10 +9,11 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core.config import check_section, references
-from pywatt_core.errors import ConfigError
+from pywatt_core.errors import ConfigError, Unavailable
 from pywatt_core.services.formats import open_serializers
 from pywatt_core.telemetry import metrics
 
@@ -21,6 +22,7 @@ from .desk import SecretDesk
 from .figures import lines_of
 from .gateway import Gateway
 from .guard import Guardian
+from .hosted_auth import claims_of
 from .hub import Hub
 from .lines import Record
 from .logs import OURSELVES, Journal, timestamp
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     from .checking import Reading
     from .project import Project
+    from .services import Services
 
 WAY_OUT = "`export {{name}}=…` before you start pywatt, or a line {{name}}=… in {dotenv}; then `pywatt restart {{module}}`"
 GATEWAY_FIRST = 0.5
@@ -123,6 +126,7 @@ class _Orchestrator:
         await gateway.start()
         services = read_services(self._settings, registry, sources.fetch)
         stack.push_async_callback(services.close)
+        await self._open_authentication(gateway, services)
         hub = Hub(self._journal, services)
         stack.callback(hub.close)
         around = Surroundings(
@@ -145,6 +149,19 @@ class _Orchestrator:
         sources.watch(rotator.look)
         self._journal.say(f"front door on {_url(gateway)}, {_counted(len(self._project.modules), 'module')}")
         return gateway
+
+    async def _open_authentication(self, gateway: Gateway, services: Services) -> None:
+        """What the front door checks tokens with, where ``[gateway] authenticate`` names it. Only what may pass is waited for later."""
+        name = self._project.gateway.authenticate
+        if name is None:
+            return
+        hosted = services.hosted[name]
+        gateway.authenticate = partial(claims_of, hosted)
+        try:
+            await hosted.open()
+        except Unavailable as error:
+            text = f"[services.{name}] cannot check tokens now: {error}. The front door answers 503 where one is needed, and tries again"
+            self._journal.say(text, level="warning")
 
     async def _open_registration(self, stack: AsyncExitStack) -> None:
         """The listener for modules that somebody else starts, where ``[registration]`` names an address."""

@@ -245,10 +245,10 @@ class ClientConnection(Intake, asyncio.Protocol):
         if self._conversation is not None:
             self._conversation.body_finished()
 
-    def hand_over(self, parts: list[bytes]) -> None:
-        """Route the request once more, with what has been received of its body."""
+    def hand_over(self, parts: list[bytes], *, checked: bool = False) -> None:
+        """Route the request once more, with what has been received of its body. `checked`: the token that it may need has been."""
         self._conversation = None
-        self.gateway.dispatch(self, self.request)
+        self.gateway.dispatch(self, self.request, checked=checked)
         if all(self.body_part(part) for part in parts) and self.complete and not self.request.empty:
             self.body_ended()
 

@@ -66,6 +66,10 @@ class Lines:
         """All of the `kept` lines with this lower-case name."""
         return [value.rstrip() for value in re.findall(rb"\r\n(?i:%b):[ \t]*([^\r]*)" % re.escape(name), self.kept)]
 
+    def names(self) -> list[str]:
+        """The names of the `kept` lines, in lower case, with ``-`` for the ``_`` that CGI and WSGI take for the same."""
+        return [line.partition(b":")[0].decode("latin-1").lower().replace("_", "-") for line in self.kept.split(b"\r\n")[1:]]
+
     def read(self, readers: dict[bytes, Callable[[Any, bytes], None]], parts: list[bytes]) -> None:
         """Sort what splitting at the lines to take out gave: the rest, a name, a value, the rest, … Raises ValueError.
 

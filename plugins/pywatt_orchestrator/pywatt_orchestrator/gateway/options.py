@@ -26,6 +26,10 @@ class GatewayOptions:
     access_log: bool = False
     """One structured record for each request on the logger ``pywatt.access``."""
 
+    authenticate: str | None = None
+    """The NAME of the ``[services.NAME.auth]`` that checks the tokens of requests to paths that are announced with ``auth``, before a
+    module hears of them; none by default, and then the modules alone do."""
+
     metrics: Literal["owner", "local", "open", "off"] = "owner"
     """Who may see ``/_pywatt/metrics``: the user that the orchestrator runs as, and root, from this machine; anybody on this machine;
     whoever reaches the door; nobody, and then nothing is counted."""
@@ -55,6 +59,8 @@ class GatewayOptions:
     """A client that takes so little of its response that the buffer stays full for this long is cut off."""
     connect_timeout: float = 5.0
     """One attempt to connect to an instance."""
+    authenticate_timeout: float = 10.0
+    """How long checking a token may take: 503."""
     response_timeout: float = 60.0
     """From the request's last byte to the head of the module's response: 504."""
     stream_timeout: float = 60.0
@@ -74,6 +80,8 @@ class GatewayOptions:
         if (self.tls_cert is None) != (self.tls_key is None):
             missing = "tls_key" if self.tls_key is None else "tls_cert"
             raise ValueError(f"{missing} is missing: TLS needs both tls_cert and tls_key")
+        if self.authenticate == "":
+            raise ValueError("authenticate is empty: name a service, or remove it")
         for option in fields(self):
             value = getattr(self, option.name)
             if option.name.startswith("max_") and value < 1:

@@ -141,9 +141,9 @@ def parse_lines(data: bytes) -> RequestLines:
 
 
 class RequestHead:
-    """One request. All requests with the same bytes may share one; only `route` and `start` are set later."""
+    """One request. All requests with the same bytes may share one; only `route`, `guarded` and `start` are set later."""
 
-    __slots__ = ("empty", "http10", "keep_alive", "lines", "method", "ordinary", "path", "query", "route", "start")
+    __slots__ = ("empty", "guarded", "http10", "keep_alive", "lines", "method", "ordinary", "path", "query", "route", "start")
 
     def __init__(self, method: bytes, target: bytes, lines: RequestLines, *, http10: bool) -> None:
         self.method = method
@@ -158,6 +158,8 @@ class RequestHead:
         """Whether the client wants the connection to stay."""
         self.route: Match | None = None
         """Where the gateway found that it leads, until the routes change."""
+        self.guarded = False
+        """Whether it needs a token there."""
         self.start = b""
         """What the module is sent of it: the request line, and the lines that are forwarded."""
 

@@ -6,7 +6,9 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 from pywatt_core.errors import ConfigError
 
@@ -14,12 +16,19 @@ from .paths import PLAIN, BadPath, canonical
 from .templates import ANY_METHOD, Methods, PathTree
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pywatt_core.protocol.messages import AnnouncedEndpoint
 
+    from .request import RequestHead
     from .upstream import Instance
 
 logger = logging.getLogger("pywatt.gateway")
 
+NAMES_MATTER = re.compile(rb"(?i)access-control-|method")
+"""Found in header lines that may say something about the method of a request."""
+REMEMBERED_PATH = 256
+"""Characters of the longest path of which it is remembered whether it needs a token."""
 MOUNT = re.compile(r"/|(?:/[A-Za-z0-9\-_~][A-Za-z0-9\-._~]*)+")
 RESERVED = "/_pywatt"
 """The orchestrator's own corner of the name space; nothing is mounted there and nothing behind it is reachable."""
@@ -66,12 +75,14 @@ class Match:
     """Whether the module serves no port, and gets its requests over the link."""
     streamed: bool
     """Whether their bodies then travel in pieces."""
+    needs_token: Callable[[RequestHead, bytes], bool] | None = None
+    """Whether a request to a path inside the mount needs a token; None where nothing of the module does."""
 
 
 class _Mount:
     """One module with its paths compiled."""
 
-    __slots__ = ("below", "inside", "linked", "module", "path", "prefix", "streamed", "tree")
+    __slots__ = ("below", "inside", "linked", "module", "needs_token", "path", "prefix", "streamed", "tree")
 
     def __init__(self, module: ModuleRoutes) -> None:
         self.module = module
@@ -89,11 +100,12 @@ class _Mount:
                 self.tree.add(endpoint.path, endpoint.methods)
             except ValueError as error:
                 logger.warning("module %s announced the path %r, which stays closed: %s", module.name, endpoint.path, error)
+        self.needs_token = _guard(module)
 
     def match(self, inner: bytes, decoded: bytes) -> Match:
         """What is open at a path inside the mount, which is given percent-encoded and percent-decoded."""
         methods = None if not inner or decoded in self.inside else ANY_METHOD if self.module.mount_all else self.tree.find(decoded)
-        return Match(self.module, inner, methods, self.prefix, self.linked, self.streamed)
+        return Match(self.module, inner, methods, self.prefix, self.linked, self.streamed, self.needs_token)
 
 
 class RouteTable:
@@ -178,3 +190,28 @@ def _literal_matches(mount: _Mount) -> Iterable[tuple[bytes, Match]]:
             continue
         if plain:
             yield mount.path + literal, mount.match(literal, literal)
+
+
+def _guard(module: ModuleRoutes) -> Callable[[RequestHead, bytes], bool] | None:
+    """Tells which requests need a token, by the same rules as the module itself; None where the module announces no path with ``auth``."""
+    endpoints = module.endpoints or ()
+    kinds = [endpoint.auth for endpoint in endpoints if endpoint.auth]
+    if not kinds:
+        return None
+    from pywatt_core.http.guarding import Guard, signs_of
+
+    anybody: Any = object()  # whoever it is: here it is always the one that [gateway] names
+    guard = Guard(endpoints, dict.fromkeys(kinds, anybody))
+
+    def needed(method: bytes, inner: bytes, signs: frozenset[str]) -> bool:
+        path = unquote_to_bytes(inner).decode("utf-8", "replace")
+        return bool(guard.needed(method.decode("ascii"), path, inner.decode("ascii"), signs))
+
+    remembered = lru_cache(maxsize=1024)(needed)
+
+    def needs_token(request: RequestHead, inner: bytes) -> bool:
+        names = request.lines.names() if NAMES_MATTER.search(request.lines.kept) else ()
+        signs = signs_of(names, request.query.decode("latin-1"))
+        return (remembered if len(inner) <= REMEMBERED_PATH else needed)(request.method, inner, signs)
+
+    return needs_token

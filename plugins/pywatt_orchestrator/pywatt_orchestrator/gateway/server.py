@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pywatt_core.errors import ConfigError, ServerError
 from pywatt_core.protocol.values import TcpAddress
 
+from .authentication import Authentication
 from .client import ClientConnection
 from .exchange import Exchange
 from .inside import METRICS_PATH, may_see, show_metrics
@@ -27,7 +28,7 @@ from .upstream import Pool, least_busy
 from .waiting import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from pywatt_core.telemetry import Metrics
 
@@ -59,6 +60,10 @@ class Gateway:
         """The loop's time at the last sweep: exact enough for deadlines, and free."""
         self.metrics = metrics if options.metrics != "off" else None
         """What ``/_pywatt/metrics`` shows."""
+        self.authenticate: Callable[[str], Awaitable[object]] | None = None
+        """Checks a token, and raises what `pywatt_core.access.Authenticator` does. Without it nobody passes who needs one."""
+        self.warned = float("-inf")
+        """When the log was last told that tokens cannot be checked."""
         self.requests = RequestParser(options)
         self.responses = response_heads(options)
         self._clients: set[ClientConnection] = set()
@@ -164,11 +169,13 @@ class Gateway:
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def dispatch(self, client: ClientConnection, request: RequestHead) -> None:
-        """Find who answers the client's request, and let them."""
+    def dispatch(self, client: ClientConnection, request: RequestHead, *, checked: bool = False) -> None:
+        """Find who answers the client's request, and let them. `checked`: it has shown the token that it may need."""
         match = request.route or self._route(client, request)
         if match is not None:
-            if not match.linked:
+            if request.guarded and not checked:
+                client.converse(Authentication(client, match.module.name))
+            elif not match.linked:
                 client.converse(Exchange(client, match, request))
             else:
                 client.converse(StreamedExchange(client, match) if match.streamed else LinkExchange(client, match))
@@ -187,6 +194,11 @@ class Gateway:
         if match is None or match.methods is None or request.method not in match.methods or request.method == b"TRACE":
             self._closed(client, match)
             return None
+        if match.module.endpoints is None and self.options.authenticate is not None:  # what needs a token is not known yet
+            client.converse(Waiting(client, match.module.name))
+            return None
+        needs_token = match.needs_token if self.options.authenticate is not None else None
+        request.guarded = needs_token is not None and needs_token(request, match.inner)
         request.route = match
         request.start = b"".join((request.method, b" ", match.inner, request.query, b" HTTP/1.1", request.lines.kept))
         return match
