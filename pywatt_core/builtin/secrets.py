@@ -43,6 +43,9 @@ class EnvironmentSecrets:
             raise SecretError(f"the environment variable {self._prefix}{name} is not valid UTF-8")
         return value
 
+    async def refresh(self) -> None:
+        """Nothing is kept that would have to be read again."""
+
     def place(self, name: str) -> str:
         """The variable."""
         return f"the variable {self._prefix}{name}"
@@ -85,6 +88,9 @@ class MemorySecrets(SecretValues):
         if name not in self._values and len(self._values) >= MOST_SECRETS:
             raise SecretError(f"memory keeps {MOST_SECRETS} secrets, and has them")
         self.replace({**self._values, name: value}, {**self._changed, name: time.time()})
+
+    async def refresh(self) -> None:
+        """Nothing stands anywhere else."""
 
 
 @asynccontextmanager
