@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..interfaces import TopSection
     from .registry import Registry
 
-ELSEWHERE = dict.fromkeys(("modules", "gateway", "registration", "services"), "pywatt-orchestrator")
+ELSEWHERE = dict.fromkeys(("modules", "gateway", "control", "channel_listener", "registration", "services"), "pywatt-orchestrator")
 """Sections that only an orchestrator reads: a module that runs alone beside them leaves them in peace."""
 
 

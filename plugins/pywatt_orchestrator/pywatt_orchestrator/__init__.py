@@ -23,6 +23,7 @@ def pywatt_register_commands() -> Iterable[Command]:
         Command("restart", "Restart a module; requests wait meanwhile instead of being refused.", f"{commands}:restart"),
         Command("rotate", "Have modules use the new values of secrets, all of them or none.", "pywatt_orchestrator.rotate_command:rotate"),
         Command("logs", "Show what a module has logged.", f"{commands}:logs"),
+        Command("token", "Print what opens the control API.", "pywatt_orchestrator.api_command:token"),
     ]
 
 
@@ -31,6 +32,7 @@ def pywatt_register_sections() -> Iterable[TopSection]:
     """``[gateway]``, ``[registration]``, ``[services.NAME]``; ``[modules.NAME]`` has tables that are laid over the top-level ones."""
     return [
         TopSection("gateway", "pywatt_orchestrator.gateway.options:GatewayOptions", check="pywatt_orchestrator.services:check_gateway"),
+        TopSection("control", "pywatt_orchestrator.api:ControlOptions"),
         TopSection("channel_listener", "pywatt_orchestrator.settings:ChannelListener"),
         TopSection("registration", "pywatt_orchestrator.registration:RegistrationOptions"),
         TopSection(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .project import Project
 
-OURS = ("secrets", "gateway", "registration", "services", "orchestrator", "plugins", "module")
+OURS = ("secrets", "gateway", "control", "registration", "services", "orchestrator", "plugins", "module")
 """Sections that concern us whoever runs the modules."""
 
 

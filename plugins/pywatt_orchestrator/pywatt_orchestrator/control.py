@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
-from pywatt_core.errors import PyWattError
+from pywatt_core.errors import ConfigError, PyWattError
 from pywatt_core.transports.unix import bind_unix
 
 from .instance import Status
@@ -25,6 +25,8 @@ from .rotation import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from pywatt_core.redaction import Secret
 
     from .logs import Journal
     from .rotation import Rotator
@@ -72,12 +74,24 @@ class Logs(msgspec.Struct, tag="logs", tag_field="command", frozen=True):
     follow: bool = False
 
 
+class Token(msgspec.Struct, tag="token", tag_field="command", frozen=True):
+    """What opens the control API?"""
+
+
 class StatusLine(msgspec.Struct, tag="status", tag_field="type", frozen=True):
     status: Status
 
 
 class RecordLine(msgspec.Struct, tag="record", tag_field="type", frozen=True):
     record: Record
+
+
+class TokenLine(msgspec.Struct, tag="token", tag_field="type", frozen=True):
+    url: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"TokenLine({self.url!r}, …)"
 
 
 class RotatedLine(msgspec.Struct, tag="rotated", tag_field="type", frozen=True):
@@ -92,8 +106,8 @@ class Done(msgspec.Struct, tag="done", tag_field="type", frozen=True):
     """Nothing more follows."""
 
 
-Command: TypeAlias = Ps | Stop | Restart | Rotate | Logs
-Answer: TypeAlias = StatusLine | RecordLine | RotatedLine | Failure | Done
+Command: TypeAlias = Ps | Stop | Restart | Rotate | Logs | Token
+Answer: TypeAlias = StatusLine | RecordLine | RotatedLine | TokenLine | Failure | Done
 
 _read_command = msgspec.json.Decoder(Command)
 _encode = msgspec.json.Encoder().encode
@@ -116,6 +130,8 @@ class ControlServer:
     ) -> None:
         self._path, self._supervisor, self._rotator, self._journal = path, supervisor, rotator, journal
         self._stop_everything = stop_everything
+        self.api: tuple[str, Secret] | None = None
+        """Where the control API stands and what opens it; None where there is none."""
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
 
@@ -177,6 +193,10 @@ class ControlServer:
             case Restart(name):
                 for status in await _while_there(reader, self._supervisor.restart_module(name)):
                     self._send(writer, StatusLine(status))
+            case Token():
+                if self.api is None:
+                    raise ConfigError('there is no control API: add http = "owner" to [control] in pywatt.toml')
+                self._send(writer, TokenLine(self.api[0], self.api[1].expose_secret()))
             case Rotate(names):
                 for result in await _while_there(reader, self._rotator.rotate(names)):
                     self._send(writer, RotatedLine(result))

@@ -35,7 +35,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 MAX_INSTANCES = 256
 PRIVATE_VARIABLES = ("PYWATT_MODULE_ID", "PYWATT_LISTEN_FD", "PYWATT_STANDALONE", "LISTEN_PID", "LISTEN_FDS")
 """Variables by which a module recognises how it was started; a value in `env` would mislead it."""
-NOT_SENT = ("modules", "gateway", "channel_listener", "registration", "services", "secrets", "orchestrator")
+NOT_SENT = ("modules", "gateway", "control", "channel_listener", "registration", "services", "secrets", "orchestrator")
 
 OVERLAYS = (*CORE, "routing")
 """Tables that may be laid over the top-level ones for one module, those of plugins apart."""
@@ -189,7 +189,8 @@ def _plan(settings: Settings, name: str, options: ModuleSettings, config: dict[s
         config["module"] = {"log_level": options.log_level, **config.get("module", {})}
     allowed = None if options.secrets is None else frozenset(options.secrets).union(wanted for _, wanted in references(config))
     cwd = settings.folder / options.cwd if options.cwd is not None else settings.folder
-    kept = {wanted for _, wanted in references(settings.extra.get("services"))} - {wanted for _, wanted in references(config)}
+    own = [reference for section in ("services", "control") for reference in references(settings.extra.get(section))]
+    kept = {wanted for _, wanted in own} - {wanted for _, wanted in references(config)}
     return ModulePlan(name, options, options.mount or f"/{name}", cwd, config, allowed, frozenset(kept))
 
 

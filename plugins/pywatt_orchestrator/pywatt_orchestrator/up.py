@@ -17,10 +17,12 @@ from pywatt_core.errors import ConfigError, Unavailable
 from pywatt_core.services.formats import open_serializers
 from pywatt_core.telemetry import metrics
 
+from .api import PATH, ControlApi, read_control
 from .control import ControlServer
 from .desk import SecretDesk
 from .figures import lines_of
 from .gateway import Gateway
+from .gateway.inside import ControlDoor
 from .guard import Guardian
 from .hosted_auth import claims_of
 from .hub import Hub
@@ -42,11 +44,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pywatt_core.config import Settings
+
     from .checking import Reading
     from .project import Project
     from .services import Services
 
-WAY_OUT = "`export {{name}}=…` before you start pywatt, or a line {{name}}=… in {dotenv}; then `pywatt restart {{module}}`"
 GATEWAY_FIRST = 0.5
 """Seconds that requests under way get before the modules are told to stop; they drain their own part after that."""
 GATEWAY_LAST = 2.0
@@ -118,7 +121,7 @@ class _Orchestrator:
         )
         stack.push_async_callback(sources.close)
         await sources.open()
-        desk = SecretDesk(sources, way_out=WAY_OUT.format(dotenv=self._settings.folder / ".env"))
+        desk = SecretDesk(sources, way_out=_way_out(self._settings))
         rotator = Rotator(desk, sources, self._journal)
         await open_serializers(stack, registry, self._settings, OURSELVES)
         gateway = Gateway(self._project.gateway, metrics=metrics)
@@ -143,6 +146,11 @@ class _Orchestrator:
         self._supervisor = Supervisor(self._project, self._folder, around, update=gateway.update, read_again=self._reading.again)
         metrics.collector(lines_of(self._supervisor, hub))
         control = ControlServer(str(self._folder.control), self._supervisor, rotator, self._journal, stop_everything=self._asked.set)
+        options, token = await read_control(self._settings, sources.fetch)
+        if options.http != "off":
+            api = ControlApi(self._supervisor, self._journal, rotator, stop_everything=self._asked.set)
+            gateway.control = ControlDoor(api.handle, token, options.http)
+            control.api = (_url(gateway) + PATH, token)
         stack.push_async_callback(control.close)
         await control.start()
         stack.push_async_callback(rotator.close)
@@ -270,6 +278,21 @@ def _dropped_notice(json: bool) -> Callable[[int], str]:
         return as_json(record) if json else as_text(record)
 
     return notice
+
+
+def _way_out(settings: Settings) -> str:
+    """How to provide a missing secret, with ``{name}`` and ``{module}`` in it."""
+    ways = []
+    for section in settings.secrets.values():
+        if section.use == "env":
+            ways.append(f"`export {_in_braces(section.options.get('prefix', ''))}{{name}}=…` before you start pywatt")
+        elif section.use == "dotenv":
+            ways.append(f"a line {{name}}=… in {_in_braces(settings.folder / str(section.options.get('path', '.env')))}")
+    return f"{', or '.join(ways) or 'add it to one of these'}; then `pywatt restart {{module}}`"
+
+
+def _in_braces(text: object) -> str:
+    return str(text).replace("{", "{{").replace("}", "}}")
 
 
 def _url(gateway: Gateway) -> str:

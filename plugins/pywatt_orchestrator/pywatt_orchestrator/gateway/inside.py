@@ -1,16 +1,31 @@
-"""What the gateway shows of itself: the page of metrics, to those who may see it."""
+"""What the orchestrator answers itself at the front door: the page of metrics and the control API, to those who may have them.
+
+Whoever may not is told what everybody is told of paths that are not there. What a browser sends on behalf of another site is refused:
+a page can make it knock on any door of this machine, under whatever name it gives the door.
+"""
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import logging
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from pywatt_core.errors import InvalidToken
+from pywatt_core.http.bearer import Refusal, refusal_of, token_of
 
 from .lines import header_lines
+from .linked import LinkExchange
+from .routing import Match, ModuleRoutes
+from .upstream import Instance
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pywatt_core.protocol.messages import HttpRequest, HttpResponse
+    from pywatt_core.redaction import Secret
     from pywatt_core.telemetry import Metrics
 
     from .client import ClientConnection
@@ -19,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pywatt.gateway")
 
 METRICS_PATH = b"/_pywatt/metrics"
+API_PATH = b"/_pywatt/api"
 
 HERE = re.compile(rb"(?i:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{0,5})?")
 """Names of this machine that no page of somebody else can give itself, in a ``Host`` header."""
@@ -28,21 +44,78 @@ _told: set[str] = set()
 
 
 def may_see(client: ClientConnection, request: RequestHead) -> bool:
-    """Whether the client may see the page of metrics; whoever may not is told what everybody else is told of paths that are not there."""
+    """Whether the client may see the page of metrics."""
     allowed = client.options.metrics
-    if allowed == "open":
-        return True
+    return allowed == "open" or _is_near(client, request, allowed, "the page of metrics", f'[gateway] metrics = "{allowed}"')
+
+
+class ControlDoor:
+    """The control API at the front door. `handle` answers whoever is `allowed` to come and shows the `token`."""
+
+    def __init__(self, handle: Callable[[HttpRequest], Awaitable[HttpResponse]], token: Secret, allowed: Literal["owner", "local"]) -> None:
+        self._token, self._allowed = token, allowed
+        self._instance = Instance("control API", None, http_request=handle, ready=True)
+        self._module = ModuleRoutes(name="control API", mount="/_pywatt", endpoints=())
+
+    def takes(self, client: ClientConnection, request: RequestHead) -> bool:
+        """Whether a request is for the API, from somebody who may know that there is one."""
+        if request.path != API_PATH and not request.path.startswith(API_PATH + b"/"):
+            return False
+        return _is_near(client, request, self._allowed, "the control API", f'[control] http = "{self._allowed}"')
+
+    def answer(self, client: ClientConnection, request: RequestHead) -> None:
+        """Answer, or refuse before anything of the body is read."""
+        refusal = self._refusal(request)
+        if refusal is not None:
+            client.answer(refusal.status, header_lines(refusal.headers), refusal.body)
+            return
+        match = Match(self._module, request.path, None, b"", linked=True, streamed=False)
+        client.converse(_Here(client, match, self._instance))
+
+    def _refusal(self, request: RequestHead) -> Refusal | None:
+        lines = request.lines
+        if _of_another_site(lines.fields(b"origin"), lines.fields(b"sec-fetch-site"), lines.host or b""):
+            return Refusal(403, [("content-type", "application/json")], b'{"error":"Requests of other sites are refused"}')
+        try:
+            shown = token_of([value.decode("latin-1") for value in lines.fields(b"authorization")])
+            if not hmac.compare_digest(shown.encode(), self._token.expose_secret().encode()):
+                raise InvalidToken("it is not the token of the control API")
+        except InvalidToken as error:
+            return refusal_of(error)
+        return None
+
+
+class _Here(LinkExchange):
+    """A request that is answered in this process."""
+
+    def __init__(self, client: ClientConnection, match: Match, instance: Instance) -> None:
+        super().__init__(client, match)
+        self._here = instance
+
+    async def _ready(self) -> Instance:
+        return self._here
+
+
+def _of_another_site(origins: list[bytes], sites: list[bytes], host: bytes) -> bool:
+    """Whether a browser says that a page which is not ours makes it ask (Fetch, 3.2; Fetch Metadata, 2.4)."""
+    own = {b"http://" + host.lower(), b"https://" + host.lower()}
+    return any(origin.lower() not in own for origin in origins) or any(site not in (b"same-origin", b"none") for site in sites)
+
+
+def _is_near(client: ClientConnection, request: RequestHead, allowed: str, what: str, option: str) -> bool:
+    """Whether somebody asks from this machine, by one of its own names, and is its owner where `allowed` is ``owner``."""
     if not _from_here(client.peer) or request.lines.passed_on or HERE.fullmatch(request.lines.host or b"") is None:
-        return _refuse(f'it was asked for from outside, or through a proxy ([gateway] metrics = "{allowed}")')
+        return _refuse(what, f"it was asked for from outside, or through a proxy ({option})")
     if allowed == "local":
         return True
     owner = _owner(client)
     if owner is None or owner in (os.getuid(), 0):
         return True
     return _refuse(
-        f'user {owner} asked for it, and only user {os.getuid()} may ([gateway] metrics = "owner"): "local" shows it to all of this machine'
+        what,
+        f'user {owner} asked for it, and only user {os.getuid()} may ({option}): "local" admits all of this machine'
         if owner >= 0
-        else 'the system does not tell who asks ([gateway] metrics = "owner"): "local" shows it to all of this machine'
+        else f'the system does not tell who asks ({option}): "local" admits all of this machine',
     )
 
 
@@ -76,8 +149,9 @@ def _owner(client: ClientConnection) -> int | None:
         return -1
 
 
-def _refuse(reason: str) -> bool:
-    if reason not in _told and len(_told) < 100:
-        _told.add(reason)
-        logger.info("the page of metrics was refused: %s", reason)
+def _refuse(what: str, reason: str) -> bool:
+    text = f"{what} was refused: {reason}"
+    if text not in _told and len(_told) < 100:
+        _told.add(text)
+        logger.info("%s", text)
     return False

@@ -13,7 +13,7 @@ from pywatt_core.protocol.values import TcpAddress
 from .authentication import Authentication
 from .client import ClientConnection
 from .exchange import Exchange
-from .inside import METRICS_PATH, may_see, show_metrics
+from .inside import METRICS_PATH, ControlDoor, may_see, show_metrics
 from .lines import header_lines
 from .linked import LinkExchange
 from .paths import BadPath
@@ -60,6 +60,8 @@ class Gateway:
         """The loop's time at the last sweep: exact enough for deadlines, and free."""
         self.metrics = metrics if options.metrics != "off" else None
         """What ``/_pywatt/metrics`` shows."""
+        self.control: ControlDoor | None = None
+        """What ``/_pywatt/api`` leads to, where the orchestrator has such a thing."""
         self.authenticate: Callable[[str], Awaitable[object]] | None = None
         """Checks a token, and raises what `pywatt_core.access.Authenticator` does. Without it nobody passes who needs one."""
         self.warned = float("-inf")
@@ -223,6 +225,8 @@ class Gateway:
     def _not_mounted(self, client: ClientConnection, request: RequestHead) -> None:
         if request.path == METRICS_PATH and self.metrics is not None and may_see(client, request):
             show_metrics(client, request, self.metrics)
+        elif self.control is not None and self.control.takes(client, request):
+            self.control.answer(client, request)
         elif request.path != b"/":
             client.problem(404, "no module is mounted at this path")
         elif request.method in (b"GET", b"HEAD"):
