@@ -65,7 +65,8 @@ class SecretDesk:
         try:
             return Secret(name=name, value=await self.value(holder, name))
         except SecretNotFound:
-            text = f"it asks for the secret {name!r}, which no source knows: {self._way_out.format(name=name, module=plan.name)}"
+            way_out = self._way_out.format(name=name, module=plan.name)
+            text = f"it asks for the secret {name!r}, which no source knows ({self._sources.places(name)}): {way_out}"
         except SecretError as error:
             text = f"the secret {name!r} could not be read: {error}"
         note(text, level="error")

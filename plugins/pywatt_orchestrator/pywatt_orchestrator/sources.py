@@ -1,41 +1,36 @@
-"""The configured secret sources: opened anew for each process that starts, so that what changed is read again, and watched meanwhile."""
+"""The configured secret sources: asked, watched, and read again for each process that starts."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from pywatt_core.access import WatchedSource
 from pywatt_core.errors import PyWattError, SecretError
 from pywatt_core.held import Held
-from pywatt_core.services.secrets import fetch_from
+from pywatt_core.services.secret_chain import SecretChain, following, place_of
 
 if TYPE_CHECKING:
     from pywatt_core.interfaces import SecretSource
 
     from .logs import Journal
 
-Chain = list[tuple[str, "SecretSource"]]
+OpenChain = Callable[[AsyncExitStack], Awaitable[Sequence[tuple[str, "SecretSource"]]]]
 OnChange = Callable[["frozenset[str] | None"], None]
 
 FETCH_TIMEOUT = 10.0
 """Seconds that the sources may take to find one secret."""
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 60.0
-"""Seconds until a source is watched again that could not be watched any more; twice as long after each time."""
 
 
 class _Opened:
     """One opened chain, closed once it is out of date and nobody reads from it."""
 
-    def __init__(self, held: Held[Chain], chain: Chain) -> None:
+    def __init__(self, held: Held[SecretChain], chain: SecretChain) -> None:
         self.held, self.chain = held, chain
         self.readers = 0
         self.outdated = False
-        self.watching: list[asyncio.Task[None]] = []
+        self.watching: asyncio.Task[None] | None = None
 
 
 class SecretSources:
@@ -44,9 +39,7 @@ class SecretSources:
     `depends` are the secrets that the sections of the sources refer to: where one of them changes, the sources are opened anew.
     """
 
-    def __init__(
-        self, open_chain: Callable[[AsyncExitStack], Awaitable[Chain]], journal: Journal, *, depends: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, open_chain: OpenChain, journal: Journal, *, depends: frozenset[str] = frozenset()) -> None:
         self._open_chain, self._journal, self._depends = open_chain, journal, depends
         self._current: _Opened | None = None
         self._on_change: OnChange | None = None
@@ -63,32 +56,28 @@ class SecretSources:
     def watch(self, on_change: OnChange) -> None:
         """From now on call `on_change` with the names that may have another value, None for all of them; it returns at once.
 
-        It is called for what sources notice by themselves, and each time that they have been opened anew.
+        It is called for what sources notice by themselves, and each time that they have been read again.
         """
         self._on_change = on_change
         if self._current is not None:
             self._begin_watching(self._current)
 
     async def refresh(self) -> None:
-        """Open them anew; where that fails, the ones that are open stay in use and the reason is logged."""
-        held = Held(self._enter, "secret sources")
+        """Read them again. Where that fails, what was known before stays in use and the reason is logged.
+
+        Sources that can are told to look; where one cannot, all are opened anew.
+        """
+        opened = self._current
+        if opened is None:
+            return
+        if not all(hasattr(source, "refresh") for _label, source in opened.chain):
+            await self._open_anew()
+            return
         try:
-            fresh = _Opened(held, await held.value())
-        except PyWattError as error:
+            await opened.chain.refresh()
+        except SecretError as error:
             self._journal.say(f"the secret sources could not be read again, the values known before stay in use: {error}", level="error")
-            return
-        except asyncio.CancelledError:
-            held.abandon()
-            raise
-        old, self._current = self._current, fresh
-        if old is None:  # closed meanwhile
-            self._current = None
-            await self._retire(fresh)
-            return
-        if self._on_change is not None:
-            self._begin_watching(fresh)
         self._tell(None)
-        await self._retire(old)
 
     async def fetch(self, name: str) -> str:
         """The value of one secret. Raises `SecretNotFound`, or another `SecretError` where a source fails."""
@@ -98,13 +87,19 @@ class SecretSources:
         opened.readers += 1
         try:
             async with asyncio.timeout(FETCH_TIMEOUT):
-                return await fetch_from(opened.chain)(name)
+                return await opened.chain.fetch(name)
         except TimeoutError:
             raise SecretError(f"the sources did not answer within {FETCH_TIMEOUT:g} s") from None
         finally:
             opened.readers -= 1
             if opened.outdated and not opened.readers:
                 await opened.held.close()
+
+    def places(self, name: str) -> str:
+        """Where one secret is looked for: ``env: the variable KEY, dotenv: /srv/shop/.env``."""
+        chain = self._current.chain if self._current is not None else ()
+        found = [(label, place_of(source, name)) for label, source in chain]
+        return ", ".join(f"{label}: {place}" if place else label for label, place in found) or "no source, for none is configured"
 
     async def close(self) -> None:
         """Close what is open; may be called twice."""
@@ -116,56 +111,52 @@ class SecretSources:
         if current is not None:
             await self._retire(current)
 
+    # ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def _enter(self) -> AsyncIterator[SecretChain]:
+        async with AsyncExitStack() as stack:
+            yield SecretChain(await self._open_chain(stack))
+
+    async def _open_anew(self) -> None:
+        held = Held(self._enter, "secret sources")
+        try:
+            fresh = _Opened(held, await held.value())
+        except PyWattError as error:
+            self._journal.say(f"the secret sources could not be read again, the values known before stay in use: {error}", level="error")
+            return
+        except asyncio.CancelledError:
+            held.abandon()
+            raise
+        if self._current is None:  # closed meanwhile
+            await self._retire(fresh)
+            return
+        old, self._current = self._current, fresh
+        if self._on_change is not None:
+            self._begin_watching(fresh)
+        self._tell(None)
+        await self._retire(old)
+
     async def _retire(self, opened: _Opened) -> None:
-        for task in opened.watching:
-            task.cancel()
-        if opened.watching:
-            await asyncio.wait(opened.watching)
+        if opened.watching is not None:
+            opened.watching.cancel()
+            await asyncio.wait({opened.watching})
         opened.outdated = True
         if not opened.readers:
             await opened.held.close()
 
-    @asynccontextmanager
-    async def _enter(self) -> AsyncIterator[Chain]:
-        async with AsyncExitStack() as stack:
-            yield await self._open_chain(stack)
-
     # ── watching ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin_watching(self, opened: _Opened) -> None:
-        opened.watching = [
-            asyncio.create_task(self._watch(label, source), name=f"watching [secrets.{label}]")
-            for label, source in opened.chain
-            if isinstance(source, WatchedSource)
-        ]
+        opened.watching = asyncio.create_task(self._follow(opened.chain), name="watching the secret sources")
 
-    async def _watch(self, label: str, source: WatchedSource) -> None:
-        """Pass on what a source notices, as long as it is in use. One that fails is watched again after a while."""
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                async with _closing(source.changes()) as changes:
-                    async for names in changes:
-                        pause = FIRST_PAUSE
-                        self._changed(names)
-                reason = "it ended"
-            except Exception as error:
-                reason = str(error) if isinstance(error, PyWattError) else f"{type(error).__name__}: {error}"
-            level = "error" if pause == FIRST_PAUSE else "debug"
-            self._journal.say(
-                f"[secrets.{label}] is not watched for changes at the moment, `pywatt rotate` reads it: {reason}", level=level
-            )
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
-            self._changed(None)
+    async def _follow(self, chain: SecretChain) -> None:
+        async with following(chain) as changes:
+            async for names in changes:
+                self._noticed(names)
 
-    def _tell(self, names: frozenset[str] | None) -> None:
-        self.changes += 1
-        if self._on_change is not None:
-            self._on_change(names)
-
-    def _changed(self, names: frozenset[str] | None) -> None:
-        if names is None or not names & self._depends:
+    def _noticed(self, names: frozenset[str]) -> None:
+        if not names & self._depends:
             self._tell(names)
             return
         self._outdated = True
@@ -175,14 +166,9 @@ class SecretSources:
     async def _reopen(self) -> None:
         while self._outdated:
             self._outdated = False
-            await self.refresh()
+            await self._open_anew()
 
-
-@asynccontextmanager
-async def _closing(changes: AsyncIterator[frozenset[str]]) -> AsyncIterator[AsyncIterator[frozenset[str]]]:
-    try:
-        yield changes
-    finally:
-        if isinstance(changes, AsyncGenerator):
-            with contextlib.suppress(Exception):
-                await changes.aclose()
+    def _tell(self, names: frozenset[str] | None) -> None:
+        self.changes += 1
+        if self._on_change is not None:
+            self._on_change(names)
