@@ -1,7 +1,7 @@
 """Where the key of a vault comes from: an environment variable, a file, or a person. Errors name the place, never the key.
 
-A place may hold several keys, one after the other: the vault says which one fits, so a key can be brought to where it is needed
-before the vault is rotated. Where a passphrase opens the vault, the place holds the passphrase.
+A place may hold several keys, one a line: the vault says which one fits, so a new key can be brought to where it is needed before
+the vault is rotated. Where a passphrase opens the vault, the place holds the passphrase.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from pywatt_core.errors import SecretError
 from pywatt_core.redaction import register
@@ -30,6 +30,8 @@ PREFIX = "pywatt-vault-key-"
 KEY_BYTES = 32
 KEY_FILE_LIMIT = 64 * 2**10
 SHORTEST_PASSPHRASE = 12
+MOST_PASSPHRASES = 4
+"""In one place: each costs the better part of a second."""
 REDACTED_AS = "vault key"
 
 
@@ -50,8 +52,8 @@ def read_keys(text: str, where: str) -> list[bytes]:
     A key is 32 random bytes in base64 (of either alphabet) or hexadecimal digits, with or without our prefix.
     """
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    words = re.split(r"[\s,]+", " ".join(lines).strip())
-    if words == [""]:
+    words = [word for word in re.split(r"[\s,]+", " ".join(lines)) if word]
+    if not words:
         raise SecretError(f"{where}: there is no key in it")
     for word in words:
         register(word, name=REDACTED_AS)
@@ -77,8 +79,21 @@ def _read(word: str, where: str) -> bytes:
     return key
 
 
+def read_passphrases(text: str, where: str) -> list[str]:
+    """The passphrases in a text, one a line. Raises `SecretError`."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not 0 < len(lines) <= MOST_PASSPHRASES:
+        raise SecretError(f"{where}: there are {len(lines)} passphrases in it, and 1 to {MOST_PASSPHRASES} may be, one a line")
+    for line in lines:
+        register(line, name=REDACTED_AS)
+    return lines
+
+
 def check_passphrase(text: str) -> str:
     """The passphrase, where it is one to choose. Raises `SecretError`."""
+    register(text, name=REDACTED_AS)
+    if not text.isprintable():
+        raise SecretError("a passphrase is one line of printable characters")
     if len(text) < SHORTEST_PASSPHRASE:
         raise SecretError(
             f"the passphrase is too short: {SHORTEST_PASSPHRASE} characters at least, five random words are better. "
@@ -87,11 +102,18 @@ def check_passphrase(text: str) -> str:
     return text
 
 
-class Place(NamedTuple):
+class NoKey(SecretError):
+    """None of the places holds anything."""
+
+
+class Place:
     """One place that was looked at, and what stood there: None where there is nothing."""
 
-    name: str
-    text: str | None
+    def __init__(self, kind: Literal["variable", "file", "typed"], name: str, text: str | None) -> None:
+        self.kind, self.name, self.text = kind, name, text
+
+    def __repr__(self) -> str:
+        return f"Place({self.name!r})"
 
 
 class KeyPlaces:
@@ -107,56 +129,60 @@ class KeyPlaces:
         environ: Mapping[str, str] | None = None,
         ask: Callable[[], str] | None = None,
     ) -> None:
-        """`file_wanted`: the file was named by somebody and has to be there. `ask` is called for a passphrase where no place has one."""
+        """`file_wanted`: somebody named the file, so it has to be there unless the variable is set. `ask` is called for a
+        passphrase where no place has one."""
         self.variable, self.file = variable, file
-        self._wanted, self._any_mode = file_wanted, any_mode
+        self._wanted, self.any_mode = file_wanted, any_mode
         self._environ = os.environ if environ is None else environ
         self._ask = ask
         self._stretched: dict[tuple[object, ...], bytes] = {}
 
     def __repr__(self) -> str:
-        return f"KeyPlaces({', '.join(self.names())})"
+        return f"KeyPlaces({self.variable!r}, {str(self.file)!r})"
 
-    def names(self) -> list[str]:
-        return [*([f"the variable {self.variable}"] if self.variable else []), f"the file {self.file}"]
+    def read(self, *, wanted: bool = True) -> list[Place]:
+        """Each place with what it holds; without `wanted`, a key file that was named may be missing.
 
-    def read(self) -> Iterator[Place]:
-        """Each place with what it holds. Raises `SecretError` for a key file that cannot be read or that others may read."""
-        if self.variable:
-            yield Place(f"the variable {self.variable}", self._environ.get(self.variable) or None)
-        text = read_private(self.file, KEY_FILE_LIMIT, what="key file", any_mode=self._any_mode)
-        if text is None and self._wanted and not self._environ.get(self.variable):
-            raise SecretError(f"{self.file}: there is no such key file")
-        yield Place(f"the file {self.file}", text)
+        Raises `SecretError` for a key file that cannot be read or that others may read.
+        """
+        value = self._environ.get(self.variable) if self.variable else None
+        places = [Place("variable", f"the variable {self.variable}", value or None)] if self.variable else []
+        file = self.read_file(self.file)
+        if file.text is None and self._wanted and wanted and not value:
+            raise NoKey(f"{self.file}: there is no such key file")
+        return [*places, file]
+
+    def read_file(self, path: Path) -> Place:
+        return Place("file", f"the file {path}", read_private(path, KEY_FILE_LIMIT, what="key file", any_mode=self.any_mode))
 
     def find(self, header: Header, vault: str) -> tuple[Sealing, Place]:
         """The key that opens the vault, ready for use, and where it stood. Raises `SecretError` that names the vault and the places."""
-        looked = list(self.read())
-        if header.scrypt is not None and self._ask is not None and not any(place.text for place in looked):
-            looked.append(Place("the passphrase typed in", self._ask()))
-        for place in looked:
+        places = self.read()
+        if header.scrypt is not None and self._ask is not None and not any(place.text for place in places):
+            places.append(Place("typed", "what was typed", self._ask()))
+        for place in places:
             for master in self._masters(place, header):
                 sealing = _sealing(master, header)
                 if sealing.fits(header):
                     return sealing, place
         kind = "the passphrase" if header.scrypt is not None else "the key"
-        given = [place.name for place in looked if place.text]
+        given = [place.name for place in places if place.text]
         if given:
             raise SecretError(
-                f"{vault}: {' and '.join(given)} {'does' if len(given) == 1 else 'do'} not open it: {kind} is another one. "
-                f"The vault asks for the key {header.key}"
+                f"{vault}: {' and '.join(given)} cannot open it: {kind} is another one, or the head of the vault was changed. "
+                f"It asks for the key {header.key}"
             )
-        ways = " or ".join(name.replace("the variable", "into the variable").replace("the file", "into the file") for name in self.names())
-        raise SecretError(f"{vault}: there is no key for it. Put {kind} {ways}")
+        ways = " or ".join(place.name.replace("the ", "into the ", 1) for place in places)
+        raise NoKey(f"{vault}: there is no key for it. Put {kind} {ways}")
 
-    def _masters(self, place: Place, header: Header) -> list[bytes]:
+    def _masters(self, place: Place, header: Header) -> Iterator[bytes]:
         if not place.text:
-            return []
+            return
         if header.scrypt is None:
-            return read_keys(place.text, place.name)
-        passphrase = place.text.rstrip("\r\n")
-        register(passphrase, name=REDACTED_AS)
-        return [self._stretch(passphrase, header)]
+            yield from read_keys(place.text, place.name)
+            return
+        for passphrase in read_passphrases(place.text, place.name):
+            yield self._stretch(passphrase, header)
 
     def _stretch(self, passphrase: str, header: Header) -> bytes:
         """Stretched once for each passphrase and vault: a file that is looked at every second must not cost a second each time."""
@@ -165,7 +191,7 @@ class KeyPlaces:
         assert header.scrypt is not None
         known = (hashlib.sha256(passphrase.encode("utf-8", "surrogateescape")).digest(), header.salt, header.scrypt)
         if known not in self._stretched:
-            if len(self._stretched) >= 4:
+            if len(self._stretched) >= MOST_PASSPHRASES:
                 self._stretched.clear()
             self._stretched[known] = stretched(passphrase, header.salt, header.scrypt)
         return self._stretched[known]

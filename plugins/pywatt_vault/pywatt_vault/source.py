@@ -14,7 +14,7 @@ from .keys import KeyPlaces
 from .store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Callable, Collection
     from pathlib import Path
 
     from pywatt_core.access import SecretInfo
@@ -117,11 +117,11 @@ class VaultSource:
             log.error("the vault cannot be read again, its last good values stay in use: %s", text)
 
 
-def store_of(options: Options, folder: Path) -> Store:
-    """The vault that a section configures, and where its key may stand."""
+def store_of(options: Options, folder: Path, ask: Callable[[], str] | None = None) -> Store:
+    """The vault that a section configures, and where its key may stand; `ask` is called for a passphrase that stands nowhere."""
     path = folder / options.path
     file = folder / options.key_file if options.key_file else path.with_suffix(".key")
-    places = KeyPlaces(variable=options.key_env, file=file, file_wanted=bool(options.key_file), any_mode=options.any_mode)
+    places = KeyPlaces(variable=options.key_env, file=file, file_wanted=bool(options.key_file), any_mode=options.any_mode, ask=ask)
     return Store(path, places)
 
 

@@ -12,7 +12,7 @@ from .files import locked, read_regular, write_whole
 from .vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -66,20 +66,14 @@ class Store:
             after = before.with_changes(values, datetime.now(UTC), remove=remove)
             names = before.differing(after)
             if names:
-                self._write(after)
+                self.write(after)
             return after, names
-
-    def replace(self, make: Callable[[Vault], Vault]) -> Vault:
-        """Write what `make` makes of the vault, with no other writer in between."""
-        with self.locked():
-            after = make(self.load())
-            self._write(after)
-            return after
 
     def create(self, vault: Vault) -> None:
         """Write a vault where none is. Raises `SecretError` where there is a file already."""
         with self.locked():
             write_whole(self.path, vault.text(), mode=0o644, exclusive=True)
 
-    def _write(self, vault: Vault) -> None:
+    def write(self, vault: Vault) -> None:
+        """Replace the file. Who calls this holds the lock."""
         write_whole(self.path, vault.text(), mode=0o644)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
-    from .keys import KeyPlaces
+    from .keys import KeyPlaces, Place
 
 VALUE_LIMIT = 256 * 2**10
 """Bytes that one secret may have."""
@@ -26,9 +26,9 @@ class Vault:
     """Names, what is known of them, and their values. A value is opened when it is asked for, and not kept."""
 
     def __init__(
-        self, file: str, header: Header, entries: Mapping[str, Entry], sealing: Sealing, *, key_from: str = "", data: bytes = b""
+        self, file: str, header: Header, entries: Mapping[str, Entry], sealing: Sealing, *, key_from: Place | None = None, data: bytes = b""
     ) -> None:
-        """`key_from`: the place where the key stood. `data`: what was read, where it was read."""
+        """`key_from`: where the key stood. `data`: what was read, where it was read."""
         self.file, self.header, self.key_from, self.data = file, header, key_from, data
         self._entries, self._sealing = dict(entries), sealing
 
@@ -49,7 +49,7 @@ class Vault:
                 f"{file}: its seal is broken: somebody without the key changed, added or removed something, or the file is damaged. "
                 "Restore it from version control"
             )
-        vault = cls(file, document.header, document.entries, sealing, key_from=place.name, data=data)
+        vault = cls(file, document.header, document.entries, sealing, key_from=place, data=data)
         for name in document.entries:
             vault.get(name)  # so that no later question can fail
         return vault
