@@ -25,7 +25,7 @@ OWN = {
     )
 }
 
-ELSEWHERE = dict.fromkeys(("run", "up", "ps", "stop", "restart", "logs"), "pywatt-orchestrator")
+ELSEWHERE = {**dict.fromkeys(("run", "up", "ps", "stop", "restart", "logs"), "pywatt-orchestrator"), "secrets": "pywatt-vault"}
 """Commands that other distributions bring."""
 
 HELP = """Ordinary FastAPI, Flask and Starlette applications as supervised modules of one product.
