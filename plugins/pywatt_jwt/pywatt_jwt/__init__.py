@@ -8,15 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pywatt_core.hookspecs import hookimpl
-from pywatt_core.interfaces import Authenticator, Context, Provider
+from pywatt_core.interfaces import Authenticator, Provider
 from pywatt_core.lazy import lazily
-
-from .options import JwtOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from contextlib import AbstractAsyncContextManager
 
+    from .authenticator import open_jwt
     from .config import JwtConfig
     from .errors import (
         ExpiredSignature,
@@ -28,7 +26,8 @@ if TYPE_CHECKING:
         ProxyError,
         SerializationError,
     )
-    from .issuing import create_token
+    from .issuing import JwtIssuer, create_token
+    from .options import JwtOptions
     from .validator import JwtValidator
 
 __all__ = [
@@ -38,6 +37,7 @@ __all__ = [
     "JwtAuthError",
     "JwtConfig",
     "JwtError",
+    "JwtIssuer",
     "JwtOptions",
     "JwtValidator",
     "MissingToken",
@@ -48,23 +48,18 @@ __all__ = [
 ]
 
 _HOMES = {
+    "authenticator": "open_jwt",
     "config": "JwtConfig",
     "errors": "ExpiredSignature InvalidClaims InvalidSignature JwtAuthError JwtError MissingToken ProxyError SerializationError",
-    "issuing": "create_token",
+    "issuing": "JwtIssuer create_token",
+    "options": "JwtOptions",
     "validator": "JwtValidator",
 }
 
 
-def open_jwt(options: JwtOptions, context: Context) -> AbstractAsyncContextManager[Authenticator]:
-    """The authenticator of a section, with its keys loaded. Raises `ConfigError`, or `Unavailable` where keys cannot be fetched."""
-    from .authenticator import opened  # imports joserfc and cryptography, which only an opened section needs
-
-    return opened(options, context)
-
-
 @hookimpl
 def pywatt_register_authenticators() -> Iterable[Provider[Authenticator]]:
-    return [Provider("jwt", JwtOptions, open_jwt)]
+    return [Provider("jwt", "pywatt_jwt.options:JwtOptions", "pywatt_jwt.authenticator:open_jwt")]
 
 
 __getattr__ = lazily(__name__, _HOMES)

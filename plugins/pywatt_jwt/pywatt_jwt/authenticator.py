@@ -6,30 +6,68 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from pywatt_core.errors import ConfigError
 from pywatt_core.interfaces import Authenticator, Context
 
-from .issuing import create_token
-from .options import JwtOptions
+from .errors import JwtAuthError
+from .issuing import JwtIssuer
+from .options import LOCAL, JwtOptions
 from .validator import JwtValidator
 
 
 class JwtAuthenticator:
-    """Implements `pywatt_core.access.TokenIssuer`."""
+    """Implements `pywatt_core.access.Authenticator` for keys that only check."""
 
-    def __init__(self, options: JwtOptions) -> None:
-        self._options = options
-        self.validator = JwtValidator(options)
+    def __init__(self, validator: JwtValidator) -> None:
+        self.validator = validator
 
     async def authenticate(self, token: str) -> Mapping[str, Any]:
-        """The claims. Raises a `JwtAuthError` that is an `InvalidToken` or `Unavailable`."""
+        """The claims. Raises a `JwtAuthError` that is an `InvalidToken`, or `ProxyError` where it cannot be told now."""
         return await self.validator.authenticate(token)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class JwtTokenIssuer(JwtAuthenticator):
+    """Implements `pywatt_core.access.TokenIssuer` for keys that sign too."""
+
+    def __init__(self, validator: JwtValidator, issuer: JwtIssuer) -> None:
+        super().__init__(validator)
+        self._issuer = issuer
 
     async def issue(self, claims: Mapping[str, Any]) -> str:
         """A token that proves `claims`. Raises `JwtAuthError`."""
-        return create_token(claims, self._options)
+        return self._issuer.create(claims)
 
 
 @asynccontextmanager
-async def opened(options: JwtOptions, context: Context) -> AsyncIterator[Authenticator]:
-    """What `open_jwt` promises."""
-    yield JwtAuthenticator(options)
+async def open_jwt(options: JwtOptions, context: Context) -> AsyncIterator[Authenticator]:
+    """The authenticator of a section, with its keys loaded, or the orchestrator's where `mode` says so.
+
+    Raises `ConfigError` where keys cannot be used. Keys that cannot be fetched now are a warning: tokens are answered with
+    `ProxyError` (503 for clients) until they are there.
+    """
+    if not options.is_local:
+        if options.mode == "auto" and context.orchestrator is None:
+            raise ConfigError(
+                f"{context.section}: there is no key to check tokens with, and no orchestrator that has one: set one of {', '.join(LOCAL)}"
+            )
+        from pywatt_core.services.hosted_auth import open_hosted_auth
+        from pywatt_core.services.hosted_options import HostedAuthOptions
+
+        hosted = HostedAuthOptions(service=options.service or None, timeout=options.timeout)
+        async with open_hosted_auth(hosted, context) as authenticator:
+            yield authenticator
+        return
+    try:
+        validator = JwtValidator(options, folder=context.folder)
+    except ConfigError as error:
+        raise ConfigError(f"{context.section}: {error}") from None
+    await validator.load()
+    try:
+        issuer = JwtIssuer(options)
+    except JwtAuthError:
+        yield JwtAuthenticator(validator)
+    else:
+        yield JwtTokenIssuer(validator, issuer)
