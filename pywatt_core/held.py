@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 from .errors import RequestTimeout, StorageError
-from .interfaces import Cache, Database
+from .interfaces import Authenticator, Cache, Database
 from .services.secrets import SecretClient
 
 T = TypeVar("T")
@@ -257,7 +257,9 @@ async def _awaited(awaitable: Any) -> Any:
 
 def _is_asynchronous(value: object) -> bool:
     """Whether `value` is one of the things a state holds whose methods have to be awaited; the user's own objects are not."""
-    if type(value) is Deferred or isinstance(value, SecretClient | Database | Cache):  # a Deferred answers for its interface only
+    if type(value) is Deferred:  # it answers for its interface only
+        return True
+    if isinstance(value, SecretClient | Database | Cache | Authenticator):
         return True
     typed = sys.modules.get("pywatt_core.builtin.typed_cache")  # without it there are none, and it is not needed to start
     return typed is not None and isinstance(value, typed.TypedCache)

@@ -25,10 +25,9 @@ from .protocol.http_pieces import HTTP_STREAM
 from .protocol.messages import Announce, AnnouncedEndpoint, Extension, Init
 from .protocol.session import Role, Session
 from .redaction import register
-from .resources import open_resources
+from .resources import deliver, open_resources, open_secrets
 from .services.channels import Channels
 from .services.formats import open_serializers
-from .services.secrets import SecretClient, fetch_from, fetch_over
 from .services.turns import DEPTHS
 from .serving import Inbox, guard_for, plain_routes, refuse_unguarded
 from .state import AppState
@@ -269,11 +268,8 @@ async def open_state(
     *,
     channels: Channels | None = None,
 ) -> AppState[Any]:
-    """Secrets, then databases and caches in order, then the user's own state."""
-    if link is not None:
-        secrets = SecretClient(fetch_over(link, timeout=settings.module.secret_timeout))
-    else:
-        secrets = SecretClient(fetch_from(await registry.open_secret_sources(stack, settings, module_id)))
+    """Secrets, then databases, caches and authenticators in order, then the user's own state."""
+    secrets, sources = await open_secrets(stack, registry, settings, module_id, channels=channels, init=init, follow=definition.rotate)
     state: AppState[Any] = AppState(
         module_id=module_id,
         config=settings,
@@ -283,12 +279,11 @@ async def open_state(
         receivers=definition.receivers,
     )
     stack.push_async_callback(state.close)
-    declared = await asyncio.gather(*(secrets.get(name) for name in definition.secrets))
-    if definition.rotate:
-        secrets.subscribe(definition.secrets, lambda name, _secret: log.info("secret rotated", extra={"secret_name": name}))
+    declared = await deliver(state, definition)
     await open_resources(state, registry)
     if definition.state_builder is not None:
-        state.user_state = await outcome(definition.state_builder(init, list(declared)))
+        state.user_state = await outcome(definition.state_builder(init, declared))
+    sources.begin(stack)
     return state
 
 

@@ -296,8 +296,11 @@ class AppState(Generic[T]):
         return await self.secrets.get(name)
 
     async def set_secret(self, name: str, value: str) -> None:
-        """Set a secret for this process alone; it is redacted from now on. The orchestrator's copy does not change."""
-        self.secrets.put(name, value)
+        """Set a secret for this process alone; it is redacted from now on. Its source does not change: ``secrets.set`` is for that.
+
+        Raises `SecretError` where somebody who depends on it refuses the value, see `SecretClient.subscribe`.
+        """
+        await self.secrets.change({name: value})
 
     async def validate_jwt_token(self, token: str) -> Mapping[str, Any]:
         """The claims that a token proves to the main authenticator. Raises `InvalidToken`, `ExpiredToken` or `Unavailable` (ask again)."""

@@ -18,7 +18,7 @@ def handlers(state: Any) -> Mapping[type[Message], Handler]:
 
     async def secret(message: Secret) -> None:
         if message.value is not None:
-            state.secrets.put(message.name, message.value)
+            await state.secrets.deliver(message.name, message.value)
 
     async def rotated(message: Rotated) -> RotationAck | None:
         acknowledgement: RotationAck | None = await state.secrets.rotated(message.keys, message.rotation_id)

@@ -37,6 +37,14 @@ class ModuleOptions:
     """How long to wait for the init line. Only the environment can set it: the line comes before every other source."""
     secret_timeout: float = 5.0
     """How long the orchestrator may take to answer one ``get_secret``."""
+    secret_cache_ttl: float | None = None
+    """How long a delivered secret is used before it is asked for anew; None: until it is rotated."""
+    secret_cache_stale: float | None = None
+    """How long one whose time is over is used on while its source cannot be reached; None: as long as that lasts."""
+    secret_cache_size: int = 1000
+    """Secrets that are remembered beside those that the module declares or its sections refer to."""
+    rotation_drain: float = 60.0
+    """How long what is under way on a database, cache or authenticator may go on after that was replaced, because a secret was rotated."""
     open_timeout: float = 30.0
     """How long one database, cache or secret source may take to open."""
     threads: int = 8
@@ -54,9 +62,14 @@ class ModuleOptions:
     """Bytes of HTTP requests over channels that run or wait; what comes on top is refused with 503, unless nothing else is there."""
 
     def __post_init__(self) -> None:
-        for name in ("drain", "handshake_timeout", "secret_timeout", "open_timeout"):
+        for name in ("drain", "handshake_timeout", "secret_timeout", "open_timeout", "rotation_drain"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is a number of seconds, not below 0")
+        for name in ("secret_cache_ttl", "secret_cache_stale"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is a number of seconds above 0; without it there is no limit")
+        if self.secret_cache_size < 0:
+            raise ValueError("secret_cache_size is not below 0")
         if not 1 <= self.threads <= 1024:
             raise ValueError("threads is between 1 and 1024")
         if self.messages_at_once < 1 or self.messages_waiting < 0:

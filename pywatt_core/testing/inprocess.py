@@ -14,9 +14,9 @@ from ..interfaces import Cache, Database, Handler, Server, ServerOptions
 from ..lifecycle import enter_lifespans, open_registry, start_server
 from ..listening import Listening
 from ..module import Module
-from ..protocol.messages import HttpRequest, Message
+from ..protocol.messages import HttpRequest, Message, RotationAck
 from ..registry.kinds import described, missing_methods
-from ..resources import open_resources
+from ..resources import deliver, open_resources
 from ..services.formats import open_serializers
 from ..services.secrets import Fetch, SecretClient
 from ..serving import guard_for, plain_routes, refuse_unguarded
@@ -29,10 +29,13 @@ T = TypeVar("T")
 class Client:
     """Asks the application without a socket, the way requests over a link reach it. `state` is the module's `AppState`."""
 
-    def __init__(self, server: Server, state: AppState[Any], handlers: Mapping[type[Message], Handler]) -> None:
+    def __init__(
+        self, server: Server, state: AppState[Any], handlers: Mapping[type[Message], Handler], secrets: dict[str, str] | None = None
+    ) -> None:
         self.server = server
         self.state = state
         self._handlers = handlers
+        self._secrets = secrets if secrets is not None else {}
 
     async def deliver(self, message: Message) -> Message | None:
         """Hand a plugin's handler a message, as if the orchestrator had sent it; what it answers.
@@ -44,6 +47,20 @@ class Client:
             known = ", ".join(sorted(kind.__name__ for kind in self._handlers)) or "none"
             raise LookupError(f"no plugin handles {type(message).__name__} (handled: {known})")
         return await handler(message)
+
+    async def rotate(self, values: Mapping[str, str]) -> RotationAck:
+        """Give secrets other values, as a rotation of the orchestrator would; what the module acknowledges.
+
+        One that is refused leaves them as they were.
+        """
+        before = dict(self._secrets)
+        self._secrets.update(values)
+        acknowledgement = await self.state.secrets.rotated(list(values), str(uuid.uuid4()))
+        assert acknowledgement is not None
+        if acknowledgement.status != "success":
+            self._secrets.clear()
+            self._secrets.update(before)
+        return acknowledgement
 
     async def request(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None, json_body: object = None
@@ -130,18 +147,19 @@ async def app(
     of_caches, ready_caches = _sorted_out("caches", caches, Cache)
     tables = {kind: named for kind, named in (("databases", of_databases), ("caches", of_caches)) if named}
     settings = configuration.load(decorator=definition.config, init={**(config or {}), **tables}, environ={})
+    values = dict(secrets or {})
     async with AsyncExitStack() as stack:
         registry = open_registry(settings)
         state: AppState[Any] = AppState(
             module_id=definition.name,
             config=settings,
-            secrets=SecretClient(_fetch_from(secrets or {})),
+            secrets=SecretClient(_fetch_from(values)),
             databases=ready_databases,
             caches=ready_caches,
             receivers=definition.receivers,
         )
         stack.push_async_callback(state.close)
-        declared = [await state.secrets.get(name) for name in definition.secrets]
+        declared = await deliver(state, definition)
         state.serializers.update(await open_serializers(stack, registry, settings, definition.name))
         await open_resources(state, registry)
         if definition.state_builder is not None:
@@ -158,4 +176,4 @@ async def app(
             server.add_route(path, handler)
         await enter_lifespans(stack, registry, state)
         await start_server(server, Listening(None, "", False))
-        yield Client(server, state, registry.handlers(state))
+        yield Client(server, state, registry.handlers(state), values)

@@ -21,7 +21,7 @@ LAYERS = {
     "cli": 9, "testing": 9,
     "module": 8, "launch": 8, "bootstrap": 8, "storage": 8,
     "lifecycle": 7, "state": 7, "definition": 7, "held": 7, "listening": 7, "serving": 7, "running": 7, "connecting": 7,
-    "opened": 7, "resources": 7,
+    "opened": 7, "resources": 7, "replaceable": 7,
     "registry": 6, "services": 6, "http": 6, "telemetry": 6, "builtin": 6, "build_info": 6, "sql": 6,
     "transports": 5, "config": 5,
     "hookspecs": 4,

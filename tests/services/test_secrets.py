@@ -130,7 +130,8 @@ async def test_a_rotation_whose_callback_or_fetch_fails_is_acknowledged_as_an_er
     secrets.subscribe(["KEY"], fails)
     acknowledgement = await secrets.rotated(["KEY"], "r1")
     assert acknowledgement.status == "error"
-    assert acknowledgement.message.startswith("cannot use ")
+    assert acknowledgement.message.startswith("the subscriber ")
+    assert acknowledgement.message.endswith("fails: cannot use [REDACTED]")
     assert "value-that-stays-hidden" not in acknowledgement.message
     vault.values.clear()
     acknowledgement = await secrets.rotated(["KEY"], "r2")
@@ -177,11 +178,17 @@ async def test_what_was_delivered_can_be_read_during_and_after_a_rotation_that_n
     assert secrets["KEY"].expose_secret() == "value-after"
 
 
-async def test_what_cannot_be_fetched_any_more_is_forgotten():
-    vault = Vault(KEY="value-before")
+async def test_what_is_gone_is_forgotten_unless_somebody_depends_on_it():
+    vault = Vault(KEY="value-before", NEEDED="value-that-is-needed")
     secrets = secrets_from(vault)
     await secrets.get("KEY")
-    vault.values.clear()
-    assert (await secrets.rotated(["KEY"], "r1")).status == "error"
+    await secrets.get("NEEDED")
+    secrets.keep(["NEEDED"])
+    del vault.values["KEY"]
+    assert (await secrets.rotated(["KEY"], "r1")).status == "success"
     with pytest.raises(SecretNotFound):
         secrets["KEY"]
+    del vault.values["NEEDED"]
+    acknowledgement = await secrets.rotated(["NEEDED"], "r2")
+    assert (acknowledgement.status, "no source knows the secret 'NEEDED'" in acknowledgement.message) == ("error", True)
+    assert secrets["NEEDED"].expose_secret() == "value-that-is-needed"
