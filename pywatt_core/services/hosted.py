@@ -202,7 +202,8 @@ class Service:
     def _gone_on(self, task: asyncio.Task[Any]) -> None:
         self._behind.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.debug("an operation that went on behind its caller's back failed: %s", error)
+            said = type(error).__name__ if self._kind == ServiceType.JWT else error  # what is said about a token may hold it
+            log.debug("an operation that went on behind its caller's back failed: %s", said)
 
 
 class Refused(PyWattError):
