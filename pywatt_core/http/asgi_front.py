@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .arrival import ExtraRoutes, arrival, below, clean_prefix, figures, named
-from .bearer import CLAIMS_KEY, Refusal
+from .bearer import AUTHENTICATOR_KEY, CLAIMS_KEY, Refusal
 from .streams import Disconnected
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ class AsgiFront:
         began = perf_counter()
         checked = await guard.check(wanted, [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"])
         if not isinstance(checked, Refusal):
-            scope[CLAIMS_KEY] = checked
+            scope[CLAIMS_KEY], scope[AUTHENTICATOR_KEY] = checked, wanted[0]
             return True
-        await _turn_away(scope, send, checked)
+        await turn_away(scope, send, checked)
         if scope["type"] == "http":
             figures.count(scope["method"], checked.status, perf_counter() - began)
         return False
@@ -164,7 +164,7 @@ async def _refuse(scope: Scope, send: Send) -> None:
         await _reply(send, 404, [("content-type", "text/plain; charset=utf-8"), ("content-length", "9")], b"Not Found")
 
 
-async def _turn_away(scope: Scope, send: Send, refusal: Refusal) -> None:
+async def turn_away(scope: Scope, send: Send, refusal: Refusal) -> None:
     """Answer in the application's place. A WebSocket is refused before it is accepted, with this answer where the server can say it."""
     headers = [*refusal.headers, ("content-length", str(len(refusal.body)))]
     if scope["type"] == "http":

@@ -15,10 +15,13 @@ from ..errors import ExpiredToken, Forbidden, InvalidToken, PyWattError, Unavail
 CLAIMS_KEY: Final = "pywatt.claims"
 """Where the claims that a token proved are found, in an ASGI scope and in a WSGI environ."""
 
+AUTHENTICATOR_KEY: Final = "pywatt.authenticator"
+"""Where the authenticator that proved them is found: whoever asks the same one again need not."""
+
 MAX_TOKEN: Final = 16_384
 """Characters of a token; a longer one is refused unread."""
 
-_BEARER = re.compile(r"(?i:bearer) ([A-Za-z0-9\-._~+/]+=*)")
+_BEARER = re.compile(r"(?i:bearer) ([A-Za-z0-9\-._~+/]+=*)", re.ASCII)
 """RFC 6750 2.1: the scheme in any case, one blank, a token in these characters."""
 
 
@@ -39,12 +42,13 @@ def token_of(authorization: Sequence[str]) -> str:
     """The token of a request, from the values of all its ``Authorization`` headers. Raises `MissingToken` or `InvalidToken`."""
     if len(authorization) > 1:
         raise InvalidToken("the request has more than one Authorization header")
-    found = _BEARER.fullmatch(authorization[0].strip(" \t")) if authorization and len(authorization[0]) <= MAX_TOKEN + 10 else None
-    if found is not None:
-        return found.group(1)
-    if authorization and len(authorization[0]) > MAX_TOKEN:
-        raise InvalidToken(f"the Authorization header is longer than {MAX_TOKEN} characters")
-    raise MissingToken("the request has no Authorization header with a bearer token")
+    said = authorization[0] if authorization else ""
+    if len(said) > MAX_TOKEN + len("Bearer "):
+        raise InvalidToken(f"the Authorization header is longer than a token of {MAX_TOKEN} characters")
+    found = _BEARER.fullmatch(said.strip(" \t"))
+    if found is None:
+        raise MissingToken("the request has no Authorization header with a bearer token")
+    return found.group(1)
 
 
 def refusal_of(error: PyWattError) -> Refusal:

@@ -27,6 +27,8 @@ logger = logging.getLogger("pywatt.auth")
 CHECK_TIMEOUT: Final = 10.0
 """Seconds for checking the token of one request, after which it is answered 503."""
 
+TOO_LATE: Final = f"a token was not checked within {CHECK_TIMEOUT:g} s"
+
 PREFLIGHT: Final = "preflight"
 """A sign of a request: a browser asks whether it may send another one, for which it never has a token."""
 OVERRIDDEN: Final = "overridden"
@@ -183,36 +185,54 @@ class Guard:
     async def check(self, wanted: Wanted, authorization: Sequence[str]) -> Claims | Refusal:
         """The claims of a request, from the values of its ``Authorization`` headers, or what to answer in the application's place."""
         try:
-            token = token_of(authorization)
-            async with asyncio.timeout(CHECK_TIMEOUT):
-                return _first([await authenticator.authenticate(token) for authenticator in wanted])
+            claims, *_ = [await prove(authenticator, authorization) for authenticator in wanted]
+            return claims
         except Exception as error:
             return refused(error)
 
     def check_blocking(self, wanted: Wanted, authorization: Sequence[str], state: Any) -> Claims | Refusal:
         """The same for the threads of a WSGI server. What has to wait for something waits on the loop of `state`."""
         try:
-            token = token_of(authorization)
-            return _first([authenticate_blocking(authenticator, token, state) for authenticator in wanted])
+            claims, *_ = [prove_blocking(authenticator, authorization, state) for authenticator in wanted]
+            return claims
         except Exception as error:
             return refused(error)
 
 
-def authenticate_blocking(authenticator: Authenticator, token: str, state: Any) -> Claims:
-    """The claims of a token, in a thread that is not the loop's. Raises what `Authenticator.authenticate` raises.
+async def prove(authenticator: Authenticator, authorization: Sequence[str]) -> Claims:
+    """The claims that the token in the ``Authorization`` headers proves. Raises what `token_of` and `Authenticator.authenticate` raise.
+
+    What takes longer than `CHECK_TIMEOUT` is `Unavailable`.
+    """
+    token = token_of(authorization)
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            return _claims(await authenticator.authenticate(token))
+    except TimeoutError as error:
+        raise Unavailable(TOO_LATE) from error
+
+
+def prove_blocking(authenticator: Authenticator, authorization: Sequence[str], state: Any) -> Claims:
+    """The same in a thread that is not the loop's.
 
     An authenticator with a method ``authenticate_now(token)`` is asked in this thread; where that returns None, or there is no such
     method, the loop of `state`, an `AppState`, does the work.
     """
+    token = token_of(authorization)
     at_once = getattr(authenticator, "authenticate_now", None)
-    claims: Claims | None = at_once(token) if at_once is not None else None
+    claims = at_once(token) if at_once is not None else None
     if claims is not None:
-        return claims
+        return _claims(claims)
     try:
-        told: Claims = state.sync.within(CHECK_TIMEOUT).around(authenticator).authenticate(token)
+        return _claims(state.sync.within(CHECK_TIMEOUT).around(authenticator).authenticate(token))
     except RequestTimeout as error:
-        raise Unavailable(f"the token was not checked within {CHECK_TIMEOUT:g} s") from error
-    return told
+        raise Unavailable(TOO_LATE) from error
+
+
+def _claims(found: Any) -> Claims:
+    if not isinstance(found, Mapping):
+        raise TypeError("an authenticator returned no claims")
+    return found
 
 
 def refused(error: Exception) -> Refusal:
@@ -220,8 +240,6 @@ def refused(error: Exception) -> Refusal:
 
     Of an exception that is none of ours only its type and place are logged: its text may hold the token.
     """
-    if isinstance(error, TimeoutError):
-        error = Unavailable(f"the token was not checked within {CHECK_TIMEOUT:g} s")
     if isinstance(error, (InvalidToken, Forbidden)):
         logger.debug("a request was refused: %s", error)
     elif isinstance(error, PyWattError):
@@ -256,13 +274,6 @@ def _narrowest(method: str, path: str, meant: list[_Endpoint]) -> list[_Endpoint
         return meant
     narrow = [one for one in meant if not any(one.path.includes(other.path) and not other.path.includes(one.path) for other in meant)]
     return [one for one in narrow if one.names(method)] or narrow
-
-
-def _first(found: Sequence[Claims]) -> Claims:
-    for claims in found:
-        if not isinstance(claims, Mapping):
-            raise TypeError("an authenticator returned no claims")
-    return found[0]
 
 
 def _methods(endpoint: AnnouncedEndpoint) -> frozenset[str]:

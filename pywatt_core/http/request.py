@@ -24,7 +24,7 @@ class RouterRequest:
     `HttpIpcRequest` and `HttpTcpRequest` of a handler are this.
     """
 
-    __slots__ = ("_query", "body", "headers", "method", "params", "path", "request_id", "state", "uri")
+    __slots__ = ("_query", "body", "claims", "headers", "method", "params", "path", "request_id", "state", "uri")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class RouterRequest:
         request_id: str = "",
         state: Any = None,
         params: Mapping[str, str] | None = None,
+        claims: Mapping[str, Any] | None = None,
     ) -> None:
         self.method = method.upper()
         self.uri = uri
@@ -47,6 +48,8 @@ class RouterRequest:
         self.state = state
         """The module's `AppState`."""
         self.params = dict(params or {})
+        self.claims = claims
+        """What the request's token proved, where something checked it; None where nothing did."""
         self._query: dict[str, str] | None = None
 
     @property

@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias, TypeVar, overload
 
@@ -158,7 +158,7 @@ class Router(ABC):
 
     # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def handle(self, message: HttpRequest, state: Any = None) -> HttpResponse:
+    async def handle(self, message: HttpRequest, state: Any = None, claims: Mapping[str, Any] | None = None) -> HttpResponse:
         """Answer one request; raises nothing but cancellation. The response has the request's id, whatever the handler made."""
         self._received += 1
         if self._loop is not (loop := asyncio.get_running_loop()):  # a router may outlive a loop, as in tests
@@ -173,15 +173,16 @@ class Router(ABC):
             self._waiting -= 1
         began = perf_counter()
         try:
-            response = await self._respond(message, state)
+            response = await self._respond(message, state, claims)
         finally:
             self._turns.release()
         self._seconds += perf_counter() - began
         self._sent += 1
         return self._finished(message, response)
 
-    async def _respond(self, message: HttpRequest, state: Any) -> HttpResponse:
-        request = RouterRequest(message.method, message.uri, message.headers, message.body, request_id=message.request_id, state=state)
+    async def _respond(self, message: HttpRequest, state: Any, claims: Mapping[str, Any] | None) -> HttpResponse:
+        id = message.request_id
+        request = RouterRequest(message.method, message.uri, message.headers, message.body, request_id=id, state=state, claims=claims)
         try:
             async with asyncio.timeout(self._timeout) as limit:
                 return self._as_response(await self._dispatch(request))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..protocol.messages import AnnouncedEndpoint, HttpRequest, HttpResponse
 from .asgi import REQUEST_ID
+from .bearer import CLAIMS_KEY
 from .mapping import MAX_BODY, bodiless
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class RouterApp:
             await _send(scope, HttpResponse(id, 413, {"Content-Type": "text/plain"}, b"Content Too Large"), send)
             return
         message = HttpRequest(id, scope["method"], _uri(scope), _headers(scope), body or None)
-        await _send(scope, await self.router.handle(message, scope.get(STATE_KEY)), send)
+        await _send(scope, await self.router.handle(message, scope.get(STATE_KEY), scope.get(CLAIMS_KEY)), send)
 
     async def _body(self, receive: Receive) -> bytes | int | None:
         """The body; its size so far where it is too long; None where the client has gone."""

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .arrival import NOTHING_SAID, ExtraRoutes, arrival, below, clean_prefix, figures, named
-from .bearer import CLAIMS_KEY, Refusal
+from .bearer import AUTHENTICATOR_KEY, CLAIMS_KEY, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -49,7 +49,7 @@ class WsgiFront:
         path = environ.get("PATH_INFO", "")
         if path in self.extra:
             if self._guard is not None and (refusal := self._refusal(self._guard, environ, self._guard.needed_beside(path))) is not None:
-                return _turn_away(start_response, refusal)
+                return turn_away(start_response, refusal)
             status, headers, body = self.extra.answer(path, environ["REQUEST_METHOD"])
             return _reply(start_response, status, headers, body)
         rest = below(self._prefix, path)
@@ -58,7 +58,7 @@ class WsgiFront:
         self._place(environ, rest)
         call = _Call(environ, start_response)
         if self._guard is not None and (refusal := self._refusal(self._guard, environ, self._guard.needed_in_environ(environ))) is not None:
-            answer = _turn_away(call.start_response, refusal)
+            answer = turn_away(call.start_response, refusal)
             call.end()
             return answer
         try:
@@ -81,7 +81,7 @@ class WsgiFront:
         checked = guard.check_blocking(wanted, [] if said is None else [said], self._state)
         if isinstance(checked, Refusal):
             return checked
-        environ[CLAIMS_KEY] = checked
+        environ[CLAIMS_KEY], environ[AUTHENTICATOR_KEY] = checked, wanted[0]
         return None
 
     def _place(self, environ: Environ, rest: str) -> None:
@@ -99,7 +99,8 @@ class WsgiFront:
             environ["HTTP_HOST"] = told.host
 
 
-def _turn_away(start_response: Callable[..., Any], refusal: Refusal) -> list[bytes]:
+def turn_away(start_response: Callable[..., Any], refusal: Refusal) -> list[bytes]:
+    """Answer in the application's place."""
     return _reply(start_response, refusal.status, [*refusal.headers, ("content-length", str(len(refusal.body)))], refusal.body)
 
 
