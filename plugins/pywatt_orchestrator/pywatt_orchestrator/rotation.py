@@ -67,15 +67,15 @@ class Service(ABC):
     """Its section: ``[services.main]``."""
 
     @abstractmethod
-    async def prepare(self) -> None:
-        """Open it anew, beside the one in use. Raises what opening it raises; nothing is left then."""
+    async def prepare(self, values: Mapping[str, str]) -> None:
+        """Where it is open, open it with these values too, beside what is in use. Raises what that raises; nothing is left then."""
 
     @abstractmethod
-    async def commit(self) -> None:
-        """Use what `prepare` has opened; the old one ends with the last operation on it. Returns before that."""
+    def commit(self) -> None:
+        """Use what `prepare` has opened; the old one is closed after the last operation on it."""
 
     @abstractmethod
-    async def discard(self) -> None:
+    def discard(self) -> None:
         """Close what `prepare` has opened, where it has."""
 
 
@@ -235,14 +235,14 @@ class Rotator:
         services = [holder for holder in told if isinstance(holder, Service)]
         asked: dict[Process, frozenset[str]] = {}
         try:
-            reasons = await _prepare(services)
+            reasons = await _prepare(services, values)
             if not reasons:
                 asked = _processes(told)
                 reasons = await self._tell(asked, values)
         except BaseException:
             self._ledger.withdraw(values, None)
             for service in services:
-                await service.discard()
+                service.discard()
             raise
         if reasons:
             self.refused += 1
@@ -253,7 +253,7 @@ class Rotator:
             self._ledger.hold(holder, values)
         self._ledger.commit(values)
         for service in services:
-            await service.commit()
+            service.commit()
         self._journal.say(f"{_named(values)} rotated: {', '.join(self._users(values)) or 'nobody uses it any more'}")
         return {name: Result(name=name, result="rotated", used_by=self._users([name])) for name in values}
 
@@ -265,7 +265,7 @@ class Rotator:
         self._say_who_refused(values, before, reasons)
         astray = self._ledger.withdraw(values, reasons)
         for service in services:
-            await service.discard()
+            service.discard()
             self._ledger.hold(service, values)
         await self._open_again([holder for holder in astray if isinstance(holder, Service) and holder not in services], before)
         for holder in asked:  # Some were only told once more of what others use already.
@@ -292,15 +292,15 @@ class Rotator:
 
     async def _open_again(self, services: Sequence[Service], before: Mapping[str, str]) -> None:
         """Services that were opened with what is withdrawn now."""
-        failed = await _prepare(services)
+        failed = await _prepare(services, before)
         for service in services:
             if service.module_id in failed:
-                await service.discard()
+                service.discard()
                 self._journal.say(
                     f"{service.module_id} could not be opened with the value before: {failed[service.module_id]}", level="error"
                 )
             else:
-                await service.commit()
+                service.commit()
             self._ledger.hold(service, before, known=service.module_id not in failed)
 
     async def _tell(self, told: Mapping[Process, frozenset[str]], values: Mapping[str, str]) -> dict[str, str]:
@@ -336,13 +336,13 @@ class Rotator:
         return sorted({holder.module_id for name in names for holder in self._ledger.holders(name)})
 
 
-async def _prepare(services: Iterable[Service]) -> dict[str, str]:
+async def _prepare(services: Iterable[Service], values: Mapping[str, str]) -> dict[str, str]:
     """Open these services anew; those that could not be opened, and why."""
 
     async def one(service: Service) -> str:
         try:
             async with asyncio.timeout(ACK_TIMEOUT):
-                await service.prepare()
+                await service.prepare(values)
         except TimeoutError:
             return f"it was not open within {ACK_TIMEOUT:g} s"
         except Exception as error:

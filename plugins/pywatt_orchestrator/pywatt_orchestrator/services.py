@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from pywatt_core.config import Problem, Section, check_section, raise_problems, suggestion
+from pywatt_core.config import Problem, Section, check_section, raise_problems, references, suggestion
 from pywatt_core.errors import PluginError
 from pywatt_core.held import Held
-from pywatt_core.interfaces import Context
+from pywatt_core.interfaces import Authenticator, Cache, Context, Database
 from pywatt_core.protocol.values import with_article
+from pywatt_core.redaction import Secret
 from pywatt_core.registry import Registry
+from pywatt_core.replaceable import Replaceable
 
 from .logs import OURSELVES
+from .rotation import Service
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     from pywatt_core.config import Settings
+    from pywatt_core.replaceable import GetSecret, Replacement
+
+    from .ledger import Holder
 
 EVERYBODY: Final = "*"
 """In `ServiceSettings.modules`: every module."""
@@ -31,6 +39,8 @@ KINDS: Final = {"database": "databases", "cache": "caches", "auth": "auth"}
 
 NOUNS: Final = {"database": "database", "cache": "cache", "auth": "authenticator"}
 """What people call them."""
+
+INTERFACES: Final[Mapping[str, type]] = {"database": Database, "cache": Cache, "auth": Authenticator}
 
 _NEITHER: Final = "is neither a database, nor a cache, nor an authenticator"
 
@@ -76,13 +86,67 @@ class ServiceSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}: more than 0 seconds are needed, and an end")
 
 
-class Hosted:
-    """One service: its settings, and the database, cache or authenticator once it is open."""
+class Hosted(Service):
+    """One service: its settings, and the database, cache or authenticator once it is open.
 
-    def __init__(self, name: str, kind: str, settings: ServiceSettings, make: Callable[[], Any]) -> None:
+    Where `make` asks for secrets, what is open is exchanged when they are rotated: everybody holds the face of a `Replaceable`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        settings: ServiceSettings,
+        make: Callable[[GetSecret], AbstractAsyncContextManager[Any]],
+        secrets: Callable[[Holder, str], Awaitable[str]],
+        *,
+        drain: float | None = None,
+    ) -> None:
+        """`secrets` is told who asks. `drain`: seconds for what is under way after an exchange; None where nothing is ever exchanged."""
         self.name, self.kind, self.settings = name, kind, settings
         """`kind` is one of `KINDS`."""
-        self._held: Held[Any] = Held(make, f"[services.{name}]")
+        self.module_id = f"[services.{name}]"
+        self._make, self._get, self._drain = make, partial(secrets, self), drain
+        self._held: Held[Any] = Held(self._enter, self.module_id)
+        self._opening = False
+        self._open: Replaceable[Any] | None = None
+        self._prepared: Replacement[Any] | None = None
+
+    @asynccontextmanager
+    async def _enter(self) -> AsyncIterator[Any]:
+        if self._drain is None:
+            async with self._make(self._get) as opened:
+                yield opened
+            return
+        one: Replaceable[Any] = Replaceable(self._make, self.module_id, interface=INTERFACES[self.kind], drain=self._drain)
+        self._opening = True
+        try:
+            face = await one.open(self._get)
+        finally:
+            self._opening = False
+        self._open = one
+        try:
+            yield face
+        finally:
+            self._open = None
+            await one.close()
+
+    async def prepare(self, values: Mapping[str, str]) -> None:
+        if self._opening:
+            with suppress(Exception):  # whoever wants it open is told
+                await self._held.value()
+        if self._open is not None:
+            self._prepared = await self._open.prepare({name: Secret(value, name=name) for name, value in values.items()})
+
+    def commit(self) -> None:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            prepared.commit()
+
+    def discard(self) -> None:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            prepared.abandon()
 
     def admits(self, module: str) -> bool:
         """Whether a module may use it."""
@@ -127,7 +191,7 @@ class Services:
             await one.close()
 
 
-def read_services(settings: Settings, registry: Registry, secrets: Callable[[str], Awaitable[str]]) -> Services:
+def read_services(settings: Settings, registry: Registry, secrets: Callable[[Holder, str], Awaitable[str]]) -> Services:
     """The services of a configuration that `service_problems` has found nothing wrong with; `secrets` resolves references."""
     hosted = {}
     for name, table in _tables(settings):
@@ -137,9 +201,14 @@ def read_services(settings: Settings, registry: Registry, secrets: Callable[[str
         kind = next(kind for kind in KINDS if getattr(options, kind) is not None)
         section = _section(settings, name, kind, table[kind])
         context = Context(module_id=OURSELVES, section=section.path, folder=settings.folder)
-        make = partial(registry.open, KINDS[kind], section, context, secrets=secrets, timeout=settings.module.open_timeout)
-        hosted[name] = Hosted(name, kind, options, make)
+        make = partial(_make, registry, kind, section, context, settings.module.open_timeout)
+        drain = settings.module.rotation_drain if any(references(section.options)) else None
+        hosted[name] = Hosted(name, kind, options, make, secrets, drain=drain)
     return Services(hosted)
+
+
+def _make(registry: Registry, kind: str, section: Section, context: Context, seconds: float, secret: GetSecret) -> Any:
+    return registry.open(KINDS[kind], section, context, secrets=secret, timeout=seconds)
 
 
 def check_services(settings: Settings) -> None:

@@ -56,11 +56,12 @@ class SecretSources:
     def watch(self, on_change: OnChange) -> None:
         """From now on call `on_change` with the names that may have another value, None for all of them; it returns at once.
 
-        It is called for what sources notice by themselves, and each time that they have been read again.
+        It is called for what sources notice by themselves, each time that they have been read again, and now, for what has been missed.
         """
         self._on_change = on_change
         if self._current is not None:
             self._begin_watching(self._current)
+            self._tell(None)
 
     async def refresh(self) -> None:
         """Read them again. Where that fails, what was known before stays in use and the reason is logged.

@@ -127,7 +127,7 @@ class _Orchestrator:
         gateway = Gateway(self._project.gateway, metrics=metrics)
         stack.push_async_callback(gateway.close)
         await gateway.start()
-        services = read_services(self._settings, registry, sources.fetch)
+        services = read_services(self._settings, registry, desk.value)
         stack.push_async_callback(services.close)
         await self._open_authentication(gateway, services)
         hub = Hub(self._journal, services)
