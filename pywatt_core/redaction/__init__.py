@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from .redactor import REPLACEMENT, Redactor, redact, redactor, register
 from .secret import Secret, TypedSecret
+from .stream import RedactedStream
 
-__all__ = ["REPLACEMENT", "Redactor", "Secret", "TypedSecret", "redact", "redactor", "register"]
+__all__ = ["REPLACEMENT", "RedactedStream", "Redactor", "Secret", "TypedSecret", "redact", "redactor", "register"]

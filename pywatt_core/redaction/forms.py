@@ -11,7 +11,7 @@ from binascii import b2a_base64
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote
 
-from .redactor import REPLACEMENT, Form
+from .redactor import REPLACEMENT, TOKEN_BELOW, Form
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,9 @@ NEVER = frozenset({"true", "false", "null", "none", "yes", "no", "on", "off"})
 WRAPPED_AT = (64, 76)
 """Line lengths at which base64 is broken (PEM, MIME)."""
 
+_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*?:([^/?#]+)@")
+"""The password inside a URL."""
+
 
 def forms_of(value: str | bytes) -> tuple[Form, ...]:
     """Every form of `value`, without duplicates; none for an empty or blank one and for words like ``true``."""
@@ -41,11 +44,28 @@ def forms_of(value: str | bytes) -> tuple[Form, ...]:
         plain = dict.fromkeys(_escaped(text))
         if len(text) >= ENCODED_FROM:
             plain.update(dict.fromkeys(_percent_encoded(data)))
-            plain.update(dict.fromkeys((data.hex(), data.hex().upper())))
+            plain.update(dict.fromkeys(_digit_pairs(data)))
+            plain.update(dict.fromkeys((", ".join(map(str, data)), ",".join(map(str, data)))))
             found.update(dict.fromkeys(_base64(data)))
         for form in plain:
             found.update(dict.fromkeys(map(Form, _as_logged(form))))
     return tuple(found)
+
+
+def weakness(value: str | bytes, forms: tuple[Form, ...]) -> str:
+    """Why `value` cannot be hidden everywhere, empty where it can."""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    plain = text.strip()
+    if not plain:
+        return ""
+    if not forms:
+        return "is a word that every log holds: it is not hidden"
+    if len(plain) < TOKEN_BELOW:
+        return f"is shorter than {TOKEN_BELOW} characters: it is hidden only where it stands alone, as a word"
+    url = _PASSWORD.match(plain)
+    if url and len(unquote(url[1])) < TOKEN_BELOW:
+        return f"holds a password that is shorter than {TOKEN_BELOW} characters: that is hidden only where it stands alone, as a word"
+    return ""
 
 
 def _spellings(value: str | bytes) -> Iterator[tuple[str, bytes]]:
@@ -66,7 +86,7 @@ def _spellings(value: str | bytes) -> Iterator[tuple[str, bytes]]:
     lines = [line.strip() for line in stripped.splitlines()]
     if len(lines) > 1:
         yield from ((line, _encode(line)) for line in lines if len(line) >= LINE_FROM and not line.startswith("-----"))
-    url = re.match(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*?:([^/?#]+)@", stripped)
+    url = _PASSWORD.match(stripped)
     if url:
         yield url[1], _encode(url[1])
         decoded = unquote(url[1])
@@ -129,6 +149,15 @@ def _percent_encoded(data: bytes) -> Iterator[str]:
 
 def _lower_percent(text: str) -> str:
     return re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), text)
+
+
+def _digit_pairs(data: bytes) -> Iterator[str]:
+    """Hexadecimal digits: at one stretch, as `bytes.hex` and dumps separate them, as escapes."""
+    for separator in ("", ":"):
+        digits = data.hex(separator) if separator else data.hex()
+        yield from (digits, digits.upper())
+    yield data.hex(" ")
+    yield "".join(f"\\x{byte:02x}" for byte in data)
 
 
 def _base64(data: bytes) -> Iterator[Form]:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 REPLACEMENT = "[REDACTED]"
 
@@ -20,7 +20,10 @@ KEPT_PER_NAME = 16
 KEPT_UNNAMED = 4096
 """How many values without a name stay registered, the newest."""
 
-KEY_LENGTH = 48
+KEPT_WEAK = 1024
+"""How many names of weak secrets are remembered, so that each is told once."""
+
+KEY_LENGTH = 32
 """The automaton holds this much of a form; the rest is compared where that matches. It bounds memory for long keys."""
 
 COMPACT_AFTER = 16
@@ -48,10 +51,14 @@ class _State(NamedTuple):
     """Everything that a search needs; never changed, only replaced as a whole, so that no lock is needed."""
 
     version: int
-    tiers: tuple[_Tier, ...]
-    automata: tuple[Any, ...]
-    tokens: re.Pattern[str] | None
-    longest: int
+    tiers: tuple[_Tier, ...] = ()
+    automata: tuple[Any, ...] = ()
+    tokens: re.Pattern[str] | None = None
+    words: tuple[str, ...] = ()
+    """The tokens themselves."""
+    longest: int = 0
+    lines: bool = False
+    """Whether a form holds a line end."""
 
 
 class Redactor:
@@ -66,8 +73,10 @@ class Redactor:
         self._forms: dict[str | bytes, tuple[Form, ...]] = {}
         self._versions = itertools.count(1)
         self._version = 0
-        self._state = _State(0, (), (), None, 0)
+        self._state = _State(0)
         self._searches = 0
+        self._weak: dict[str, str] = {}
+        self._on_weak: Callable[[str, str], object] = lambda name, why: None
 
     def register(self, value: str | bytes, *, name: str = "") -> None:
         """Hide `value` from now on.
@@ -80,9 +89,13 @@ class Redactor:
             raise TypeError(f"only text and bytes can be registered for redaction, not {type(value).__name__}")
         forms = self._forms.get(value)
         if forms is None:
-            from .forms import forms_of  # at the first secret: a process without secrets does not pay for it
+            from .forms import forms_of, weakness  # at the first secret: a process without secrets does not pay for it
 
             forms = forms_of(value)
+            weak = weakness(value, forms)
+            if weak and name not in self._weak and len(self._weak) < KEPT_WEAK:
+                self._weak[name] = weak
+                self._on_weak(name, weak)
             if not forms:
                 return
         ring = self._names.setdefault(name, {})
@@ -95,6 +108,12 @@ class Redactor:
         state = self._state
         if state.version != self._version or not any(value in tier.values for tier in state.tiers):
             self._version = next(self._versions)
+
+    def on_weak(self, tell: Callable[[str, str], object]) -> None:
+        """Call `tell` with the name of each secret that cannot be hidden everywhere, and why: once a name, also for those so far."""
+        self._on_weak = tell
+        for name, why in list(self._weak.items()):
+            tell(name, why)
 
     def _drop(self, values: list[str | bytes], ring: dict[str | bytes, None]) -> None:
         for value in values:
@@ -111,6 +130,11 @@ class Redactor:
     def values(self) -> list[tuple[str, str | bytes]]:
         """(name, value) of everything that is registered: for tests that look for leaks, and never for a message."""
         return [(name, value) for name, ring in list(self._names.items()) for value in list(ring)]
+
+    @property
+    def idle(self) -> bool:
+        """True where nothing is registered."""
+        return not self._forms
 
     @property
     def longest(self) -> int:
@@ -148,6 +172,15 @@ class Redactor:
         What stands before `start` only says whether a short value stands alone, and is not searched for short values itself.
         """
         return merge(_matches(self._current(), text, start))
+
+    def unfinished(self, text: str) -> int:
+        """Where in `text` the earliest form begins that its end cuts off; its length where none does. One just finished may count."""
+        return _unfinished(self._current(), text)
+
+    @property
+    def has_lines(self) -> bool:
+        """True where a form holds a line end, so that one line of text does not show all of it."""
+        return self._current().lines
 
     def _current(self) -> _State:
         state = self._state
@@ -189,7 +222,8 @@ def _state(version: int, live: dict[str | bytes, tuple[Form, ...]], tiers: list[
         words = "|".join(map(_alone, sorted(tokens, key=len, reverse=True)))
         pattern = re.compile(f"(?=({words}))")
     automata = tuple(tier.automaton for tier in tiers if tier.automaton is not None)
-    return _State(version, tuple(tiers), automata, pattern, max(map(len, texts), default=0))
+    lines = any("\n" in text for text in texts)
+    return _State(version, tuple(tiers), automata, pattern, tuple(sorted(tokens)), max(map(len, texts), default=0), lines)
 
 
 def _alone(token: str) -> str:
@@ -238,6 +272,25 @@ def _matches(state: _State, text: str, context: int = 0) -> Iterator[tuple[int, 
     if state.tokens is not None:
         for found in state.tokens.finditer(text, context):
             yield found.span(1)
+
+
+def _unfinished(state: _State, text: str) -> int:
+    end = first = len(text)
+    if text.endswith("\n") and not state.lines:
+        return end
+    for automaton in state.automata:
+        for last, forms in automaton.iter(text):
+            start = last + 1 - min(len(forms[0].text), KEY_LENGTH)
+            if start < first and any(len(form.text) > end - start and form.text.startswith(text[start:]) for form in forms):
+                first = start
+        for start in range(max(0, end - KEY_LENGTH + 1), first):
+            if automaton.match(text[start:]):
+                first = start
+                break
+    for start in range(max(0, end - TOKEN_BELOW + 1), first):
+        if any(word.startswith(text[start:]) for word in state.words):
+            return start
+    return first
 
 
 def merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

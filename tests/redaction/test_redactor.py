@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pywatt_core.redaction import REPLACEMENT, Redactor
 from pywatt_core.redaction.forms import forms_of
-from pywatt_core.redaction.redactor import KEPT_PER_NAME, KEPT_UNNAMED, TOKEN_BELOW
+from pywatt_core.redaction.redactor import KEPT_PER_NAME, KEPT_UNNAMED, KEPT_WEAK, TOKEN_BELOW
 
 CHARACTERS = st.one_of(st.sampled_from("abcdAB019 +/=_-%\\\"'\n\t<&:@é€"), st.characters(codec="utf-8"))
 VALUES = st.text(CHARACTERS, min_size=1, max_size=24)
@@ -242,6 +242,60 @@ def test_a_value_is_hidden_in_every_thread_as_soon_as_register_has_returned() ->
     finally:
         sys.setswitchinterval(interval)
     assert leaks == []
+
+
+def test_each_secret_that_cannot_be_hidden_everywhere_is_told_once_by_name() -> None:
+    redactor = Redactor()
+    told: list[tuple[str, str]] = []
+    redactor.register("ab1", name="BEFORE")
+    redactor.on_weak(lambda name, why: told.append((name, why)))
+    for name, value in [
+        ("PIN", "123"),
+        ("PIN", "321"),
+        ("PIN", "long enough"),
+        ("FLAG", "true"),
+        ("GOOD", "long enough"),
+        ("", "x"),
+        ("", "y"),
+    ]:
+        redactor.register(value, name=name)
+    short = "is shorter than 4 characters: it is hidden only where it stands alone, as a word"
+    assert told == [("BEFORE", short), ("PIN", short), ("FLAG", "is a word that every log holds: it is not hidden"), ("", short)]
+    assert not any(value in text for _, text in told for value in ("ab1", "123", "321", "true"))
+
+
+def test_names_of_weak_secrets_are_bounded() -> None:
+    redactor = Redactor()
+    for number in range(KEPT_WEAK + 5):
+        redactor.register("on", name=str(number))
+    assert len(redactor._weak) == KEPT_WEAK
+
+
+def test_what_is_registered_can_be_asked_for_by_tests() -> None:
+    redactor = Redactor()
+    assert redactor.idle and redactor.values() == []
+    redactor.register("first-value", name="A")
+    redactor.register(b"second-value")
+    assert not redactor.idle and redactor.values() == [("A", "first-value"), ("", b"second-value")]
+
+
+@pytest.mark.parametrize(
+    ("values", "text", "expected"),
+    [
+        (["abcdefgh"], "x abc", 2),
+        (["abcdefgh"], "x abcdefgh", 2),
+        (["abcdefgh"], "x abcdefgx", 10),
+        (["abcdefgh"], "abc abcdefg", 4),
+        (["abcdefgh"], "abcdefg\n", 8),
+        (["abcd\nefgh"], "x abcd\n", 2),
+        (["0123456789" * 9], "x " + "0123456789" * 8, 2),
+        (["0123456789" * 9], "x " + "0123456789" * 8 + "x", 83),
+        (["pin"], "spi", 1),
+        ([], "abc", 3),
+    ],
+)
+def test_where_a_text_may_end_within_a_secret(values: list[str], text: str, expected: int) -> None:
+    assert redactor_of(*values).unfinished(text) == expected
 
 
 def test_a_process_without_secrets_does_not_load_the_automaton() -> None:
