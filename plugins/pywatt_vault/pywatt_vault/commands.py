@@ -78,7 +78,7 @@ def secrets(ctx: click.Context) -> None:
 @click.option("--key-file", metavar="FILE", type=click.Path(), help="The file of the key: made unless it exists.")
 @passphrase_option
 def init(wanted: str | None, file: str | None, key_file: str | None, passphrase: bool) -> int:
-    """Make an empty vault, and a key for it unless there is one.
+    """Make an empty vault and its key.
 
     A key that stands in PYWATT_VAULT_KEY or in the key file already is used. With --passphrase no key is written:
     everybody who is to open the vault has to know the passphrase, and whoever gets the file can try to guess it.
@@ -153,7 +153,9 @@ def _next_steps(located: Located, key_file: Path | None = None) -> None:
 @vault_option
 @config_option
 def set_(names: Sequence[str], keep_newline: bool, empty: bool, wanted: str | None, file: str | None) -> int:
-    """Set one secret. The value is asked for, or read from standard input; never an argument, which others could see.
+    """Set one secret.
+
+    The value is asked for, or read from standard input. It is never an argument: others could see those.
 
     \b
     Examples:
@@ -183,7 +185,9 @@ def set_(names: Sequence[str], keep_newline: bool, empty: bool, wanted: str | No
 @vault_option
 @config_option
 def get(names: Sequence[str], show: bool, wanted: str | None, file: str | None) -> int:
-    """Write one secret to standard output, exactly as it was set: into a pipe or a file. On a terminal --show is needed.
+    """Write one secret to standard output.
+
+    It is written exactly as it was set, into a pipe or a file. On a terminal --show is needed.
 
     \b
     Examples:
@@ -207,7 +211,7 @@ def get(names: Sequence[str], show: bool, wanted: str | None, file: str | None) 
 @vault_option
 @config_option
 def list_(as_json: bool, wanted: str | None, file: str | None) -> int:
-    """List the secrets: names, versions, when they changed; no values.
+    """List names, versions and times; no values.
 
     Without the key the names can be listed too, and a warning says that nobody has checked them.
     """
@@ -242,7 +246,10 @@ def _when(changed: Any) -> str:
 @vault_option
 @config_option
 def remove(names: Sequence[str], wanted: str | None, file: str | None) -> int:
-    """Remove secrets. Their old values stay in the history of the file: change them where they are used, too."""
+    """Remove secrets.
+
+    Their old values stay in the history of the file: change them where they are used, too.
+    """
     if not names:
         raise click.UsageError("name the secrets to remove")
     located = locate(wanted, file, asker())
@@ -259,10 +266,11 @@ def remove(names: Sequence[str], wanted: str | None, file: str | None) -> int:
 @vault_option
 @config_option
 def edit(wanted: str | None, file: str | None) -> int:
-    """Edit all secrets in $VISUAL or $EDITOR, as NAME = "value" lines; only those that you change are sealed anew.
+    """Edit all secrets in $VISUAL or $EDITOR.
 
-    The values stand in a file that only you can read, in memory where the system offers that, and it is overwritten and
-    removed afterwards. Keep your editor from making copies elsewhere: vim -n -i NONE, or no undo and backup folders.
+    They stand there as NAME = "value" lines; only those that you change are sealed anew. The file can be read by you only,
+    is in memory where the system offers that, and is overwritten and removed afterwards. Keep your editor from making
+    copies elsewhere: vim -n -i NONE, or no folders for undo and backup.
     """
     from .editing import edit_session
 
@@ -278,10 +286,10 @@ def edit(wanted: str | None, file: str | None) -> int:
 @key_file_option
 @passphrase_option
 def rotate(wanted: str | None, file: str | None, key_file: str | None, passphrase: bool) -> int:
-    """Give the vault a new key, and seal every secret anew. The old key opens nothing that is written from now on.
+    """Give the vault a new key, and seal every secret anew.
 
-    It still opens what it opened before: older versions of the file, in the history of the repository too. Where a key
-    got into wrong hands, change the secrets themselves as well.
+    The old key opens nothing that is written from now on. It still opens what it opened before: older versions of the
+    file, in the history of the repository too. Where a key got into wrong hands, change the secrets themselves as well.
 
     The new key goes where the old one was, if that is a file; where it is a variable, name a file with --key-file and
     bring its content to the variable. A passphrase is asked for anew.
@@ -310,7 +318,7 @@ def rotate(wanted: str | None, file: str | None, key_file: str | None, passphras
         lock = key_lock(path, id=vault.header.id)
     after = rotated(store, lock, file=target)
     where = f"The new one is in {short(target)}" if target is not None else "The new passphrase opens it"
-    print(f"{located.name}: {len(after.names())} secrets sealed anew. {where}")
+    print(f"{located.name}: {_counted(after)} sealed anew. {where}")
     if place is not None and place.kind == "variable":
         print(f"{place.name} still holds the old one: change it wherever the vault is read")
     elif in_file and target != store.places.file:
@@ -340,8 +348,9 @@ def _for_new_key(key_file: str | None, located: Located, vault: Vault) -> Path:
 @vault_option
 @config_option
 def check(wanted: str | None, file: str | None) -> int:
-    """Check that the key fits, that nothing was changed without it, and that Git does not take the key file along.
+    """Check the vault and its key.
 
+    The key fits, nothing was changed without it, and Git does not take the key file along.
     Exit code 0: sound, 1: problems found. `pywatt check` tells which secrets the project refers to and nobody knows.
     """
     from pywatt_core.cli.output import complain
@@ -366,8 +375,13 @@ def check(wanted: str | None, file: str | None) -> int:
         return 1
     place = vault.key_from
     opened = f"opened with {place.name.replace(str(key), short(key))}" if place is not None else ""
-    print(f"{located.name}: sound. {len(vault.names())} secrets, {opened}")
+    print(f"{located.name}: sound. {_counted(vault)}, {opened}")
     return 0
+
+
+def _counted(vault: Vault) -> str:
+    number = len(vault.names())
+    return f"{number or 'no'} secret{'s' if number != 1 else ''}"
 
 
 def _one_name(names: Sequence[str], more: str = "") -> str:

@@ -81,7 +81,10 @@ def from_toml(data: bytes) -> dict[str, str]:
         if not isinstance(value, str):
             what = "a name with dots needs quotes" if isinstance(value, dict) else "put the value in quotes"
             raise SecretError(f"{name} is not text: {what}")
-        check_name(name)
+        try:
+            check_name(name)
+        except SecretError as error:
+            raise SecretError(f"{name!r}: {error}") from None
     return table
 
 

@@ -68,15 +68,14 @@ def read_private(path: Path, limit: int, *, what: str, any_mode: bool = False) -
 def write_whole(path: Path, text: str, *, mode: int, exclusive: bool = False) -> None:
     """Write a file so that at any time, also after a power cut, it is the old one or the new one. Raises `SecretError`.
 
-    A file that exists keeps its mode, a link stays one. `exclusive`: there must be none yet.
+    A file that exists keeps its mode and its owner, a link stays one; a new file gets `mode`, less what the umask takes.
+    `exclusive`: there must be none yet.
     """
     try:
         target = path.resolve()
-        with suppress(FileNotFoundError):
-            mode = stat.S_IMODE(target.stat().st_mode)
-        fresh = target.with_name(f".{target.name}.{os.urandom(6).hex()}")
+        fresh = target.with_name(f"{target.name}.{os.urandom(6).hex()}.tmp")
         try:
-            _write_new(fresh, text.encode(), mode)
+            _write_new(fresh, text.encode(), mode, like=target)
             if exclusive:
                 target.hardlink_to(fresh)
                 fresh.unlink()
@@ -92,12 +91,17 @@ def write_whole(path: Path, text: str, *, mode: int, exclusive: bool = False) ->
         raise SecretError(f"{path}: cannot be written ({getattr(error, 'strerror', '') or error})") from None
 
 
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def _write_new(path: Path, data: bytes, mode: int, *, like: Path) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(handle, "wb") as file:
+        with suppress(FileNotFoundError):
+            there = like.stat()
+            if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
+                with suppress(PermissionError):
+                    os.fchown(handle, there.st_uid, there.st_gid)
+            os.fchmod(handle, stat.S_IMODE(there.st_mode))
         file.write(data)
         file.flush()
-        os.fchmod(handle, mode)
         os.fsync(handle)
 
 
@@ -116,7 +120,8 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
     The lock is a file beside it, removed afterwards. It counts only while a process holds it: one that was left behind by a
     process that died keeps nobody out.
     """
-    lock = path.with_name(f".{path.name}.lock")
+    target = path.resolve()  # the same lock, whichever link to the file somebody uses
+    lock = target.with_name(f".{target.name}.lock")
     deadline = time.monotonic() + timeout
     while (handle := _try(lock, path)) is None:
         if time.monotonic() > deadline:

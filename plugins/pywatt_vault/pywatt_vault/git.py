@@ -30,17 +30,20 @@ def is_ignored(path: Path) -> bool:
         lines = (path.parent / ".gitignore").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return False
-    return bool({path.name, f"/{path.name}"} & {line.strip() for line in lines})
+    return bool({path.name, f"/{path.name}", f"{path.name}*", f"/{path.name}*"} & {line.strip() for line in lines})
 
 
 def ignore(path: Path) -> bool:
-    """Add the file to ``.gitignore`` beside it, where it is in a repository and not ignored. Tells whether something was written."""
+    """Add the file, and what it is called while it is written, to ``.gitignore`` beside it.
+
+    Only where it is in a repository and not ignored. Tells whether something was written.
+    """
     if not in_repository(path) or is_ignored(path):
         return False
     listing = path.parent / ".gitignore"
     text = listing.read_text(encoding="utf-8", errors="surrogateescape") if listing.exists() else ""
     with listing.open("a", encoding="utf-8") as file:
-        file.write(f"{'' if not text or text.endswith(chr(10)) else chr(10)}/{path.name}\n")
+        file.write(f"{'' if not text or text.endswith(chr(10)) else chr(10)}/{path.name}*\n")
     return True
 
 

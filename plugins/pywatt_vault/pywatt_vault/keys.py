@@ -19,7 +19,7 @@ from pywatt_core.redaction import register
 from .files import read_private
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from .document import Header
@@ -158,13 +158,12 @@ class KeyPlaces:
     def find(self, header: Header, vault: str) -> tuple[Sealing, Place]:
         """The key that opens the vault, ready for use, and where it stood. Raises `SecretError` that names the vault and the places."""
         places = self.read()
-        if header.scrypt is not None and self._ask is not None and not any(place.text for place in places):
-            places.append(Place("typed", "what was typed", self._ask()))
-        for place in places:
-            for master in self._masters(place, header):
-                sealing = _sealing(master, header)
-                if sealing.fits(header):
-                    return sealing, place
+        found = self._fitting(places, header)
+        if found is None and header.scrypt is not None and self._ask is not None:
+            places.append(Place("typed", "what was typed", self._ask() or None))
+            found = self._fitting(places[-1:], header)
+        if found is not None:
+            return found
         kind = "the passphrase" if header.scrypt is not None else "the key"
         given = [place.name for place in places if place.text]
         if given:
@@ -172,8 +171,16 @@ class KeyPlaces:
                 f"{vault}: {' and '.join(given)} cannot open it: {kind} is another one, or the head of the vault was changed. "
                 f"It asks for the key {header.key}"
             )
-        ways = " or ".join(place.name.replace("the ", "into the ", 1) for place in places)
+        ways = " or ".join(place.name.replace("the ", "into the ", 1) for place in places if place.kind != "typed")
         raise NoKey(f"{vault}: there is no key for it. Put {kind} {ways}")
+
+    def _fitting(self, places: Iterable[Place], header: Header) -> tuple[Sealing, Place] | None:
+        for place in places:
+            for master in self._masters(place, header):
+                sealing = _sealing(master, header)
+                if sealing.fits(header):
+                    return sealing, place
+        return None
 
     def _masters(self, place: Place, header: Header) -> Iterator[bytes]:
         if not place.text:

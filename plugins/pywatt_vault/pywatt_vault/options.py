@@ -14,8 +14,8 @@ class Options:
     path: str = "secrets.vault"
     """The encrypted file, relative to the folder of the configuration file. ``pywatt secrets init`` makes one."""
     key_file: str = ""
-    """The file with the key or the passphrase; nobody else may be able to read it (``chmod 600``). Empty: the path of the vault
-    with the ending ``.key``, where there is such a file."""
+    """The file with the key or the passphrase, such as ``~/keys/shop.key``; nobody else may be able to read it (``chmod 600``).
+    Empty: the path of the vault with the ending ``.key``, where there is such a file."""
     key_env: str = "PYWATT_VAULT_KEY"
     """The environment variable with the key or the passphrase, looked at before the file. Empty: none is."""
     any_mode: bool = False

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt as ScryptDerivation
 
+from pywatt_core.errors import SecretError
+
 from .document import Header, Scrypt, write_base64
 
 NONCE = 12
@@ -81,7 +83,11 @@ def stretched(passphrase: str, salt: bytes, cost: Scrypt) -> bytes:
     if not cost.allowed():
         raise ValueError("a cost that no vault has")
     text = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogateescape")
-    return ScryptDerivation(salt=salt, length=32, n=2**cost.log_n, r=cost.r, p=cost.p).derive(text)
+    try:
+        return ScryptDerivation(salt=salt, length=32, n=2**cost.log_n, r=cost.r, p=cost.p).derive(text)
+    except MemoryError:
+        needed = 128 * cost.r * 2**cost.log_n // 2**20
+        raise SecretError(f"there is not enough memory to make a key of the passphrase: {needed} MiB are needed") from None
 
 
 def _joined(*parts: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pywatt_core.errors import SecretError
@@ -15,7 +16,6 @@ from .store import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
-    from pathlib import Path
 
     from pywatt_core.access import SecretInfo
 
@@ -120,7 +120,7 @@ class VaultSource:
 def store_of(options: Options, folder: Path, ask: Callable[[], str] | None = None) -> Store:
     """The vault that a section configures, and where its key may stand; `ask` is called for a passphrase that stands nowhere."""
     path = folder / options.path
-    file = folder / options.key_file if options.key_file else path.with_suffix(".key")
+    file = folder / Path(options.key_file).expanduser() if options.key_file else path.with_suffix(".key")
     places = KeyPlaces(variable=options.key_env, file=file, file_wanted=bool(options.key_file), any_mode=options.any_mode, ask=ask)
     return Store(path, places)
 
