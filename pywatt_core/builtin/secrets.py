@@ -37,7 +37,10 @@ class EnvironmentSecrets:
 
     async def get(self, name: str) -> str | None:
         """The variable's value. Raises `SecretError` where it is not text."""
-        value = self._environ.get(self._prefix + name)
+        try:
+            value = self._environ.get(self._prefix + name)
+        except UnicodeEncodeError:  # a name that the system has no bytes for
+            return None
         if value is not None and not _is_text(value):
             value = None  # this frame goes out with the error
             raise SecretError(f"the environment variable {self._prefix}{name} is not valid UTF-8")

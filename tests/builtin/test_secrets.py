@@ -1,26 +1,34 @@
-"""The built-in secret sources keep the contract, and refuse files that are not what they have to be."""
+"""The environment and memory as sources of secrets."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
-from pywatt_core.builtin.file_secrets import open_dotenv, open_file
-from pywatt_core.builtin.secret_options import DotenvOptions, EnvOptions, FileOptions, MemorySecretsOptions
-from pywatt_core.builtin.secrets import EnvironmentSecrets, open_env, open_memory_secrets
-from pywatt_core.errors import ConfigError, SecretError
+from pywatt_core.access import ListedSource
+from pywatt_core.builtin.secret_options import EnvOptions, MemorySecretsOptions
+from pywatt_core.builtin.secrets import (
+    LONGEST_NAME,
+    MOST_SECRETS,
+    EnvironmentSecrets,
+    MemorySecrets,
+    PrefixedEnvironment,
+    open_env,
+    open_memory_secrets,
+)
+from pywatt_core.errors import SecretError
 from pywatt_core.interfaces import Context
 from pywatt_core.redaction import redact
+from pywatt_core.testing import assert_no_secret_in
 from pywatt_core.testing.contracts import SecretSourceContract
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pywatt_core.testing.contracts.secret_source import OpenWith
+    from pywatt_core.testing.contracts.secret_source import OpenWith, Replace
 
 
 def context(folder: Path) -> Context:
@@ -28,51 +36,77 @@ def context(folder: Path) -> Context:
 
 
 class TestEnvironment(SecretSourceContract):
+    prefix = "CONTRACT_"
+    lists = True
+
     @pytest.fixture
     def open_with(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenWith:
         def opened(secrets: Mapping[str, str]) -> Any:
             for name, value in secrets.items():
-                monkeypatch.setenv(f"CONTRACT_{name}", value)
-            return open_env(EnvOptions(prefix="CONTRACT_"), context(tmp_path))
+                monkeypatch.setenv(f"{self.prefix}{name}", value)
+            return open_env(EnvOptions(prefix=self.prefix), context(tmp_path))
 
         return opened
 
 
-class TestDotenv(SecretSourceContract):
-    @pytest.fixture
-    def open_with(self, tmp_path: Path) -> OpenWith:
-        def opened(secrets: Mapping[str, str]) -> Any:
-            escaped = {name: value.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "\\r") for name, value in secrets.items()}
-            (tmp_path / ".env").write_text("".join(f'{name}="{value}"\n' for name, value in escaped.items()), encoding="utf-8")
-            return open_dotenv(DotenvOptions(), context(tmp_path))
-
-        return opened
-
-
-class TestFile(SecretSourceContract):
-    @pytest.fixture
-    def open_with(self, tmp_path: Path) -> OpenWith:
-        def opened(secrets: Mapping[str, str]) -> Any:
-            file = tmp_path / "secrets.toml"
-            file.touch(0o600)
-            file.write_text(
-                "".join(f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in secrets.items()), encoding="utf-8"
-            )
-            return open_file(FileOptions(path="secrets.toml"), context(tmp_path))
-
-        return opened
+class TestEnvironmentWithoutPrefix(TestEnvironment):
+    prefix = ""
+    lists = False
 
 
 class TestMemory(SecretSourceContract):
+    lists = watches = writes = True
+    removes = False
+
     @pytest.fixture
     def open_with(self, tmp_path: Path) -> OpenWith:
         return lambda secrets: open_memory_secrets(MemorySecretsOptions(values=dict(secrets)), context(tmp_path))
 
+    @pytest.fixture
+    def replace(self) -> Replace:
+        async def replaced(source: MemorySecrets, secrets: Mapping[str, str]) -> None:
+            for name, value in secrets.items():
+                await source.set(name, value)
+
+        return replaced
+
 
 async def test_values_of_the_memory_source_are_redacted_at_once(tmp_path: Path) -> None:
-    async with open_memory_secrets(MemorySecretsOptions(values={"A": "memory-canary"}), context(tmp_path)):
+    async with open_memory_secrets(MemorySecretsOptions(values={"A": "memory-canary"}), context(tmp_path)) as source:
         assert redact("memory-canary") == "[REDACTED]"
-    assert "memory-canary" not in repr(MemorySecretsOptions(values={"A": "memory-canary"}))
+        await source.set("B", "another-memory-canary")
+        assert redact("another-memory-canary") == "[REDACTED]"
+    assert_no_secret_in(repr(MemorySecretsOptions(values={"A": "memory-canary"})), secrets="memory-canary")
+
+
+async def test_what_memory_refuses_is_hidden_all_the_same() -> None:
+    source = MemorySecrets({})
+    for name in ("", " A", "A\n", "A\x1b[0m", "\u202eA", "\ud800", "A" * (LONGEST_NAME + 1)):
+        with pytest.raises(SecretError, match="is no name of a secret: 1 to 256 printable characters"):
+            await source.set(name, "refused-memory-canary")
+    assert redact("refused-memory-canary") == "[REDACTED]"
+    assert await source.names() == frozenset()
+
+
+async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MOST_SECRETS == 10_000
+    monkeypatch.setattr("pywatt_core.builtin.secrets.MOST_SECRETS", 2)
+    source = MemorySecrets({"A": "first-bounded-value", "B": "second-bounded-value"})
+    with pytest.raises(SecretError, match="memory keeps 2 secrets, and has them"):
+        await source.set("C", "third-bounded-value")
+    await source.set("B", "another-bounded-value")
+    assert await source.get("B") == "another-bounded-value"
+
+
+async def test_memory_knows_when_a_value_was_set() -> None:
+    source = MemorySecrets({"A": "some-value-for-a", "B": "some-value-for-b"})
+    before = await source.describe("A")
+    await source.set("B", "some-other-value-for-b")
+    after, changed = await source.describe("A"), await source.describe("B")
+    assert before is not None and before.changed is not None
+    assert after == before
+    assert changed is not None and changed.changed is not None
+    assert changed.changed >= before.changed
 
 
 async def test_the_environment_is_read_when_it_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,66 +117,17 @@ async def test_the_environment_is_read_when_it_is_asked(tmp_path: Path, monkeypa
 
 
 async def test_a_variable_that_is_no_text_is_refused_by_name() -> None:
-    source = EnvironmentSecrets({"BAD": os.fsdecode(b"\xff-canary")})
+    source = EnvironmentSecrets({"BAD": os.fsdecode(b"\xff-variable-canary")})
     with pytest.raises(SecretError, match="the environment variable BAD is not valid UTF-8") as caught:
         await source.get("BAD")
-    assert "canary" not in str(caught.value)
+    assert_no_secret_in(caught.value, secrets="variable-canary")
 
 
-async def opened(manager: Any) -> Any:
-    async with manager as source:
-        return source
-
-
-async def test_a_dotenv_file_that_is_not_there_is_empty_only_where_that_is_allowed(tmp_path: Path) -> None:
-    source = await opened(open_dotenv(DotenvOptions(required=False), context(tmp_path)))
-    assert await source.get("ANY") is None
-    with pytest.raises(SecretError, match=r"/\.env: there is no such file of secrets"):
-        await opened(open_dotenv(DotenvOptions(), context(tmp_path)))
-
-
-async def test_a_path_is_relative_to_the_folder_of_the_configuration(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "x.env").write_text("A=b")
-    source = await opened(open_dotenv(DotenvOptions(path="sub/x.env"), context(tmp_path)))
-    assert await source.get("A") == "b"
-    absolute = await opened(open_dotenv(DotenvOptions(path=str(tmp_path / "sub" / "x.env")), context(tmp_path / "elsewhere")))
-    assert await absolute.get("A") == "b"
-
-
-async def test_a_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "secrets.toml"
-    file.write_text('A = "b"\n')
-    file.chmod(0o640)
-    with pytest.raises(SecretError, match=r"others may read it \(mode 640\): chmod 600 .*, or set any_mode = true"):
-        await opened(open_file(FileOptions(path="secrets.toml"), context(tmp_path)))
-    source = await opened(open_file(FileOptions(path="secrets.toml", any_mode=True), context(tmp_path)))
-    assert await source.get("A") == "b"
-
-
-@pytest.mark.parametrize(
-    ("content", "error", "complaint"),
-    [
-        (b"A = file-canary\n", ConfigError, r"secrets.toml:1: not valid TOML. A file of secrets is a flat table"),
-        (b'A = "x"\nB = "file-canary\n', ConfigError, r"secrets.toml:2: not valid TOML"),
-        (b'A = """\nfile-canary', ConfigError, r"secrets.toml:2: not valid TOML"),
-        (b'[table]\nA = "file-canary"\n', ConfigError, r"secrets.toml:1: table is not text"),
-        (b"A = 5\n", ConfigError, r"secrets.toml:1: A is not text"),
-        (b'A = "x"\nB = "\xff-file-canary"\n', SecretError, r"secrets.toml:2: not UTF-8"),
-    ],
-)
-async def test_a_file_of_another_form_is_refused_without_its_values(
-    tmp_path: Path, content: bytes, error: type[Exception], complaint: str
-) -> None:
-    (tmp_path / "secrets.toml").write_bytes(content)
-    (tmp_path / "secrets.toml").chmod(0o600)
-    with pytest.raises(error, match=complaint) as caught:
-        await opened(open_file(FileOptions(path="secrets.toml"), context(tmp_path)))
-    assert "canary" not in f"{caught.value!r} {caught.value.__cause__!r}"
-
-
-async def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
-    with pytest.raises(SecretError, match=r"cannot be read \(Is a directory\)"):
-        await opened(open_file(FileOptions(path="."), context(tmp_path)))
-    with pytest.raises(SecretError, match="there is no such file of secrets"):
-        await opened(open_file(FileOptions(path="gone.toml"), context(tmp_path)))
+async def test_only_an_environment_with_a_prefix_is_listed() -> None:
+    assert not isinstance(EnvironmentSecrets({}), ListedSource)
+    source = PrefixedEnvironment({"APP_KEY": "a-key-value", "APP_": "nameless", "OTHER": "other", os.fsdecode(b"APP_\xff"): "odd"}, "APP_")
+    assert await source.names() == {"KEY"}
+    info = await source.describe("KEY")
+    assert info is not None
+    assert info.attributes == {"variable": "APP_KEY"}
+    assert source.place("KEY") == "the variable APP_KEY"
