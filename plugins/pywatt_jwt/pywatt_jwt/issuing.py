@@ -79,6 +79,8 @@ class JwtIssuer:
 
     def _payload(self, claims: Any, ttl: float | None, now: float) -> bytes:
         if isinstance(claims, Mapping):
+            if not all(isinstance(name, str) for name in claims):
+                raise JwtAuthError("claims have text as names")
             claims = {name: _time(name, value) if name in TIMES else value for name, value in claims.items()}
         try:
             said = plain(claims)

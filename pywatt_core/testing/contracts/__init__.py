@@ -14,6 +14,7 @@ import pytest
 from ...lazy import lazily
 
 if TYPE_CHECKING:
+    from .authenticator import AuthContract
     from .cache import CacheContract
     from .channel import ChannelContract
     from .database import DatabaseContract
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .shared_cache import SharedCacheContract
 
 __all__ = [
+    "AuthContract",
     "CacheContract",
     "ChannelContract",
     "DatabaseContract",
@@ -38,6 +40,7 @@ pytest.register_assert_rewrite(*[f"{__name__}.{module.name}" for module in pkgut
 __getattr__ = lazily(
     __name__,
     {
+        "authenticator": "AuthContract",
         "cache": "CacheContract",
         "channel": "ChannelContract",
         "database": "DatabaseContract",
