@@ -58,7 +58,9 @@ async def open_secrets(
         orchestrator = None if init is None or channels is None else Orchestrator(channels, init.pywatt)
         source = SecretChain(await registry.open_secret_sources(stack, settings, module_id, orchestrator), timeout=module.open_timeout)
     client = SecretClient(source, ttl=module.secret_cache_ttl, stale=module.secret_cache_stale, size=module.secret_cache_size)
-    return client, Sources(client, source, follow=follow)
+    sources = Sources(client, source, follow=follow)
+    stack.push_async_callback(sources.close)
+    return client, sources
 
 
 class Sources:
@@ -81,10 +83,13 @@ class Sources:
         stack.push_async_callback(self.close)
 
     async def close(self) -> None:
-        """Follow no more."""
+        """Follow no more. May be called twice."""
+        changes, self._changes = self._changes, None
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait({self._following})
+        elif (close := getattr(changes, "aclose", None)) is not None:
+            await close()
 
 
 async def deliver(state: AppState[Any], definition: Definition) -> list[Secret]:

@@ -11,6 +11,7 @@ what was prepared is closed, and the subscribers that had agreed are told the ol
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -84,6 +85,10 @@ class Subscriber:
             await answer
 
 
+UNDER_WAY: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar("UNDER_WAY", default=None)
+"""The change that the code which runs now takes part in."""
+
+
 class Rotation:
     """One module's participants and subscribers, and one change at a time."""
 
@@ -113,6 +118,9 @@ class Rotation:
         It ends within `limit` seconds. Raises `SecretError`, which says who refused and why, or what `obtain` raises; then everything
         is as it was, or will be as soon as a subscriber that does not let itself be interrupted gives way.
         """
+        inside = UNDER_WAY.get()
+        if inside is not None and not inside.over:
+            raise SecretError("whoever takes part in a change of secrets cannot begin another one: return first")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit
         last = deadline - min(UNDOING, limit / 2)
@@ -138,6 +146,7 @@ class Rotation:
             attempt.commit()
             commit(values)
         finally:
+            attempt.over = True
             self._turn.release()
 
     async def _undo(self, attempt: Attempt, work: asyncio.Task[Values]) -> None:
@@ -149,6 +158,7 @@ class Rotation:
                 work.exception()  # it has been told already, or came too late to matter
             await attempt.undo()
         finally:
+            attempt.over = True
             self._turn.release()
 
 
@@ -169,9 +179,11 @@ class Attempt:
         self._told: list[Told] = []
         self.doing = "it has not begun"
         """What is waited for."""
+        self.over = False
 
     async def forward(self, obtain: Callable[[], Awaitable[Values]]) -> Values:
         """Everything before the exchange. Raises what `run` promises."""
+        UNDER_WAY.set(self)
         self.doing = "the new values are being read"
         values = await obtain()
         await self._prepare([one for one in self._participants if one.concerned(values)], values)
@@ -188,6 +200,7 @@ class Attempt:
 
     async def undo(self) -> None:
         """Close what was prepared, and tell those who were told, the last one first, that it is the old value again."""
+        UNDER_WAY.set(self)
         for one in self._prepared:
             one.abandon()
         for subscriber, name, before in reversed(self._told):

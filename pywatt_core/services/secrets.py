@@ -23,6 +23,7 @@ from ..protocol.messages import RotationAck
 from ..redaction import Secret, TypedSecret
 from .rotation import LIMIT, OnRotation, Participant, Rotation, Subscriber, Values, reason
 from .secret_cache import SIZE, SecretCache
+from .secret_versions import version_of
 from .secret_views import CurrentSecret, Watching
 
 log = logging.getLogger(__name__)
@@ -120,9 +121,13 @@ class SecretClient:
         return delivered | frozenset(await self._source.names()) if isinstance(self._source, ListedSource) else delivered
 
     async def describe(self, name: str) -> SecretInfo | None:
-        """Version, time of the last change and whatever else the source knows; None where nobody knows the secret."""
+        """Version, time of the last change and whatever else the source knows; None where nobody knows the secret.
+
+        Of a secret whose source does not tell, such as an orchestrator, there is the version of the value in use.
+        """
         found = await self._source.describe(name) if isinstance(self._source, ListedSource) else None
-        return SecretInfo() if found is None and name in self._cache else found
+        used = self._cache.get(name)
+        return SecretInfo(version_of(name, used.expose_secret())) if found is None and used is not None else found
 
     # ── changing ────────────────────────────────────────────────────────────────────────────────────────────────────
 
