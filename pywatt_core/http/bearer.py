@@ -67,6 +67,12 @@ def refusal_of(error: PyWattError) -> Refusal:
     return _refusal(500, "Tokens cannot be checked")
 
 
+def text_of(refusal: Refusal) -> str:
+    """What a refusal says, for frameworks that have a shape of their own for errors."""
+    text: str = json.loads(refusal.body)["error"]
+    return text
+
+
 def reason_of(error: InvalidToken) -> str:
     """The one word, in the reference's terms, that the client is told.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -28,6 +29,9 @@ CHECK_TIMEOUT: Final = 10.0
 """Seconds for checking the token of one request, after which it is answered 503."""
 
 TOO_LATE: Final = f"a token was not checked within {CHECK_TIMEOUT:g} s"
+
+QUIET: Final = 10.0
+_said = float("-inf")
 
 PREFLIGHT: Final = "preflight"
 """A sign of a request: a browser asks whether it may send another one, for which it never has a token."""
@@ -242,13 +246,25 @@ def refused(error: Exception) -> Refusal:
     """
     if isinstance(error, (InvalidToken, Forbidden)):
         logger.debug("a request was refused: %s", error)
+    elif isinstance(error, Unavailable):
+        logger.log(logging.WARNING if _is_news() else logging.DEBUG, "a token could not be checked: %s", error)
     elif isinstance(error, PyWattError):
-        logger.warning("a token could not be checked: %s", error)
+        logger.error("a token could not be checked: %s", error)
     else:
         logger.error("a token could not be checked: %s at %s", type(error).__name__, _place(error))
     refusal = refusal_of(error) if isinstance(error, PyWattError) else refusal_of(PyWattError())
     _count(refusal.status)
     return refusal
+
+
+def _is_news() -> bool:
+    """True once in `QUIET` seconds: while an authenticator is away, each request would say the same."""
+    global _said
+    now = time.monotonic()
+    if now - _said < QUIET:
+        return False
+    _said = now
+    return True
 
 
 def _place(error: Exception) -> str:

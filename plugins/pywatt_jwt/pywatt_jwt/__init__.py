@@ -27,7 +27,9 @@ if TYPE_CHECKING:
         SerializationError,
     )
     from .issuing import JwtIssuer, create_token
+    from .middleware import create_jwt_middleware, extract_jwt_claims
     from .options import JwtOptions
+    from .requirements import Requirement, require, require_scopes
     from .validator import JwtValidator
 
 __all__ = [
@@ -42,9 +44,14 @@ __all__ = [
     "JwtValidator",
     "MissingToken",
     "ProxyError",
+    "Requirement",
     "SerializationError",
+    "create_jwt_middleware",
     "create_token",
+    "extract_jwt_claims",
     "open_jwt",
+    "require",
+    "require_scopes",
 ]
 
 _HOMES = {
@@ -52,7 +59,9 @@ _HOMES = {
     "config": "JwtConfig",
     "errors": "ExpiredSignature InvalidClaims InvalidSignature JwtAuthError JwtError MissingToken ProxyError SerializationError",
     "issuing": "JwtIssuer create_token",
+    "middleware": "create_jwt_middleware extract_jwt_claims",
     "options": "JwtOptions",
+    "requirements": "Requirement require require_scopes",
     "validator": "JwtValidator",
 }
 

@@ -25,6 +25,10 @@ class JwtAuthenticator:
         """The claims. Raises a `JwtAuthError` that is an `InvalidToken`, or `ProxyError` where it cannot be told now."""
         return await self.validator.authenticate(token)
 
+    def authenticate_now(self, token: str) -> Mapping[str, Any]:
+        """The same for threads: it blocks where keys have to be fetched first. See `pywatt_core.http.guarding.prove_blocking`."""
+        return self.validator.validate(token, dict)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
