@@ -144,6 +144,10 @@ def main():
             if "ignore_shutdown" not in DEEDS:
                 log("shutdown")
                 return
+        elif message["op"] == "rotated":
+            emit(json.dumps({"op": "rotation_ack", "rotation_id": message["rotation_id"], "status": "success"}))
+            swallowed = json.loads(read_line())
+            log(f"rotated {' '.join(message['keys'])}, swallowed {swallowed['op']}")
         elif message["op"] != "heartbeat":
             log("stdin " + json.dumps(message, sort_keys=True, separators=(",", ":")))
     if "ignore_shutdown" in DEEDS:
