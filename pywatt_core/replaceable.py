@@ -263,7 +263,7 @@ def face_class(kind: type, interface: type | None = None) -> type[Face]:
 
 def _member(name: str, declared: Any) -> Any:
     function = declared.__func__ if isinstance(declared, staticmethod | classmethod) else declared
-    if not inspect.isroutine(function):
+    if isinstance(function, type) or not callable(function) or not hasattr(type(function), "__get__"):  # no method
         return property(lambda self: getattr(self._behind.value, name))
     if inspect.iscoroutinefunction(function):
         made = _calling(name)
