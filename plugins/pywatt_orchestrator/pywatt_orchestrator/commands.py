@@ -143,15 +143,22 @@ def ps(name: str | None, as_json: bool, project: str | None) -> int:
         pywatt ps users --json
     """
     refuse_windows()
-    from .control import Ps
+    from .client import ask, find_running
+    from .control import Ps, RefusedLine, StatusLine
 
-    statuses = _ask_for_statuses(project, Ps(name))
+    folder, _holder = find_running(project)
+    answers = list(ask(folder, Ps(name), timeout=ANSWER_TIMEOUT))
+    statuses = [answer.status for answer in answers if isinstance(answer, StatusLine)]
     if as_json:
         import msgspec
 
         print(msgspec.json.format(msgspec.json.encode(statuses), indent=2).decode())
-    else:
-        print_statuses(statuses)
+        return 0
+    print_statuses(statuses)
+    for one in (answer for answer in answers if isinstance(answer, RefusedLine)):
+        for who, reason in one.reasons.items():
+            if who.startswith("["):  # a process says so itself
+                print(f"\n{who}: it refused a new value of the secret {one.name!r}: {reason}")
     return 0
 
 
@@ -315,11 +322,10 @@ def duration(seconds: float | None) -> str:
 
 def _ask_for_statuses(project: str | None, command: Any) -> list[Status]:
     from .client import ask, find_running
-    from .control import Ps, StatusLine
+    from .control import StatusLine
 
     folder, _holder = find_running(project)
-    timeout = ANSWER_TIMEOUT if isinstance(command, Ps) else WORK_TIMEOUT
-    return [answer.status for answer in ask(folder, command, timeout=timeout) if isinstance(answer, StatusLine)]
+    return [answer.status for answer in ask(folder, command, timeout=WORK_TIMEOUT) if isinstance(answer, StatusLine)]
 
 
 def _overrides(texts: Sequence[str], port: int | None, bind: str | None, below: Mapping[str, Any]) -> dict[str, Any]:

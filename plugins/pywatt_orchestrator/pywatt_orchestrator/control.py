@@ -94,6 +94,13 @@ class TokenLine(msgspec.Struct, tag="token", tag_field="type", frozen=True):
         return f"TokenLine({self.url!r}, …)"
 
 
+class RefusedLine(msgspec.Struct, tag="refused", tag_field="type", frozen=True):
+    """A secret that keeps its value, because of these; `reasons` has the hosted services in brackets."""
+
+    name: str
+    reasons: dict[str, str]
+
+
 class RotatedLine(msgspec.Struct, tag="rotated", tag_field="type", frozen=True):
     result: Result
 
@@ -107,7 +114,7 @@ class Done(msgspec.Struct, tag="done", tag_field="type", frozen=True):
 
 
 Command: TypeAlias = Ps | Stop | Restart | Rotate | Logs | Token
-Answer: TypeAlias = StatusLine | RecordLine | RotatedLine | TokenLine | Failure | Done
+Answer: TypeAlias = StatusLine | RecordLine | RefusedLine | RotatedLine | TokenLine | Failure | Done
 
 _read_command = msgspec.json.Decoder(Command)
 _encode = msgspec.json.Encoder().encode
@@ -183,6 +190,8 @@ class ControlServer:
             case Ps(name):
                 for status in self._supervisor.status(name):
                     self._send(writer, StatusLine(status))
+                for secret, reasons in self._rotator.refusals().items():
+                    self._send(writer, RefusedLine(secret, reasons))
             case Stop(None):
                 self._stop_everything()
                 await asyncio.Event().wait()

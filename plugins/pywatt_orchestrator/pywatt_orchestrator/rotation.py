@@ -148,6 +148,10 @@ class Rotator:
         results = await waiting
         return [results[name] for name in (dict.fromkeys(names) if names else sorted(results)) if name in results]
 
+    def refusals(self) -> dict[str, dict[str, str]]:
+        """The secrets that keep their values because the new ones were refused: by whom, and why."""
+        return {name: dict(refusal.reasons) for name, refusal in self._ledger.refused.items()}
+
     async def close(self) -> None:
         """The orchestrator ends: what is under way is withdrawn, and nobody is told any more."""
         self._closed = True
