@@ -82,12 +82,12 @@ async def _carefully(hosted: Hosted, work: Awaitable[Any]) -> Any:
         raise
     except PyWattError as error:
         raise Unavailable(f"the authenticator {hosted.name!r} cannot tell now: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         log.error("[services.%s] failed: %s in %s", hosted.name, type(error).__name__, _place(error))
         raise Unavailable(f"the authenticator {hosted.name!r} failed: {type(error).__name__}") from None
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Where it was raised: no more can be shown of an error that nobody foresaw."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:

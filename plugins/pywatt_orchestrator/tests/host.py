@@ -92,14 +92,18 @@ async def serve(path: str) -> None:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """The path of the socket of such a process, which is ended at the end."""
+def running(folder: Path, *installed: Path) -> Iterator[str]:
+    """The path of the socket of such a process, which is ended at the end. `installed` are folders with further plugins."""
+    import os
     import subprocess
 
     path = str(folder / "host")
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, installed))} if installed else None
     with (
         (folder / "host.log").open("w") as log,
-        subprocess.Popen([sys.executable, __file__, path], stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL) as process,
+        subprocess.Popen(
+            [sys.executable, __file__, path], stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=environ
+        ) as process,
     ):
         try:
             assert process.stdout is not None and process.stdout.readline() == b"ready\n", (folder / "host.log").read_text()
