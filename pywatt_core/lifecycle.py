@@ -142,7 +142,10 @@ async def live(life: Life, stack: AsyncExitStack) -> None:
     life.inbox.allowance = DEPTHS * (settings.module.messages_at_once + settings.module.messages_waiting)
     module_id = init.module_id if init is not None else definition.name
     telemetry.configure(
-        module_id, level=_log_level(settings, init), format=settings.module.log_format or ("json" if init is not None else "auto")
+        module_id,
+        level=_log_level(settings, init),
+        format=settings.module.log_format or ("json" if init is not None else "auto"),
+        weak_secrets=init is None or init.pywatt is None,  # an orchestrator of ours tells it for all its modules
     )
 
     life.step = Step.PLUGINS

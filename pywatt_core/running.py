@@ -82,6 +82,7 @@ def _leave_behind(code: int) -> None:
 def leave(code: int) -> NoReturn:
     """End the process now, without waiting for threads; what was written so far is flushed."""
     logging.shutdown()
+    telemetry.release_streams()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()

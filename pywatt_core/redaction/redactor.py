@@ -76,7 +76,7 @@ class Redactor:
         self._state = _State(0)
         self._searches = 0
         self._weak: dict[str, str] = {}
-        self._on_weak: Callable[[str, str], object] = lambda name, why: None
+        self._tell: Callable[[str, str], object] | None = None
 
     def register(self, value: str | bytes, *, name: str = "") -> None:
         """Hide `value` from now on.
@@ -94,8 +94,9 @@ class Redactor:
             forms = forms_of(value)
             weak = weakness(value, forms)
             if weak and name not in self._weak and len(self._weak) < KEPT_WEAK:
-                self._weak[name] = weak
-                self._on_weak(name, weak)
+                self._weak[name] = "" if self._tell else weak
+                if self._tell:
+                    self._tell(name, weak)
             if not forms:
                 return
         ring = self._names.setdefault(name, {})
@@ -110,10 +111,15 @@ class Redactor:
             self._version = next(self._versions)
 
     def on_weak(self, tell: Callable[[str, str], object]) -> None:
-        """Call `tell` with the name of each secret that cannot be hidden everywhere, and why: once a name, also for those so far."""
-        self._on_weak = tell
+        """Call `tell` with the name of each secret that cannot be hidden everywhere, and why.
+
+        Once for each name, whoever is called then; what nobody was told so far is told at once.
+        """
+        self._tell = tell
         for name, why in list(self._weak.items()):
-            tell(name, why)
+            if why:
+                self._weak[name] = ""
+                tell(name, why)
 
     def _drop(self, values: list[str | bytes], ring: dict[str | bytes, None]) -> None:
         for value in values:

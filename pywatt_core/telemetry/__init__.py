@@ -21,6 +21,7 @@ from .context import (
     valid_request_id,
 )
 from .logs import Configured, configure, handle_loop_exception, parse_level
+from .stray import guard_streams, release_streams
 
 if TYPE_CHECKING:
     from .events import JsonFormatter, TextFormatter
@@ -38,6 +39,7 @@ __all__ = [
     "configure",
     "context",
     "current",
+    "guard_streams",
     "handle_loop_exception",
     "metrics",
     "new_request_id",
@@ -45,6 +47,7 @@ __all__ = [
     "next_traceparent",
     "parse_level",
     "parse_traceparent",
+    "release_streams",
     "valid_request_id",
 ]
 

@@ -108,9 +108,9 @@ def hidden_json(value: dict[str, Any]) -> str:
     """
     text = _json(value)
     if redactor.has_tokens or redact(text) != text:
-        hidden = _json(_hidden(value))
-        text = redact(hidden)
-        if text != hidden and not _is_json(text):  # a secret that reached over several fields: what is left of them, as text
+        by_parts = _json(hidden(value))
+        text = redact(by_parts)
+        if text != by_parts and not _is_json(text):  # a secret that reached over several fields: what is left of them, as text
             text = _json({"fields": {"message": text}, "target": redact(value["target"])})
     return _without_controls(text)
 
@@ -140,14 +140,18 @@ def _encodable(value: Any) -> Any:
     return value
 
 
-def _hidden(value: Any) -> Any:
-    """The same with every text redacted, and every number whose digits are a secret."""
+def hidden(value: Any) -> Any:
+    """Plain values with every text redacted, and every number whose digits are a secret."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
-        return {redact(key): _hidden(item) for key, item in value.items()}
+        return {hidden(key): hidden(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_hidden(item) for item in value]
+        return [hidden(item) for item in value]
+    if type(value) is tuple:
+        return tuple(map(hidden, value))
+    if isinstance(value, bytes):
+        return redactor.redact_bytes(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         text = redact(repr(value))
         return value if text == repr(value) else text
@@ -250,11 +254,11 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The lines, without the last line end; only lines that continue a record begin with a blank."""
-        fields = _hidden(fields_of(record))
+        fields = hidden(fields_of(record))
         blocks = [str(fields.pop(name, "")) for name in ("message", "exception", "stack")]
         ids = current()
         marks = {name: value for name, value in (("request", ids.request_id), ("trace", ids.trace_id)) if value}
-        pairs = "".join(f" {one_line(key)}={_shown(value)}" for key, value in {**fields, **_hidden(marks)}.items())
+        pairs = "".join(f" {one_line(key)}={_shown(value)}" for key, value in {**fields, **hidden(marks)}.items())
         clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         level = level_name(record.levelno)
         name = one_line(self.module_id if record.name == "root" and self.module_id else record.name)

@@ -10,8 +10,10 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ..errors import ConfigError
-from .events import TRACE, JsonFormatter, TextFormatter, level_name
+from ..redaction import redactor
+from .events import TRACE, JsonFormatter, TextFormatter, hidden, level_name
 from .sink import PATIENCE, Sink
+from .stray import guard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +51,7 @@ class Events(logging.Handler):
         level = level_name(record.levelno)
         self.counts[level] = self.counts.get(level, 0) + 1
         try:
-            line = self.format(record)
+            line = self._line(record)
         except Exception as error:  # deep recursion, no memory
             line = f'{{"level":"ERROR","fields":{{"message":"a log event could not be formatted ({type(error).__name__})"}}}}'
         self.sink.write(line)
@@ -58,7 +60,11 @@ class Events(logging.Handler):
         record = logging.LogRecord(
             "pywatt", logging.WARNING, __file__, 0, "%d log events were dropped: nobody read them in time", (count,), None
         )
-        return self.format(record)
+        return self._line(record)
+
+    def _line(self, record: logging.LogRecord) -> str:
+        assert self.formatter is not None
+        return self.formatter.format(record)
 
 
 class Configured:
@@ -99,8 +105,13 @@ def configure(
     format: Literal["json", "text", "auto"] = "json",
     stream: TextIO | None = None,
     patience: float = PATIENCE,
+    weak_secrets: bool = True,
 ) -> Configured:
     """Send every log event, warning and uncaught exception of this process to `stream` (default: stderr), redacted.
+
+    Handlers that somebody else has added stay, and what they format is redacted too. Without `stream`, so is what Python
+    code writes to the standard streams itself. With `weak_secrets`, one warning names each secret that is too short to be
+    hidden everywhere.
 
     `level` is a name (trace, debug, info, warn, error, off), a number, or directives in the manner of RUST_LOG:
     ``"info,users.db=debug"``; None takes RUST_LOG, and info where that is unset or cannot be read. `format` ``"auto"``
@@ -119,14 +130,31 @@ def configure(
         formatter = TextFormatter(module_id, colour=terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb")
     else:
         formatter = JsonFormatter(module_id)
+    unguard = guard_streams() if stream is None else None
     if _configured is not None:
         _configured.close()
     _configured = _install(Events(target, formatter, patience=patience), levels)
+    if unguard is not None:
+        _configured._undo.append(unguard)
+    redactor.on_weak(_tell_weak if weak_secrets else lambda name, why: None)
     return _configured
+
+
+def _tell_weak(name: str, why: str) -> None:
+    _log.warning("%s %s", f"the secret {name}" if name else "a secret without a name", why)
+
+
+_format = logging.Handler.format
+
+
+def _redacted_format(handler: logging.Handler, record: logging.LogRecord) -> Any:
+    """What a handler of somebody else's writes."""
+    return hidden(_format(handler, record))
 
 
 def _install(handler: Events, levels: dict[str, int]) -> Configured:
     done = Configured(handler)
+    done._set(logging.Handler, "format", _redacted_format)
     logging.addLevelName(TRACE, "TRACE")
     root = logging.getLogger()
     done._handlers(root, [other for other in root.handlers if type(other) is not logging.StreamHandler] + [handler])

@@ -262,6 +262,10 @@ def test_each_secret_that_cannot_be_hidden_everywhere_is_told_once_by_name() -> 
     short = "is shorter than 4 characters: it is hidden only where it stands alone, as a word"
     assert told == [("BEFORE", short), ("PIN", short), ("FLAG", "is a word that every log holds: it is not hidden"), ("", short)]
     assert not any(value in text for _, text in told for value in ("ab1", "123", "321", "true"))
+    again: list[str] = []
+    redactor.on_weak(lambda name, why: again.append(name))
+    redactor.register("no", name="LATER")
+    assert again == ["LATER"] and len(told) == 4
 
 
 def test_names_of_weak_secrets_are_bounded() -> None:
