@@ -62,8 +62,8 @@ class Ledger:
         return sorted(name for name, value in held.items() if name not in self._proposed and value != self._in_force.get(name))
 
     def changes(self, values: Mapping[str, str]) -> dict[str, str]:
-        """What of these is in force now, where that is something else."""
-        return {name: self._in_force[name] for name, value in values.items() if value != self._in_force[name]}
+        """What is in force of these now, where that is something else."""
+        return {name: before for name, value in values.items() if (before := self._in_force.get(name, value)) != value}
 
     def trouble(self, module_id: str, holder: Holder | None) -> str:
         """What is wrong with the secrets of an instance, for a person; empty where nothing is. `holder` is its process, if any."""

@@ -266,6 +266,8 @@ class Rotator:
     ) -> None:
         """Everybody uses again what was in force before."""
         before = self._ledger.changes(values)
+        for name, value in before.items():
+            register(value, name=name)  # Of each name the newest values are hidden: this one must not become the oldest.
         self._say_who_refused(values, before, reasons)
         astray = self._ledger.withdraw(values, reasons)
         for service in services:
