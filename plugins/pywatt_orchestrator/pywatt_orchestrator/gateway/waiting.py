@@ -26,8 +26,9 @@ class HeldBack(ABC):
         """Wait, no longer than a limit of its own allows; then `_go_on`, or answer."""
 
     def start(self) -> None:
-        """Read nothing more meanwhile."""
-        self._client.pause_reading()
+        """Read no more of its body meanwhile. Where it has come to its end, reading goes on: so it is noticed when the client leaves."""
+        if not self._client.complete:
+            self._client.pause_reading()
         self._client.expect_nothing()
         self._task = asyncio.create_task(self._wait())
 

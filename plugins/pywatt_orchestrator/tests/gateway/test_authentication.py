@@ -380,7 +380,7 @@ async def test_a_request_without_a_connection_header_of_its_own_ends_as_http10_d
 
 
 async def test_a_client_that_leaves_is_not_checked_for(stage: Any) -> None:
-    async with guarded(stage) as (front, module, checker):
+    async with guarded(stage, authenticate_timeout=100.0) as (front, module, checker):
         checker.gate.clear()
         client = await front.client()
         await client.send(f"GET /m/items HTTP/1.1\r\nHost: x\r\n{GOOD}\r\n\r\n".encode())
