@@ -10,12 +10,15 @@ from typing import Any
 
 import msgspec
 
-from pywatt_core.redaction import redact
+from pywatt_core.redaction import RedactedStream, redact, redactor
 
-from .lines import Budget, LineSplitter, Record, Tail, clean, parse, shorten
+from .lines import MAX_KEPT, Budget, LineSplitter, Record, Tail, clean, parse, shorten
 
 OURSELVES = "pywatt"
 """The name under which the orchestrator's own events appear."""
+
+LINES_TOGETHER = 0.25
+"""Seconds that the first lines of a secret of several lines wait for the others."""
 
 Follower = Callable[[Record], None]
 
@@ -24,6 +27,19 @@ def timestamp(seconds: float | None = None) -> str:
     """RFC 3339 in UTC with milliseconds; now where no Unix time is given."""
     moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def safe(text: str) -> str:
+    """Text that can neither act on a terminal nor show a secret, also one that terminal sequences have kept apart."""
+    text = redact(text)
+    return text if text.isprintable() else redact(clean(text))
+
+
+def safe_value(value: object) -> Any:
+    """A field's value, as it is where it is a number that is no secret."""
+    if isinstance(value, bool | int | float) and redact(str(value)) == str(value):
+        return value
+    return safe(str(value))
 
 
 class Journal:
@@ -45,8 +61,8 @@ class Journal:
 
     def say(self, message: str, *, module: str = OURSELVES, level: str = "info", **fields: object) -> None:
         """An event of the orchestrator's own, about itself or about a module."""
-        plain = {key: value if isinstance(value, int | float) else clean(redact(str(value))) for key, value in fields.items()}
-        self.write(Record(timestamp=timestamp(), module=module, level=level, message=clean(redact(message)), fields=plain))
+        plain = {key: safe_value(value) for key, value in fields.items()}
+        self.write(Record(timestamp=timestamp(), module=module, level=level, message=safe(message), fields=plain))
 
     def last(self, modules: Collection[str], count: int) -> list[Record]:
         """The last `count` records of `modules` together, oldest first."""
@@ -72,7 +88,7 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            message = clean(shorten(redact(record.getMessage())))
+            message = shorten(safe(record.getMessage()))
             trace = redact(logging.Formatter().formatException(record.exc_info)) if record.exc_info and record.exc_info[0] else ""
             level = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical", "DEBUG": "debug"}.get(record.levelname, "info")
             entry = Record(
@@ -81,7 +97,7 @@ class _Forward(logging.Handler):
                 level=level,
                 message=message,
                 fields=_extras(record),
-                trace="\n".join(clean(line) for line in trace.split("\n")),
+                trace="\n".join(safe(line) for line in trace.split("\n")),
             )
             try:
                 inside = asyncio.get_running_loop() is self._loop
@@ -101,8 +117,7 @@ _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"m
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
     """What was given as ``extra=``, and which logger it was."""
     given = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-    fields = {key: value if isinstance(value, bool | int | float) else clean(redact(str(value))) for key, value in given.items()}
-    return {"logger": record.name, **fields}
+    return {"logger": safe(record.name), **{safe(key): safe_value(value) for key, value in given.items()}}
 
 
 class Source:
@@ -114,6 +129,7 @@ class Source:
         self._lines = LineSplitter()
         self._loop = asyncio.get_running_loop()
         self._summary: asyncio.TimerHandle | None = None
+        self._together: dict[str, _Together] = {}
 
     def feed(self, data: bytes) -> None:
         """Bytes from standard error."""
@@ -141,6 +157,8 @@ class Source:
         """Nothing more will come."""
         for line in self._lines.rest():
             self._take(line, "stderr")
+        for stream in self._together:
+            self._release(stream)
         if self._summary is not None:
             self._summary.cancel()
         self._summarise()
@@ -148,7 +166,28 @@ class Source:
     def _take(self, line: bytes, stream: str) -> None:
         if not line or not self._budget.spend(len(line)):
             return
-        text = redact(line.decode("utf-8", "backslashreplace"))
+        text = redact(line[:MAX_KEPT].decode("utf-8", "backslashreplace"))
+        if len(line) > MAX_KEPT:  # it was cut there, perhaps within a secret; what follows says so
+            text = text[: max(0, len(text) - redactor.longest)] + line[MAX_KEPT:].decode()
+        if redactor.has_lines or stream in self._together:
+            together = self._together.setdefault(stream, _Together())
+            for one in together.feed(text):
+                self._write(one, stream)
+            if together.release is not None:
+                together.release.cancel()
+            together.release = self._loop.call_later(LINES_TOGETHER, self._release, stream) if together.waiting else None
+        else:
+            self._write(text, stream)
+
+    def _release(self, stream: str) -> None:
+        together = self._together[stream]
+        if together.release is not None:
+            together.release.cancel()
+            together.release = None
+        for line in together.rest():
+            self._write(line, stream)
+
+    def _write(self, text: str, stream: str) -> None:
         if not text.isprintable():
             text = redact(clean(text)) if not text.startswith("{") else text
         record = parse(text, module=self._module, stream=stream, now=timestamp())
@@ -162,6 +201,29 @@ class Source:
         self._summary = None
         if (text := self._budget.summary()) is not None:
             self._journal.say(text, module=self._module, level="warning")
+
+
+class _Together:
+    """Lines in which a secret of several lines is hidden."""
+
+    def __init__(self) -> None:
+        self._stream = RedactedStream(redactor)
+        self._begun = ""
+        self.release: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> bool:
+        return self._stream.waiting or bool(self._begun)
+
+    def feed(self, line: str) -> list[str]:
+        """The lines that are clear now."""
+        *lines, self._begun = (self._begun + self._stream.feed(line + "\n")).split("\n")
+        return lines
+
+    def rest(self) -> list[str]:
+        """What waits, when the other lines of the secret do not come."""
+        text, self._begun = self._begun + self._stream.rest(), ""
+        return [line for line in text.split("\n") if line]
 
 
 def _redacted(record: Record) -> Record:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from pywatt_core.config import check_section, references
 from pywatt_core.errors import ConfigError, Unavailable
+from pywatt_core.redaction import redactor
 from pywatt_core.services.formats import open_serializers
-from pywatt_core.telemetry import metrics
+from pywatt_core.telemetry import guard_streams, metrics
 
 from .api import PATH, ControlApi, read_control
 from .control import ControlServer
@@ -251,6 +252,8 @@ class _Orchestrator:
         return ours
 
     def _take_logging(self, stack: AsyncExitStack) -> None:
+        stack.callback(guard_streams())
+        redactor.on_weak(self._weak)
         root = logging.getLogger()
         before, level = list(root.handlers), root.level
         root.handlers = [self._journal.forward_logging()]
@@ -261,6 +264,9 @@ class _Orchestrator:
             root.setLevel(level)
 
         stack.callback(give_back)
+
+    def _weak(self, name: str, why: str) -> None:
+        self._journal.say(f"the secret {name} {why}" if name else f"a secret without a name {why}", level="warning")
 
 
 def _printer(output: Output, project: Project, json: bool) -> Callable[[Record], None]:

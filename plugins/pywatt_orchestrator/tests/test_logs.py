@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from pywatt_core.redaction import register
-from pywatt_orchestrator.lines import Record
+from pywatt_orchestrator.lines import MAX_KEPT, Record
 from pywatt_orchestrator.logs import Journal, Pump, Source
 from pywatt_orchestrator.output import MAX_QUEUED, Output
 from pywatt_orchestrator.rendering import as_json, as_text
@@ -29,6 +29,78 @@ async def test_every_line_is_redacted_before_anybody_sees_it() -> None:
     journal.say("said canary-secret-1", module="users", detail="canary-secret-1")
     assert len(seen) == 5
     assert "canary" not in "".join(as_json(record) + as_text(record) for record in [*seen, *journal.last(["users"], 9)])
+
+
+SECRET = "canary-secret-" + "0123456789"
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 13])
+@pytest.mark.parametrize("text", [f"plain {SECRET} end", json.dumps({"level": "INFO", "message": SECRET, "fields": {"a": [SECRET]}})])
+async def test_a_secret_that_is_written_in_pieces_is_hidden(text: str, size: int) -> None:
+    seen: list[Record] = []
+    source = Source(Journal(seen.append), "users")
+    register(SECRET, name="X")
+    data = f"{text}\n".encode()
+    for at in range(0, len(data), size):
+        source.feed(data[at : at + size])
+    assert len(seen) == 1 and "[REDACTED]" in as_json(seen[0])
+    assert "canary" not in as_json(seen[0]) + as_text(seen[0])
+
+
+async def test_a_secret_of_several_short_lines_is_hidden_as_a_whole() -> None:
+    seen: list[Record] = []
+    source = Source(Journal(seen.append), "users")
+    register("abc\ndefg\nhij", name="KEY")
+    source.feed(b"before\nit is abc\nde")
+    source.feed(b"fg\n")
+    source.feed(b"hij after\nlast\nabc\nother\n")
+    assert [record.message for record in seen] == ["before", "it is [REDACTED] after", "last", "abc", "other"]
+
+
+async def test_lines_that_begin_like_a_secret_of_several_lines_do_not_wait_for_ever() -> None:
+    seen: asyncio.Queue[Record] = asyncio.Queue()
+    source = Source(Journal(seen.put_nowait), "users")
+    register("begin\nmiddle\nend", name="KEY")
+    source.feed(b"begin\n")
+    assert seen.empty()
+    assert (await asyncio.wait_for(seen.get(), 30)).message == "begin"
+    source.feed(b"begin\nmiddle\n")
+    assert (await asyncio.wait_for(seen.get(), 30)).message == "[REDACTED]", "most of it has come"
+    source.feed(b"begin\n")
+    source.end()
+    assert seen.get_nowait().message == "begin"
+
+
+async def test_a_line_that_is_cut_is_not_cut_through_a_secret() -> None:
+    seen: list[Record] = []
+    source = Source(Journal(seen.append), "users")
+    secret = SECRET + "0123456789" * 9
+    register(secret, name="X")
+    line = (secret + " ") * 600
+    source.feed(line.encode()[: MAX_KEPT + 5] + b"\n")
+    assert line[MAX_KEPT - 20 : MAX_KEPT] in secret, "it is cut within the secret"
+    (record,) = seen
+    assert record.message.startswith("[REDACTED] [REDACTED] ") and record.message.endswith("... (5 bytes more)")
+    assert "canary" not in record.message and "0123" not in record.message
+
+
+async def test_what_the_orchestrator_says_itself_hides_secrets_in_every_part() -> None:
+    seen: list[Record] = []
+    journal = Journal(seen.append)
+    register(SECRET, name="X")
+    register("90210777", name="PIN")
+    torn = f"{SECRET[:5]}\x1b[1m{SECRET[5:]}"
+    journal.say(f"torn {torn}", number=90210777, ratio=1.5, torn=torn, yes=True)
+    logger = logging.Logger(f"logger.{SECRET}")
+    logger.addHandler(journal.forward_logging())
+    try:
+        raise ValueError(torn)
+    except ValueError:
+        logger.exception("failed with %s", torn, extra={"pin": 90210777, SECRET: 1, "count": 3})
+    shown = "".join(as_json(record) + as_text(record) for record in seen)
+    assert "canary" not in shown and "90210777" not in shown
+    assert seen[0].fields == {"number": "[REDACTED]", "ratio": 1.5, "torn": "[REDACTED]", "yes": True}
+    assert seen[1].fields == {"logger": "logger.[REDACTED]", "pin": "[REDACTED]", "[REDACTED]": 1, "count": 3}
 
 
 async def test_the_last_lines_of_several_instances_come_in_their_order() -> None:
