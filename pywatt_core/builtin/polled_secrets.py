@@ -116,6 +116,7 @@ class PolledSecrets(SecretValues):
         self._due = 0.0
         self._busy: asyncio.Future[Any] | None = None
         """The look that is under way in a thread, though whoever began it may have given up."""
+        self._give_up = 0.0
         self._complaint = ""
         self._noted: frozenset[str] = frozenset()
 
@@ -226,13 +227,15 @@ class PolledSecrets(SecretValues):
         """The result, in time. A file system that hangs gets no second thread to hang in."""
         if self._busy is not None:
             await self._done(self._busy)
-        self._busy = running = asyncio.get_running_loop().run_in_executor(None, work)
+        loop = asyncio.get_running_loop()
+        self._give_up = loop.time() + LOOK_TIMEOUT
+        self._busy = running = loop.run_in_executor(None, work)
         running.add_done_callback(lambda future: future.cancelled() or future.exception())  # nobody may want it any more
         await self._done(running)
         return running.result()
 
     async def _done(self, running: asyncio.Future[Any]) -> None:
-        await asyncio.wait({running}, timeout=LOOK_TIMEOUT)
+        await asyncio.wait({running}, timeout=max(0.0, self._give_up - asyncio.get_running_loop().time()))
         if not running.done():
             raise SecretError(f"{self._reader.place}: the file system does not answer within {LOOK_TIMEOUT:g} s")
         self._busy = None
