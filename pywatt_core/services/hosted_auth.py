@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import AuthError, InvalidToken, PyWattError, Unavailable
+from ..protocol.hosted import LARGEST, SMALLEST
 from ..protocol.messages import ServiceType
+from ..protocol.values import with_article
 from .hosted import Refused, Service, is_concurrent, orchestrator_of
 
 if TYPE_CHECKING:
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
 MOST_CHARACTERS: Final = 65_536
 """Of a token; a longer one is refused here, so that nobody fills the link with it. The authenticator's own limit is lower as a rule."""
+
+DEEPEST: Final = 32
+"""Levels of lists and objects in claims that a token is made of."""
 
 LONGEST_REASON: Final = 200
 """Characters of what a foreign orchestrator says about a token that are kept for the log."""
@@ -67,19 +73,33 @@ def _refused(operation: str, said: str, token: str) -> AuthError:
 
 
 def _plain(claims: Mapping[str, Any]) -> dict[str, Any]:
-    """Claims as the reference sends them, their names sorted."""
+    """Claims as the reference sends them, their names sorted. Raises `AuthError` for what would not arrive as it is."""
     if not isinstance(claims, Mapping) or not all(isinstance(name, str) for name in claims):
         raise AuthError("claims are a mapping with text as names")
-    return {name: claims[name] for name in sorted(claims)}
+    return {name: _json(claims[name], name, DEEPEST) for name in sorted(claims)}
+
+
+def _json(value: Any, name: str, depth: int) -> Any:
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise AuthError(f"the claim {name!r} holds characters that UTF-8 cannot express")
+        return str(value)
+    if isinstance(value, int) and SMALLEST <= value <= LARGEST:
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if depth and isinstance(value, list | tuple):
+        return [_json(one, name, depth - 1) for one in value]
+    if depth and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _json(one, name, depth - 1) for key, one in value.items()}
+    raise AuthError(f"the claim {name!r} holds {with_article(type(value).__name__)} that JSON does not have, or that lies too deep")
 
 
 @asynccontextmanager
 async def open_hosted_auth(options: HostedAuthOptions, context: Context) -> AsyncIterator[HostedAuthenticator]:
-    """Raises `ConfigError` where there is no orchestrator, and `Unavailable` with its reason where it does not open the authenticator.
-
-    Without ``service`` an orchestrator that hosts several for this module takes the one with the section's name, else it says which
-    there are.
-    """
+    """Raises `ConfigError` where there is no orchestrator, and `Unavailable` with its reason where it does not open the authenticator."""
     orchestrator = orchestrator_of(context)
     config: dict[str, Any] = {"config": {}}
     if is_concurrent(orchestrator):

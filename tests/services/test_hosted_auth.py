@@ -186,13 +186,42 @@ async def test_what_cannot_be_a_token_is_refused_without_asking(token: Any) -> N
         assert ways.sent == []
 
 
-@pytest.mark.parametrize("claims", [None, ["sub"], {5: "x"}, "sub"])
-async def test_claims_have_names(claims: Any) -> None:
+DEEP: Any = []
+for _ in range(40):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        (None, "a mapping with text as names"),
+        (["sub"], "a mapping with text as names"),
+        ({5: "x"}, "a mapping with text as names"),
+        ("sub", "a mapping with text as names"),
+        ({"x": object()}, "the claim 'x' holds an object that JSON does not have"),
+        ({"x": [{"y": float("nan")}]}, "the claim 'x' holds a float"),
+        ({"x": float("-inf")}, "the claim 'x' holds a float"),
+        ({"x": 2**63}, "the claim 'x' holds an int"),
+        ({"x": b"y"}, "the claim 'x' holds a bytes"),
+        ({"x": {5: "y"}}, "the claim 'x' holds a dict"),
+        ({"x": "\ud800"}, "characters that UTF-8 cannot express"),
+        ({"x": DEEP}, "lies too deep"),
+    ],
+)
+async def test_claims_that_would_not_arrive_as_they_are_are_not_sent(claims: Any, reason: str) -> None:
     ways = Ways()
     async with opened(ways) as authenticator:
-        with pytest.raises(AuthError, match="a mapping with text as names"):
+        with pytest.raises(AuthError, match=reason):
             await authenticator.issue(claims)
         assert ways.sent == []
+
+
+async def test_claims_are_sent_as_json_has_them() -> None:
+    ways = Ways()
+    async with opened(ways) as authenticator:
+        ways.answers.append(ServiceOperationResult(success=True, result=TOKEN))
+        await authenticator.issue({"b": (1, 2.5), "a": {"x": None, "t": True}, "min": -(2**63)})
+    assert json.dumps(ways.sent[0]["params"]) == json.dumps({"claims": {"a": {"x": None, "t": True}, "b": [1, 2.5], "min": -(2**63)}})
 
 
 @pytest.mark.parametrize(("features", "at_once"), [((), 1), ((HOSTING,), 20)])

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
+import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pywatt_core.access import TokenIssuer
+from pywatt_core.access import Authenticator, TokenIssuer
 from pywatt_core.errors import AuthError, ExpiredToken, Forbidden, InvalidToken, PyWattError, StorageError, Unavailable
 from pywatt_core.protocol.messages import ServiceOperation, ServiceOperationResult, ServiceRequest, ServiceResponse, ServiceType
 from pywatt_core.services.hosted_auth import open_hosted_auth
 from pywatt_core.services.hosted_options import HostedAuthOptions
+from pywatt_core.testing.contracts import AuthContract
 
 from .authenticators import install
 from .host import module, running
@@ -70,6 +74,35 @@ async def rust(host: str, folder: Path, hosted: dict[str, Any], name: str = "use
     async with module(host, hosted, folder, pywatt=False, name=name, frames="json") as context:
         assert context.orchestrator is not None
         yield Rust(context.orchestrator.channels)
+
+
+# ── the contract of every authenticator ─────────────────────────────────────────────────────────────────────────────
+
+
+def jwt(claims: Mapping[str, Any], key: str = KEY) -> str:
+    """A token as the reference makes them: HS256."""
+    parts = [json.dumps(part, separators=(",", ":")).encode() for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
+    signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    proof = hmac.digest(key.encode(), signed, "sha256")
+    return (signed + b"." + base64.urlsafe_b64encode(proof).rstrip(b"=")).decode()
+
+
+class TestHostedJwt(AuthContract):
+    issues = True
+    hidden = (KEY,)
+
+    @pytest.fixture
+    def backend(self, host: str, tmp_path: Path) -> AbstractAsyncContextManager[Authenticator]:
+        tokens = {"modules": ["users"], "issue": ["users"], "auth": {"use": "jwt", "secret_key": KEY}}
+        return opened(host, tmp_path, {"tokens": tokens})
+
+    @pytest.fixture
+    def token_for(self) -> Callable[[Mapping[str, Any]], str]:
+        return jwt
+
+    @pytest.fixture
+    def foreign_token_for(self) -> Callable[[Mapping[str, Any]], str]:
+        return lambda claims: jwt(claims, "another key that is not trusted here at all")
 
 
 # ── what a token proves ─────────────────────────────────────────────────────────────────────────────────────────────
