@@ -48,7 +48,7 @@ _HEADER = {
     "scrypt": r'"ln=([0-9]{1,2}),r=([0-9]{1,2}),p=([0-9]{1,2})"',
 }
 _ENTRY = re.compile(
-    rf'(?:({NAME})|"({NAME})") = \{{ version = "([0-9]{{1,9}}-[0-9a-f]{{8}})", '
+    rf'(?:([A-Za-z_][A-Za-z0-9_-]{{0,127}})|"({NAME})") = \{{ version = "([0-9]{{1,9}}-[0-9a-f]{{8}})", '
     rf'changed = ([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}Z), value = "({_BASE64})" \}}'
 )
 _SEAL = re.compile(rf'mac = "({_BASE64})"')
@@ -212,9 +212,9 @@ def _header(reader: _Lines) -> Header:
     version = int(_field(reader, "version")[1])
     if version != FORMAT:
         raise reader.wrong(f"says format {version}, and this pywatt-vault reads format {FORMAT}; update it where the file is sound")
-    name = _field(reader, "id")[1]
-    salt = _field(reader, "salt")[1]
-    key = _field(reader, "key")[1]
+    name = write_base64(_bytes(reader, "id", 16))
+    salt = _bytes(reader, "salt", 32)
+    key = write_base64(_bytes(reader, "key", 16))
     scrypt = None
     if reader.peek() != "":
         cost = _field(reader, "scrypt")
@@ -222,13 +222,18 @@ def _header(reader: _Lines) -> Header:
         if not scrypt.allowed():
             raise reader.wrong("asks for a cost that no vault has")
     reader.want("")
+    return Header(name, salt, key, scrypt)
+
+
+def _bytes(reader: _Lines, name: str, size: int) -> bytes:
+    match = _field(reader, name)
     try:
-        sizes = (len(read_base64(name)), len(salted := read_base64(salt)), len(read_base64(key)))
+        data = read_base64(match[1])
     except ValueError:
-        raise reader.wrong("is not base64 as it belongs here") from None
-    if sizes != (16, 32, 16):
-        raise reader.wrong("does not end a header of a vault")
-    return Header(name, salted, key, scrypt)
+        data = b""
+    if len(data) != size:
+        raise reader.wrong(f"is not the {name} of a vault")
+    return data
 
 
 def _field(reader: _Lines, name: str) -> re.Match[str]:

@@ -34,14 +34,16 @@ def read_regular(path: Path, limit: int, *, what: str) -> tuple[bytes, os.stat_r
         return None
     except OSError as error:
         raise SecretError(f"{path}: the {what} cannot be read ({error.strerror})") from None
-    with os.fdopen(handle, "rb") as file:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise SecretError(f"{path}: the {what} is not a file")
-        try:
+        with os.fdopen(handle, "rb", closefd=False) as file:
             data = file.read(limit + 1)
-        except OSError as error:
-            raise SecretError(f"{path}: the {what} cannot be read ({error.strerror})") from None
+    except OSError as error:
+        raise SecretError(f"{path}: the {what} cannot be read ({error.strerror})") from None
+    finally:
+        os.close(handle)
     if len(data) > limit:
         raise SecretError(f"{path}: the {what} is larger than {limit // 2**10} KiB")
     return data, status

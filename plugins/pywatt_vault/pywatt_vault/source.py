@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pywatt_core.errors import SecretError
 
@@ -24,33 +24,49 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SETTLED = 3.0
-"""Seconds after which the times of a file tell whether it was changed; some file systems count in steps of two seconds."""
+YOUNG = 2.0
+"""Seconds in which two changes of a file may bear the same time, on the coarsest of file systems."""
+LOOK_TIMEOUT = 5.0
+"""Seconds that one look at the file may take."""
+
+
+class Look(NamedTuple):
+    """A vault, and what its files looked like then; None where a change right after that could look the same."""
+
+    vault: Vault
+    seen: tuple[Stamp, Stamp] | None
 
 
 class VaultSource:
-    """Answers from the file as it is now: each question looks whether it was changed, which costs two calls of the system.
+    """The secrets of one vault. A value that `get` gives is at most `poll` seconds old, while the file can be read.
 
     A file that cannot be opened any more (damaged, half written, sealed with a key that is not here) is logged once, and the last
     good values stay in use.
     """
 
-    def __init__(self, store: Store, vault: Vault, seen: tuple[Stamp, Stamp], *, poll: float = 1.0) -> None:
-        """`seen`: the stamps of vault and key file from before the vault was read."""
-        self._store, self._vault, self._seen, self._poll = store, vault, seen, poll
-        self._settles = time.monotonic() + SETTLED
-        self._loading = asyncio.Lock()
-        self._complaint, self._again = "", 0.0
+    def __init__(self, store: Store, vault: Vault, *, poll: float = 1.0) -> None:
+        self._store, self._vault, self._poll = store, vault, poll
+        self._seen: tuple[Stamp, Stamp] | None = None
+        """What the files looked like when the vault was read; None where the next look has to read."""
+        self._looking = asyncio.Lock()
+        self._busy: asyncio.Future[Look] | None = None
+        """The look that is under way in a thread, though whoever began it may have given up."""
+        self._due = 0.0
+        self._complaint = ""
 
     @classmethod
     async def open(cls, options: Options, folder: Path) -> VaultSource:
         """Raises `SecretError` for a vault that is not there, has no key here, or was changed by somebody without the key."""
         store = store_of(options, folder)
-        seen = _seen(store)
-        return cls(store, await asyncio.to_thread(store.load), seen, poll=options.poll)
+        return cls(store, await asyncio.to_thread(store.load), poll=options.poll)
 
     def __repr__(self) -> str:
-        return f"VaultSource({str(self._store.path)!r})"
+        return f"VaultSource({self.place!r})"
+
+    @property
+    def place(self) -> str:
+        """The file."""
+        return str(self._store.path)
 
     async def get(self, name: str) -> str | None:
         return (await self._current()).get(name)
@@ -63,9 +79,13 @@ class VaultSource:
 
     async def set(self, name: str, value: str) -> None:
         """Seal the value and write the file. Raises `SecretError` where the file cannot be written or is not sound."""
-        async with self._loading:
-            await asyncio.to_thread(self._store.change, {name: value})
-        await self._current()
+        await asyncio.to_thread(self._store.change, {name: value})
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Look now. What cannot be read is logged, and the values stay."""
+        async with self._looking:
+            await self._look()
 
     def changes(self) -> AsyncIterator[frozenset[str]]:
         """What differs from the values that were known when this was called, and then from each time to the next."""
@@ -79,42 +99,59 @@ class VaultSource:
             if names:
                 yield names
             else:
-                await asyncio.sleep(self._poll)
+                await asyncio.sleep(max(0.0, self._due - asyncio.get_running_loop().time()))
 
     async def _current(self) -> Vault:
-        """The vault as the file is now, or as it was when it was last good."""
-        if self._due():
-            async with self._loading:
-                if self._due():  # else somebody has just read it
-                    await self._read()
+        clock = asyncio.get_running_loop().time
+        if clock() >= self._due:
+            async with self._looking:
+                if clock() >= self._due:  # else somebody has just looked
+                    await self._look()
         return self._vault
 
-    def _due(self) -> bool:
-        now = time.monotonic()
-        return _seen(self._store) != self._seen or now < self._settles or bool(self._complaint and now >= self._again)
-
-    async def _read(self) -> None:
-        seen = _seen(self._store)
-        if seen != self._seen:
-            self._seen, self._settles = seen, time.monotonic() + SETTLED
+    async def _look(self) -> None:
         try:
-            self._vault = await asyncio.to_thread(self._load)
-            self._complaint = ""
+            self._vault, self._seen = await self._in_thread()
         except SecretError as error:
-            self._again = time.monotonic() + self._poll
+            self._seen = None
             self._complain(str(error))
+        else:
+            self._complain("")
+        self._due = asyncio.get_running_loop().time() + self._poll
 
-    def _load(self) -> Vault:
-        """The vault in the file; the one that we have where nothing in it changed."""
+    def _read(self) -> Look:
+        """The vault in the file, the one that we have where nothing in it changed. Runs in a thread."""
+        now, seen = time.time(), _seen(self._store)
+        if seen == self._seen:
+            return Look(self._vault, seen)
         data = self._store.data()
-        if data == self._vault.data:
-            return self._vault
-        return self._store.read(data)
+        vault = self._vault if data == self._vault.data else self._store.read(data)
+        newest = max((max(stamp[:2]) for stamp in seen if stamp), default=0)
+        return Look(vault, seen if now - newest / 1e9 > YOUNG else None)
+
+    async def _in_thread(self) -> Look:
+        """The result, in time. A file system that hangs gets no second thread to hang in."""
+        if self._busy is not None:
+            await self._done(self._busy)
+        self._busy = running = asyncio.get_running_loop().run_in_executor(None, self._read)
+        running.add_done_callback(lambda future: future.cancelled() or future.exception())  # nobody may want it any more
+        await self._done(running)
+        return running.result()
+
+    async def _done(self, running: asyncio.Future[Look]) -> None:
+        await asyncio.wait({running}, timeout=LOOK_TIMEOUT)
+        if not running.done():
+            raise SecretError(f"{self.place}: cannot be read within {LOOK_TIMEOUT:g} s")
+        self._busy = None
 
     def _complain(self, text: str) -> None:
+        """Log what is wrong, once; and once that it is over."""
         if text != self._complaint:
             self._complaint = text
-            log.error("the vault cannot be read again, its last good values stay in use: %s", text)
+            if text:
+                log.error("%s. The values known before stay in use", text)
+            else:
+                log.info("%s: it can be read again", self.place)
 
 
 def store_of(options: Options, folder: Path, ask: Callable[[], str] | None = None) -> Store:

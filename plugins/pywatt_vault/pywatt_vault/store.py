@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .keys import KeyPlaces
 
-LOCK_TIMEOUT = 10.0
+LOCK_TIMEOUT = 5.0
 """Seconds that a writer waits for another one."""
 
 
