@@ -33,7 +33,15 @@ LONGEST_HEADER: Final = 1024
 
 
 class UnknownKey(JwtError):
-    """None of the keys that are here has signed the token, and it may be one that is not here yet."""
+    """There is no key here that may have signed the token."""
+
+
+class UnknownSigner(InvalidSignature):
+    """None of the keys here signed the token, and none of them is the one that it names."""
+
+
+YET_TO_COME: Final = (UnknownKey, UnknownSigner, ProxyError)
+"""With newer keys the answer may be another."""
 
 
 class JwtValidator:
@@ -77,7 +85,7 @@ class JwtValidator:
             return self._converted(_state().sync.validate_jwt_token(token), into)
         try:
             claims = self._checked(token, now)
-        except (UnknownKey, ProxyError):
+        except YET_TO_COME:
             refetches = self._keyring.refetches()
             if not refetches:
                 raise
@@ -95,7 +103,7 @@ class JwtValidator:
             return self._converted(await _state().validate_jwt_token(token), into)
         try:
             claims = self._checked(token, now)
-        except (UnknownKey, ProxyError):
+        except YET_TO_COME:
             refetches = self._keyring.refetches()
             if not refetches:
                 raise
@@ -178,7 +186,9 @@ class JwtValidator:
             raise InvalidSignature("the signature does not hold")
         if self._keyring.missing is not None:
             raise self._keyring.missing
-        raise UnknownKey("the signature does not hold with any key that it may be of" if candidates else "there is no key for the token")
+        if candidates:
+            raise UnknownSigner("the signature does not hold with any key that it may be of")
+        raise UnknownKey("there is no key for the token")
 
     # ── waiting, converting ─────────────────────────────────────────────────────────────────────────────────────────
 

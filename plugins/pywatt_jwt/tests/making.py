@@ -15,9 +15,13 @@ NOW = 1_800_000_000.0
 """A moment for tests that need one: the clock is an argument."""
 
 
-@cache
 def key_of(kind: str, number: int = 0) -> Any:
     """A private key of joserfc: ``RSA``, ``P-256``, ``P-384``, ``P-521``, ``Ed25519``, ``oct``. Each `number` is another one."""
+    return _made(kind, number)
+
+
+@cache
+def _made(kind: str, number: int) -> Any:
     if kind == "RSA":
         return RSAKey.generate_key(2048)
     if kind == "oct":
