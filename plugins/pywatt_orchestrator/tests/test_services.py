@@ -18,7 +18,7 @@ from pywatt_core.errors import ConfigError
 from pywatt_core.registry import Registry
 from pywatt_core.testing.client import fetch
 from pywatt_orchestrator.project import read_project
-from pywatt_orchestrator.services import check_services, service_problems
+from pywatt_orchestrator.services import check_gateway, check_services, service_problems
 
 BANK = """
 import asyncio, json, os, sys
@@ -358,6 +358,31 @@ def test_every_mistake_in_a_service_is_told_with_the_way_out(tmp_path: Path) -> 
     assert len(told) == 13, text
     with pytest.raises(ConfigError, match="13 problems"):
         check_services(settings)
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("tokens", None),
+        ("", None),  # what the options say about that is another's to tell
+        ("tokns", "there is no [services.tokns]. Did you mean 'tokens'?"),
+        (
+            "sessions",
+            "[services.sessions] is no authenticator. Known authenticators of the orchestrator: tokens. Name one that has a table",
+        ),
+    ],
+)
+def test_the_gateway_can_only_ask_an_authenticator_that_there_is(tmp_path: Path, named: str, expected: str | None) -> None:
+    (tmp_path / "pywatt.toml").write_text(f'[gateway]\nauthenticate = "{named}"\n{HOSTING}')
+    settings = load(file=tmp_path / "pywatt.toml", environ={}, defer=True)
+    told = [str(one) for one in service_problems(settings, Registry(), {"shop": {}})]
+    assert len(told) == (expected is not None), told
+    if expected is not None:
+        assert told[0].startswith(f"gateway.authenticate (pywatt.toml:2): {expected}"), told
+        with pytest.raises(ConfigError, match="gateway.authenticate"):
+            check_gateway(settings)
+    else:
+        check_gateway(settings)
 
 
 UNMET = """
