@@ -272,8 +272,7 @@ class Rotator:
         astray = self._ledger.withdraw(values, reasons)
         for service in services:
             service.discard()
-            self._ledger.hold(service, values)
-        await self._open_again([holder for holder in astray if isinstance(holder, Service) and holder not in services], before)
+        await self._open_again([holder for holder in astray if isinstance(holder, Service)], before)
         for holder in asked:  # Some were only told once more of what others use already.
             self._ledger.hold(cast("Holder", holder), values.keys() - before.keys(), known=holder.module_id not in reasons)
         told: dict[Process, frozenset[str]] = {}

@@ -223,6 +223,7 @@ async def test_one_that_still_refuses_what_others_use_changes_nothing_for_them()
         await here.change(KEY="old-value")
         await here.until(lambda: here.said("the secret 'KEY' refused, although others use this value. orders: it is deaf"))
         assert users.told == [("KEY",)] * 2
+        assert here.rotator.refusals() == {}
         assert "it may not use the value in force" in here.desk.ledger.trouble("orders", orders)
 
 
