@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pywatt.gateway")
 
-NAMES_MATTER = re.compile(rb"(?i)access-control-|method")
-"""Found in header lines that may say something about the method of a request."""
 REMEMBERED_PATH = 256
 """Characters of the longest path of which it is remembered whether it needs a token."""
 MOUNT = re.compile(r"/|(?:/[A-Za-z0-9\-_~][A-Za-z0-9\-._~]*)+")
@@ -210,7 +208,7 @@ def _guard(module: ModuleRoutes) -> Callable[[RequestHead, bytes], bool] | None:
     remembered = lru_cache(maxsize=1024)(needed)
 
     def needs_token(request: RequestHead, inner: bytes) -> bool:
-        names = request.lines.names() if NAMES_MATTER.search(request.lines.kept) else ()
+        names = request.lines.names() if b"method" in request.lines.kept.lower() else ()  # as in all names that `signs_of` knows
         signs = signs_of(names, request.query.decode("latin-1"))
         return (remembered if len(inner) <= REMEMBERED_PATH else needed)(request.method, inner, signs)
 

@@ -13,6 +13,7 @@ import pytest
 
 from pywatt_core.errors import AuthError, ExpiredToken, Forbidden, InvalidToken, PyWattError, StorageError, Unavailable
 from pywatt_core.http.bearer import MAX_TOKEN
+from pywatt_core.http.guarding import ASKING, OVERRIDING
 from pywatt_core.protocol.messages import AnnouncedEndpoint
 from pywatt_core.protocol.values import TcpAddress
 from pywatt_orchestrator.gateway import Instance, ModuleRoutes, RouteTable
@@ -135,6 +136,10 @@ async def test_who_asks_for_another_method_than_its_own_needs_a_token(stage: Any
         assert (await front.get("/m/both?_method=POST")).status == 401
         assert (await front.get("/m/open", line)).status == 200
         assert [request.target for request in module.requests] == ["/open"]
+
+
+def test_every_header_that_may_change_the_method_is_noticed() -> None:
+    assert all("method" in name for name in (ASKING, *OVERRIDING)), "the names of headers are looked at only where one of them says so"
 
 
 async def test_everything_open_is_still_guarded_where_it_is_announced_so(stage: Any) -> None:
