@@ -215,18 +215,16 @@ class RemoteKeys:
         self._refresh_at = now + lifetime * (AHEAD - random.random() * 0.1)  # not all processes at once
 
     def _done(self, future: Future[None], failure: str) -> None:
-        with self._lock:
-            if self._fetching is future:
-                self._fetching = None
-            if failure:
-                self._refresh_at = self._clock() + self._options.refetch_interval
         if failure:
             self._failure = failure
+            self._refresh_at = self._clock() + self._options.refetch_interval
             if not self._failing:  # once, however long it lasts
-                log.warning(
-                    "%s: %s; %s", self._where, failure, "the keys from before stay in use" if self._keys else "no token can be checked"
-                )
+                still = "the keys from before stay in use" if self._keys is not None else "no token can be checked"
+                log.warning("%s: %s; %s", self._where, failure, still)
         elif self._failing:
             log.info("%s: keys can be fetched again", self._where)
         self._failing = bool(failure)
+        with self._lock:
+            if self._fetching is future:
+                self._fetching = None
         future.set_result(None)

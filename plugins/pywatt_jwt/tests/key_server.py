@@ -1,0 +1,75 @@
+"""A server that publishes keys over real sockets, and does whatever a test makes it do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from .making import public_jwk
+
+
+class KeyServer:
+    """What it answers, and what it was asked. `gate` holds every answer back while it is not set."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, Any] = {"/keys": {"keys": [public_jwk("RSA", kid="first")]}}
+        """By path: JSON, text or bytes; a function gets the handler and does it all itself."""
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.asked: list[str] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def publish(self, *keys: dict[str, Any]) -> None:
+        """From now on these are the keys."""
+        self.pages["/keys"] = {"keys": list(keys)}
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.asked.append(self.path)
+                server.gate.wait(30)
+                page = server.pages.get(self.path.partition("?")[0])
+                if callable(page):
+                    page(self)
+                    return
+                data = page if isinstance(page, bytes) else (page if isinstance(page, str) else json.dumps(page)).encode()
+                self.send_response(404 if page is None else server.status)
+                for name, value in {"content-type": "application/json", "content-length": str(len(data)), **server.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *arguments: Any) -> None:
+                return
+
+        return Handler
+
+    def run(self) -> None:
+        self._http.serve_forever(poll_interval=0.02)
+
+    def close(self) -> None:
+        self.gate.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+
+@contextmanager
+def serving() -> Iterator[KeyServer]:
+    server = KeyServer()
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join(10)

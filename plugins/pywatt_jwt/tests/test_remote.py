@@ -1,0 +1,422 @@
+"""Keys that a server publishes: kept, renewed, and never asked for more often than promised, whoever sends which tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import pytest
+
+from pywatt_core.errors import Unavailable
+from pywatt_jwt import JwtAuthError, JwtConfig, JwtValidator, ProxyError
+from pywatt_jwt.remote import FRESH, RemoteKeys, lifetime_of
+
+from .conftest import Time
+from .key_server import KeyServer, serving
+from .making import NOW, living, public_jwk, token_of
+
+
+def validator(server: KeyServer, monotonic: Time, **options: Any) -> JwtValidator:
+    options = {"jwks_url": f"{server.url}/keys", "fetch_timeout": 5.0, **options}
+    return JwtValidator(JwtConfig(**options), clock=lambda: NOW, monotonic=monotonic)
+
+
+def remote(checker: JwtValidator) -> RemoteKeys:
+    assert checker._keyring is not None
+    (source,) = checker._keyring._sources
+    assert isinstance(source, RemoteKeys)
+    return source
+
+
+def token(kid: str | None = "first", number: int = 0, **claims: Any) -> str:
+    return token_of(living(**claims), alg="RS256", header={"alg": "RS256", **({} if kid is None else {"kid": kid})}, number=number)
+
+
+def until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about within 20 s"
+        time.sleep(0.005)
+
+
+def settled(checker: JwtValidator) -> None:
+    """No fetch is under way."""
+    until(lambda: remote(checker)._fetching is None)
+
+
+# ── the usual ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_keys_are_fetched_once_and_then_used(server: KeyServer, monotonic: Time) -> None:
+    checker = validator(server, monotonic)
+    await checker.load()
+    for _ in range(20):
+        assert await checker.validate_async(token()) == living()
+        assert checker.validate(token()) == living()
+    assert server.asked == ["/keys"]
+
+
+def test_the_first_token_fetches_them_where_nobody_has(server: KeyServer, monotonic: Time) -> None:
+    checker = validator(server, monotonic)
+    assert checker.validate(token()) == living()
+    assert server.asked == ["/keys"]
+
+
+async def test_all_who_wait_wait_for_the_same_fetch(server: KeyServer, monotonic: Time) -> None:
+    server.gate.clear()
+    checker = validator(server, monotonic)
+    with ThreadPoolExecutor(8) as threads:
+        waiting = [threads.submit(checker.validate, token()) for _ in range(8)]
+        tasks = [asyncio.ensure_future(checker.validate_async(token())) for _ in range(50)]
+        await asyncio.sleep(0)
+        for task in tasks[:20]:
+            task.cancel()
+        until(lambda: server.asked)
+        server.gate.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(wait, waiting, 20)
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[:20])
+    assert all(answer == living() for answer in answers[20:])
+    assert all(one.result(0) == living() for one in waiting)
+    assert server.asked == ["/keys"]
+
+
+def test_one_validator_serves_several_loops(server: KeyServer, monotonic: Time) -> None:
+    checker = validator(server, monotonic)
+    for _ in range(3):
+        assert asyncio.run(checker.validate_async(token())) == living()
+    assert server.asked == ["/keys"]
+
+
+# ── rotation ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_key_is_fetched_when_a_token_names_it(server: KeyServer, monotonic: Time) -> None:
+    checker = validator(server, monotonic)
+    checker.validate(token())
+    server.publish(public_jwk("RSA", 1, kid="second"))
+    monotonic.now += 31
+    assert checker.validate(token("second", 1)) == living()
+    with pytest.raises(JwtAuthError):  # what the server no longer publishes is no longer trusted
+        checker.validate(token())
+    assert server.asked == ["/keys"] * 2
+
+
+def test_a_key_without_a_name_may_rotate_too(server: KeyServer, monotonic: Time) -> None:
+    server.publish(public_jwk("RSA"))
+    checker = validator(server, monotonic)
+    checker.validate(token(None))
+    server.publish(public_jwk("RSA", 1))
+    with pytest.raises(JwtAuthError):
+        checker.validate(token(None, 1))
+    monotonic.now += 31
+    assert checker.validate(token(None, 1)) == living()
+
+
+def test_a_key_that_is_withdrawn_is_forgotten_with_the_signatures_that_it_made(server: KeyServer, monotonic: Time) -> None:
+    checker = validator(server, monotonic)
+    for _ in range(3):
+        checker.validate(token())
+    server.publish(public_jwk("RSA", 1, kid="first"))
+    monotonic.now += 600
+    checker.validate(token())  # still the old keys, and newer ones are on their way
+    settled(checker)
+    with pytest.raises(JwtAuthError, match="the signature does not hold"):
+        checker.validate(token())
+    assert checker.validate(token("first", 1)) == living()
+
+
+def test_a_set_that_has_become_empty_is_believed(server: KeyServer, monotonic: Time, caplog: pytest.LogCaptureFixture) -> None:
+    checker = validator(server, monotonic)
+    checker.validate(token())
+    server.publish()
+    monotonic.now += 31
+    with pytest.raises(JwtAuthError):
+        checker.validate(token("other"))
+    with pytest.raises(JwtAuthError):
+        checker.validate(token())
+    assert "publishes no key that can be used" in caplog.text
+
+
+def test_the_same_keys_go_on_remembering(server: KeyServer, monotonic: Time) -> None:
+    checker = validator(server, monotonic)
+    checker.validate(token())
+    before = remote(checker).current()
+    monotonic.now += 600
+    remote(checker).current()
+    settled(checker)
+    assert len(server.asked) == 2
+    assert remote(checker).current() is before
+
+
+# ── who attacks ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_names_of_keys_that_nobody_has_cause_no_storm(server: KeyServer, monotonic: Time) -> None:
+    checker = validator(server, monotonic)
+    checker.validate(token())
+    for number in range(500):
+        with pytest.raises(JwtAuthError):
+            checker.validate(token(f"made up {number}"))
+    assert len(server.asked) == 1
+    for second in range(300):
+        monotonic.now += 1
+        with pytest.raises(JwtAuthError):
+            checker.validate(token(f"made up again {second}"))
+    assert 9 <= len(server.asked) <= 11
+
+
+async def test_many_at_once_ask_once(server: KeyServer, monotonic: Time) -> None:
+    checker = validator(server, monotonic)
+    await checker.load()
+    monotonic.now += 31
+    server.gate.clear()
+    tasks = [asyncio.ensure_future(checker.validate_async(token(f"made up {number}"))) for number in range(300)]
+    await asyncio.to_thread(until, lambda: len(server.asked) == 2)
+    assert await checker.validate_async(token()) == living()  # who has a key that is known waits for nobody
+    server.gate.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(answer, JwtAuthError) for answer in answers)
+    assert len(server.asked) == 2
+
+
+def test_a_signature_that_does_not_hold_with_a_known_name_asks_nobody(server: KeyServer, monotonic: Time) -> None:
+    checker = validator(server, monotonic)
+    checker.validate(token())
+    for _ in range(10):
+        monotonic.now += 31
+        with pytest.raises(JwtAuthError):
+            checker.validate(token("first", 1))
+    settled(checker)
+    assert len(server.asked) <= 2  # the one that renews them
+
+
+# ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"cache-control": "max-age=300"}, 300),
+        ({"cache-control": "public, MAX-AGE = 300, must-revalidate"}, 300),
+        ({"cache-control": 'max-age="300"'}, 300),
+        ({"cache-control": "max-age=300", "age": "100"}, 200),
+        ({"cache-control": "max-age=300", "age": "1000"}, 0),
+        ({"cache-control": "max-age=300", "age": "-5"}, 300),
+        ({"cache-control": "max-age=300", "age": "soon"}, 300),
+        ({"cache-control": "no-store"}, 0),
+        ({"cache-control": "no-cache, max-age=300"}, 0),
+        ({"cache-control": "max-age=-5"}, None),
+        ({"cache-control": "max-age=1e9"}, None),
+        ({"cache-control": "max-age=99999999999999999999"}, None),
+        ({"cache-control": "s-max-age=5"}, None),
+        ({"cache-control": "stale-while-revalidate=5"}, None),
+    ],
+)
+def test_what_a_server_says_about_its_keys_is_read(headers: dict[str, str], seconds: float | None) -> None:
+    assert lifetime_of(headers) == seconds
+
+
+@pytest.mark.parametrize(
+    ("control", "lifetime"), [("max-age=5", FRESH[0]), ("no-store", FRESH[0]), ("max-age=3600", 3600), ("max-age=9999999", FRESH[1])]
+)
+def test_keys_are_renewed_before_they_are_old_within_bounds(server: KeyServer, monotonic: Time, control: str, lifetime: float) -> None:
+    server.headers["cache-control"] = control
+    checker = validator(server, monotonic)
+    checker.validate(token())
+    begun = monotonic.now
+    monotonic.now = begun + lifetime * 0.69
+    checker.validate(token())
+    assert remote(checker)._fetching is None
+    assert len(server.asked) == 1
+    monotonic.now = begun + lifetime * 0.81
+    assert checker.validate(token()) == living()  # at once, with the old ones
+    settled(checker)
+    assert len(server.asked) == 2
+
+
+def test_while_the_server_is_away_the_keys_stay_in_use_for_so_long(
+    server: KeyServer, monotonic: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    checker = validator(server, monotonic, stale=10_000, jwks_lifetime=600)
+    begun = monotonic.now
+    checker.validate(token())
+    server.status = 503
+    while monotonic.now < begun + 10_500:
+        monotonic.now += 100
+        assert checker.validate(token()) == living()
+        settled(checker)
+    complaints = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(complaints) == 1
+    assert "answered 503; the keys from before stay in use" in complaints[0].getMessage()
+    monotonic.now = begun + 10_700
+    with pytest.raises(ProxyError, match="answered 503") as caught:
+        checker.validate(token())
+    assert isinstance(caught.value, Unavailable)
+    server.status = 200
+    monotonic.now += 31
+    assert checker.validate(token()) == living()
+    assert "keys can be fetched again" in caplog.text
+
+
+def test_a_server_that_is_away_is_asked_every_so_often(server: KeyServer, monotonic: Time) -> None:
+    server.status = 500
+    checker = validator(server, monotonic)
+    for _ in range(300):
+        with pytest.raises(ProxyError):
+            checker.validate(token())
+        settled(checker)
+        monotonic.now += 1
+    assert 9 <= len(server.asked) <= 11
+
+
+async def test_at_start_a_server_that_is_away_is_a_warning(server: KeyServer, monotonic: Time, caplog: pytest.LogCaptureFixture) -> None:
+    server.status = 404
+    checker = validator(server, monotonic)
+    await checker.load()
+    assert "jwks_url: http://127.0.0.1" in caplog.text
+    assert "answered 404; no token can be checked" in caplog.text
+    with pytest.raises(ProxyError, match="answered 404"):
+        await checker.validate_async(token())
+    server.status = 200
+    monotonic.now += 31
+    assert await checker.validate_async(token()) == living()
+
+
+# ── what comes ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def drip(handler: Any) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        for _ in range(1000):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+            time.sleep(0.02)
+    except OSError:
+        return
+
+
+def redirect(handler: Any) -> None:
+    handler.send_response(302)
+    handler.send_header("location", "/other")
+    handler.send_header("content-length", "0")
+    handler.end_headers()
+
+
+def compressed(handler: Any) -> None:
+    handler.send_response(200)
+    handler.send_header("content-encoding", "gzip")
+    handler.send_header("content-length", "2")
+    handler.end_headers()
+    handler.wfile.write(b"{}")
+
+
+def endless(handler: Any) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        for _ in range(100_000):
+            handler.wfile.write(b" " * 65536)
+    except OSError:
+        return
+
+
+def cut_off(handler: Any) -> None:
+    handler.send_response(200)
+    handler.send_header("content-length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b"{")
+
+
+@pytest.mark.parametrize(
+    ("page", "complaint"),
+    [
+        (drip, "did not come within 0.5 s"),
+        (redirect, "redirects, which is refused"),
+        (compressed, "in an encoding that nobody asked for"),
+        (endless, "more than 262144 bytes"),
+        (cut_off, "cannot be reached: RemoteProtocolError"),
+        ("", "did not give a JWK Set"),
+        ("[]", "did not give a JWK Set"),
+        ("<html>login</html>", "did not give a JWK Set"),
+        ({"keys": 5}, "is not a JWK Set"),
+        (b"\xff\xfe", "what is not UTF-8"),
+        ('{"keys":[],"keys":[]}', "says a member twice"),
+        ({"keys": [{}] * 101}, "at most 100 keys"),
+        ({"keys": [], "deep": json.loads("[" * 60 + "]" * 60)}, "JSON cannot be read"),
+    ],
+)
+def test_an_answer_that_is_no_good_changes_nothing(server: KeyServer, monotonic: Time, page: Any, complaint: str) -> None:
+    checker = validator(server, monotonic, fetch_timeout=0.5 if page is drip else 5.0)
+    checker.validate(token())
+    server.pages["/keys"] = page
+    server.pages["/other"] = {"keys": [public_jwk("RSA", 1, kid="second")]}
+    monotonic.now += 31
+    with pytest.raises(JwtAuthError):
+        checker.validate(token("second", 1))
+    settled(checker)
+    assert complaint in remote(checker)._failure
+    assert "/other" not in server.asked
+    assert checker.validate(token()) == living()
+
+
+def test_a_key_that_may_not_be_published_is_passed_over(server: KeyServer, monotonic: Time) -> None:
+    from .making import key_of, part
+
+    shared = {"kty": "oct", "kid": "shared", "k": part("x" * 64)}
+    private = key_of("RSA", 1).as_dict(private=True, kid="private")
+    server.publish(shared, private, public_jwk("RSA", kid="first"))
+    checker = validator(server, monotonic)
+    assert checker.validate(token())
+    for one in (token_of(living(), header={"alg": "HS256", "kid": "shared"}), token("private", 1)):
+        with pytest.raises(JwtAuthError):
+            checker.validate(one)
+
+
+def test_nobody_listens(monotonic: Time) -> None:
+    with serving() as gone:
+        pass
+    with pytest.raises(ProxyError, match="cannot be reached: ConnectError"):
+        validator(gone, monotonic).validate(token())
+
+
+def test_an_address_is_shown_without_what_stands_behind_its_question_mark(server: KeyServer, monotonic: Time) -> None:
+    checker = validator(server, monotonic, jwks_url=f"{server.url}/nowhere?token=canary")
+    with pytest.raises(ProxyError) as caught:
+        checker.validate(token())
+    assert server.asked == ["/nowhere?token=canary"]
+    assert "canary" not in str(caught.value)
+    assert f"{server.url}/nowhere answered 404" in str(caught.value)
+
+
+def test_keys_of_the_configuration_do_not_wait_for_those_of_a_server(server: KeyServer, monotonic: Time) -> None:
+    server.status = 503
+    checker = validator(server, monotonic, secret_key="a key that stands in the configuration")
+    from joserfc.jwk import OctKey
+
+    own = token_of(living(), key=OctKey.import_key("a key that stands in the configuration"))
+    assert checker.validate(own) == living()
+    with pytest.raises(ProxyError):  # it may be good: nobody can tell now
+        checker.validate(token())
+    server.status = 200
+    monotonic.now += 31
+    assert checker.validate(token()) == living()
+    assert checker.validate(own) == living()
+    assert checker._keyring is not None
+    assert checker._keyring.current() is checker._keyring.current()
+
+
+def test_no_thread_stays(server: KeyServer, monotonic: Time) -> None:
+    checker = validator(server, monotonic)
+    checker.validate(token())
+    until(lambda: not [one for one in threading.enumerate() if one.name.startswith("keys of ")])
