@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -81,8 +82,11 @@ class SecretWatching(SourceUnderTest):
                 return bool(await source.get("PLAIN") == CHANGED)
 
             await until(noticed, "the change has not been noticed")
-            async with asyncio.timeout(PATIENCE):
-                assert await anext(aiter(changes)) == {"PLAIN"}, "changes() counts from the call"
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    assert await anext(aiter(changes)) == {"PLAIN"}
+                    return
+            pytest.fail("a change before the first wait was not told: changes() counts from the call")
 
     async def test_a_changed_secret_has_another_version(self, open_with: OpenWith, replace: Replace) -> None:
         if not self.lists:
