@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
     from .hub import Hub
     from .instance import Status
+    from .rotation import Rotator
     from .supervisor import Supervisor
 
 
-def lines_of(supervisor: Supervisor, hub: Hub) -> Callable[[], Iterable[str]]:
+def lines_of(supervisor: Supervisor, hub: Hub, rotator: Rotator) -> Callable[[], Iterable[str]]:
     """What to hand to `Metrics.collector`."""
 
     def lines() -> Iterable[str]:
@@ -26,6 +27,7 @@ def lines_of(supervisor: Supervisor, hub: Hub) -> Callable[[], Iterable[str]]:
         yield from _family("messages_routed_total", "counter", "Messages and replies carried between modules.", {"": broker.routed})
         yield from _family("requests_pending", "gauge", "Requests between modules whose reply has not come.", {"": broker.pending})
         yield from _family("messages_waiting", "gauge", "Messages for modules that are not ready yet.", {"": broker.waiting})
+        yield from rotation_lines(rotator)
 
     return lines
 
@@ -46,6 +48,13 @@ def instance_lines(instances: list[Status]) -> Iterable[str]:
     yield from _family(
         "instance_uptime_seconds", "gauge", "Since the present process was started.", {label: one.uptime or 0.0 for label, one in labels}
     )
+
+
+def rotation_lines(rotator: Rotator) -> Iterable[str]:
+    """How often secrets were rotated, and how many keep a value although the source has another one."""
+    outcomes: dict[str, float] = {'outcome="done"': rotator.done, 'outcome="refused"': rotator.refused}
+    yield from _family("secret_rotations_total", "counter", "Rotations of secrets by their outcome.", outcomes)
+    yield from _family("secrets_refused", "gauge", "Secrets whose new value was refused.", {"": len(rotator.refusals())})
 
 
 def _family(name: str, kind: str, help: str, samples: dict[str, float]) -> Iterable[str]:

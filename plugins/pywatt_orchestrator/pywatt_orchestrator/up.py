@@ -145,7 +145,7 @@ class _Orchestrator:
         )
         await self._open_registration(stack)
         self._supervisor = Supervisor(self._project, self._folder, around, update=gateway.update, read_again=self._reading.again)
-        metrics.collector(lines_of(self._supervisor, hub))
+        metrics.collector(lines_of(self._supervisor, hub, rotator))
         control = ControlServer(str(self._folder.control), self._supervisor, rotator, self._journal, stop_everything=self._asked.set)
         options, token = await read_control(self._settings, sources.fetch)
         if options.http != "off":

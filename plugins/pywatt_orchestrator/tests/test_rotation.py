@@ -122,6 +122,8 @@ async def test_when_one_refuses_all_keep_the_old_value_until_it_takes_the_new_on
         status = await project.ps()
         assert status["orders"]["secrets"].startswith("it refused a new value of the secret 'API_KEY': ")
         assert status["users"]["secrets"] == "the secret 'API_KEY' keeps its value, because orders refused the new one"
+        page = (await project.http("/_pywatt/metrics")).text.splitlines()
+        assert {'pywatt_secret_rotations_total{outcome="refused"} 1', "pywatt_secrets_refused 1"} <= set(page)
         _, table, _ = await project.command("ps")
         assert "orders: it refused a new value of the secret 'API_KEY': " in table
 
