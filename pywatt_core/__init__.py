@@ -108,7 +108,7 @@ if TYPE_CHECKING:
     from .protocol.priorities import PriorityMessageQueue, StreamPriority
     from .protocol.streams import StreamAck, StreamChunk, StreamConfig, StreamMetadata
     from .protocol.topics import PubSubMessage, TopicPattern
-    from .redaction import Secret
+    from .redaction import Secret, TypedSecret
     from .services.arrivals import Arrival
     from .services.channels import ChannelStatus
     from .services.discovery import RegisteredProvider
@@ -184,7 +184,7 @@ _HOMES = {
     "protocol.priorities": "PriorityMessageQueue StreamPriority",
     "protocol.streams": "StreamAck StreamChunk StreamConfig StreamMetadata",
     "protocol.topics": "PubSubMessage TopicPattern",
-    "redaction": "Secret",
+    "redaction": "Secret TypedSecret",
     "services.arrivals": "Arrival",
     "services.channels": "ChannelStatus",
     "services.discovery": "RegisteredProvider",
@@ -338,6 +338,7 @@ __all__ = [
     "Subscription",
     "TopicPattern",
     "TypedCache",
+    "TypedSecret",
     "Unavailable",
     "announce_from_router",
     "bootstrap_module",

@@ -11,7 +11,8 @@ from pywatt_core.errors import ChannelClosed, ConfigError, LocalProtocolError, N
 from pywatt_core.lifecycle import open_registry
 from pywatt_core.registry import Registry
 from pywatt_core.resources import open_resources
-from pywatt_core.services.secrets import SecretClient, fetch_from
+from pywatt_core.services.secret_chain import SecretChain
+from pywatt_core.services.secrets import SecretClient
 from pywatt_core.state import AppState
 
 
@@ -28,7 +29,7 @@ async def opened(config, **secrets):
 
     settings = load(init=config, environ={}, defer=True)
     registry = open_registry(settings)
-    state = AppState(module_id="test", config=settings, secrets=SecretClient(fetch_from([("given", Given())])))
+    state = AppState(module_id="test", config=settings, secrets=SecretClient(SecretChain([("given", Given())])))
     try:
         await open_resources(state, registry)
     except BaseException:
@@ -172,7 +173,8 @@ async def test_a_cache_uses_the_serializer_that_its_section_names():
 
 async def test_a_serializer_that_nobody_brings_is_named():
     settings = load(init={"caches": {"main": {"use": "memory", "serializer": "cbor"}}}, environ={})
-    state = AppState(module_id="test", config=settings, secrets=SecretClient(fetch_from([])), caches={"main": MemoryCache(MemoryOptions())})
+    secrets = SecretClient(SecretChain([]))
+    state = AppState(module_id="test", config=settings, secrets=secrets, caches={"main": MemoryCache(MemoryOptions())})
     with pytest.raises(ConfigError, match=r'serializer = "cbor".*\n\n\[serializers.cbor\]'):
         await state.cache_get("k")
 
@@ -204,7 +206,7 @@ async def test_a_name_that_is_not_configured_is_told_with_the_lines_to_add():
 
 @pytest.mark.parametrize("target", ["users:__cancel__", "users:__stream__", "users.2:__x", "__orchestrator__:publish"])
 async def test_what_is_pywatts_own_is_refused_at_once(target: str):
-    state = AppState(module_id="test", config=load(init={}, environ={}), secrets=SecretClient(fetch_from([])))
+    state = AppState(module_id="test", config=load(init={}, environ={}), secrets=SecretClient(SecretChain([])))
     for call in (state.send_request(target), state.send_message(target)):
         with pytest.raises(LocalProtocolError, match=f"'{target}' cannot be asked: names with two leading underscores are PyWatt's own"):
             await call
@@ -212,7 +214,7 @@ async def test_what_is_pywatts_own_is_refused_at_once(target: str):
 
 
 async def test_a_module_that_runs_alone_has_no_ways_and_says_what_brings_them():
-    state = AppState(module_id="test", config=load(init={}, environ={}), secrets=SecretClient(fetch_from([])))
+    state = AppState(module_id="test", config=load(init={}, environ={}), secrets=SecretClient(SecretChain([])))
     assert (state.channel_health(), state.channel_metrics(), state.channel_capabilities(), state.sla_status()) == ({}, {}, {}, {})
     assert state.recommend_channel("users:find") is None
     for call in (state.send_request("users:find", 1), state.send_message("users:find", 1), state.open_stream("users:up").__aenter__()):

@@ -346,10 +346,3 @@ def fetching(source: SecretSource | Fetch) -> Fetch:
         return cast("str", value)
 
     return fetch
-
-
-def fetch_from(sources: Sequence[tuple[str, SecretSource]]) -> Fetch:
-    """Secrets from a chain of named sources: the first that knows the name wins."""
-    from .secret_chain import SecretChain
-
-    return SecretChain(sources).fetch

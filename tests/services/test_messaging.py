@@ -23,7 +23,8 @@ from pywatt_core.services.answering import deadline
 from pywatt_core.services.channels import Channels
 from pywatt_core.services.messaging import Messaging
 from pywatt_core.services.receivers import Receivers
-from pywatt_core.services.secrets import SecretClient, fetch_from
+from pywatt_core.services.secret_chain import SecretChain
+from pywatt_core.services.secrets import SecretClient
 from pywatt_core.services.turns import depth
 from pywatt_core.transports.link import Link
 
@@ -281,7 +282,7 @@ async def test_when_the_link_breaks_the_error_says_whether_it_may_have_been_done
 
 
 async def test_without_an_orchestrator_there_is_nobody_to_carry_it() -> None:
-    state: AppState[None] = AppState(module_id="us", config=load(init={}), secrets=SecretClient(fetch_from([])))
+    state: AppState[None] = AppState(module_id="us", config=load(init={}), secrets=SecretClient(SecretChain([])))
     for asking in (state.send_request("them:x"), state.send_message("them:x"), state.messaging.ask_orchestrator("publish")):
         with pytest.raises(ChannelClosed, match="runs without an orchestrator") as caught:
             await asking

@@ -83,8 +83,35 @@ async def test_serializers_are_there_as_in_a_real_life():
         assert (await client.get("/")).json() == "[1]"
 
 
+async def test_a_test_rotates_secrets_and_sees_what_the_module_says_of_it(tmp_path):
+    @pywatt_module(secrets=["KEY"], rotate=True, state_builder=lambda _init, secrets: secrets[0])
+    async def build(state):
+        def takes(_name, secret):
+            if "bad" in secret.expose_secret():
+                raise ValueError("this key does not fit")
+
+        state.secrets.subscribe(["KEY"], takes)
+        return Starlette()
+
+    main = {"use": "sqlite", "path": "secret:PLACE"}
+    places = [str(tmp_path / f"{number}.db") for number in range(2)]
+    async with app(build, secrets={"KEY": "first-value", "PLACE": places[0]}, databases={"main": main}) as client:
+        state = client.state
+        acknowledgement = await client.rotate({"KEY": "a-bad-value", "PLACE": places[1]})
+        assert (acknowledgement.status, acknowledgement.message.endswith("ValueError: this key does not fit")) == ("error", True)
+        assert (state.user_state.expose_secret(), await place(state)) == ("first-value", places[0])
+        acknowledgement = await client.rotate({"PLACE": places[1]})
+        assert (acknowledgement.status, acknowledgement.message) == ("success", None), "the test's own values are the old ones, too"
+        assert (state.user_state.expose_secret(), await place(state)) == ("first-value", places[1])
+
+
+async def place(state):
+    return (await state.database.fetch_all("PRAGMA database_list"))[0].file
+
+
 async def test_what_is_missing_is_named(module):
-    with pytest.raises(SecretNotFound, match=r"^a secret is missing: KEY, wanted by .* the test gives no secret 'KEY'; give it with app\(…, secrets=\{'KEY': …\}\)$"):
+    said = r"^a secret is missing: KEY, wanted by .* the test gives no secret 'KEY'; give it with app\(…, secrets=\{'KEY': …\}\)$"
+    with pytest.raises(SecretNotFound, match=said):
         async with app(module):
             pass
     with pytest.raises(ConfigError, match="nosuch"):
