@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from joserfc.util import urlsafe_b64encode
 
@@ -124,10 +122,6 @@ def _json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-_issuers: WeakKeyDictionary[JwtOptions, JwtIssuer] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
 def create_token(
     claims: Mapping[str, Any] | Any,
     config: JwtOptions | Secret | str,
@@ -146,8 +140,8 @@ def create_token(
         except ValueError as error:
             raise JwtAuthError(str(error)) from None
         return JwtIssuer(config).create(claims, ttl=ttl, now=now)
-    with _lock:
-        issuer = _issuers.get(config)
-        if issuer is None:
-            issuer = _issuers[config] = JwtIssuer(config)
+    issuer: JwtIssuer | None = config.__dict__.get("_issuer")
+    if issuer is None:  # two threads may both make one: they are alike
+        issuer = JwtIssuer(config)
+        object.__setattr__(config, "_issuer", issuer)
     return issuer.create(claims, algorithm=algorithm, ttl=ttl, now=now)
