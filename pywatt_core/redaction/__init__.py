@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from .framed import redact_framed
 from .redactor import REPLACEMENT, Redactor, redact, redactor, register
 from .secret import Secret, TypedSecret
 from .stream import RedactedStream
 
-__all__ = ["REPLACEMENT", "RedactedStream", "Redactor", "Secret", "TypedSecret", "redact", "redactor", "register"]
+__all__ = ["REPLACEMENT", "RedactedStream", "Redactor", "Secret", "TypedSecret", "redact", "redact_framed", "redactor", "register"]

@@ -20,6 +20,12 @@ KEPT_PER_NAME = 16
 KEPT_UNNAMED = 4096
 """How many values without a name stay registered, the newest."""
 
+CUT_FROM = 8
+"""A form of which so many characters stand before an ellipsis is a secret that somebody has shortened."""
+
+CUT_WITHIN = 1024
+"""Characters before an ellipsis in which the beginning of such a form is looked for."""
+
 KEPT_WEAK = 1024
 """How many names of weak secrets are remembered, so that each is told once."""
 
@@ -162,6 +168,8 @@ class Redactor:
                 return _replaced(state, text)
         if state.tokens is not None and state.tokens.search(text):
             return _replaced(state, text)
+        if ("..." in text or "'+" in text or "…" in text or "â\x80¦" in text) and any(_cut(state, text)):
+            return _replaced(state, text)
         if len(state.automata) > 1:
             self._searches += 1
             if self._searches > COMPACT_AFTER * len(self._forms):
@@ -177,7 +185,8 @@ class Redactor:
 
         What stands before `start` only says whether a short value stands alone, and is not searched for short values itself.
         """
-        return merge(_matches(self._current(), text, start))
+        state = self._current()
+        return merge((*_matches(state, text, start), *_cut(state, text)))
 
     def unfinished(self, text: str) -> int:
         """Where in `text` the earliest form begins that its end cuts off; its length where none does. One just finished may count."""
@@ -259,7 +268,7 @@ def _tier(values: list[str | bytes], live: dict[str | bytes, tuple[Form, ...]]) 
 def _replaced(state: _State, text: str) -> str:
     pieces: list[str] = []
     position = 0
-    for start, end in merge(_matches(state, text)):
+    for start, end in merge((*_matches(state, text), *_cut(state, text))):
         pieces += (text[position:start], REPLACEMENT)
         position = end
     return "".join([*pieces, text[position:]])
@@ -280,19 +289,53 @@ def _matches(state: _State, text: str, context: int = 0) -> Iterator[tuple[int, 
             yield found.span(1)
 
 
-def _unfinished(state: _State, text: str) -> int:
+def _begun(state: _State, text: str) -> tuple[int, tuple[Form, ...]]:
+    """Where the earliest form begins that the end of `text` cuts off, and those that it may be."""
     end = first = len(text)
-    if text.endswith("\n") and not state.lines:
-        return end
+    found: tuple[Form, ...] = ()
     for automaton in state.automata:
         for last, forms in automaton.iter(text):
             start = last + 1 - min(len(forms[0].text), KEY_LENGTH)
-            if start < first and any(len(form.text) > end - start and form.text.startswith(text[start:]) for form in forms):
-                first = start
+            longer = tuple(form for form in forms if len(form.text) > end - start and form.text.startswith(text[start:]))
+            if start < first and longer:
+                first, found = start, longer
         for start in range(max(0, end - KEY_LENGTH + 1), first):
             if automaton.match(text[start:]):
-                first = start
+                first, found = start, tuple(form for forms in automaton.values(text[start:]) for form in forms)
                 break
+    return first, found
+
+
+_ELLIPSIS = r"\.{3,}|'\+\d+|…|â\x80¦"
+"""How a text that was shortened says so, the last where UTF-8 was read as Latin-1."""
+
+
+def _cut(state: _State, text: str) -> Iterator[tuple[int, int]]:
+    """Forms that were shortened: their beginning before an ellipsis, and their end where it stands after it."""
+    if not ("..." in text or "'+" in text or "…" in text or "â\x80¦" in text):
+        return
+    for found in re.finditer(_ELLIPSIS, text):
+        offset = max(0, found.start() - CUT_WITHIN)
+        head = text[offset : found.start()]
+        start, forms = _begun(state, head)
+        if len(re.sub(r"\A[A-Za-z][A-Za-z0-9+.\-]*://", "", head[start:])) >= CUT_FROM:
+            rest = text[found.end() : found.end() + CUT_WITHIN]
+            tail = max((_shared(form.text, rest) for form in forms), default=0)
+            yield offset + start, found.start()
+            if tail >= TOKEN_BELOW:
+                yield found.end(), found.end() + tail
+
+
+def _shared(form: str, rest: str) -> int:
+    """How many characters at the end of `form` are those with which `rest` begins."""
+    return next((size for size in range(min(len(form), len(rest)), 0, -1) if form.endswith(rest[:size])), 0)
+
+
+def _unfinished(state: _State, text: str) -> int:
+    end = len(text)
+    if text.endswith("\n") and not state.lines:
+        return end
+    first, _ = _begun(state, text)
     for start in range(max(0, end - TOKEN_BELOW + 1), first):
         if any(word.startswith(text[start:]) for word in state.words):
             return start

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..redaction import redact, redactor
+from ..redaction import redact, redact_framed, redactor
 from .context import current
 
 if TYPE_CHECKING:
@@ -193,6 +193,8 @@ def _message(record: logging.LogRecord) -> tuple[str, str]:
     except Exception as error:
         message = f"{_repr(record.msg)!r} with the arguments {_repr(record.args)}"
         wrong = f"the arguments do not fit the message ({type(error).__name__}), {record.filename}:{record.lineno}"
+    if "│" in message:
+        message = redact_framed(message)
     if len(message) > MESSAGE_LIMIT:
         message = shortened(message, MESSAGE_LIMIT)
     return message, wrong

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ..redaction import RedactedStream, redact, redactor
+from ..redaction import RedactedStream, redact, redact_framed, redactor
 
 
 class _Guard:
@@ -33,16 +33,19 @@ class _Guard:
     def write(self, data: Any) -> int:
         """Pass on what is no secret; what may be the beginning of one waits for more. Raises what the stream raises."""
         text = str(memoryview(data), "latin-1") if self._binary else data
+        size = len(text)
+        if not redactor.idle:
+            text = redact_framed(text)
         with self._lock:
             if self._busy or self._ending:  # a signal's handler that interrupted a write; the end of the process
                 self._send(redact(text))
-                return len(text)
+                return size
             self._busy = True
             try:
                 self._send(self._stream.feed(text))
             finally:
                 self._busy = False
-        return len(text)
+        return size
 
     def _send(self, text: str) -> None:
         data: Any = text.encode("latin-1") if self._binary else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 import subprocess
 import sys
 import threading
@@ -124,6 +125,42 @@ def test_the_union_of_overlapping_matches_is_hidden(values: list[str], text: str
 )
 def test_a_short_secret_is_hidden_only_where_it_stands_alone(text: str, expected: str) -> None:
     assert redactor_of("ab1").redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("it is canary-sin...", "it is [REDACTED]..."),
+        ("it is canary-sings-in-the-mi…", "it is [REDACTED]…"),
+        ("it is canary-sings-in-the-mi…".encode().decode("latin-1"), "it is [REDACTED]…".encode().decode("latin-1")),
+        ("'canary-sings'+10", "'[REDACTED]'+10"),
+        (reprlib.repr("canary-sings-in-the-mine"), "'canary-sings-in-the-mine'"),
+        ("'canary-sin...n-the-mine'", "'[REDACTED]...[REDACTED]'"),
+        ("canary-...", "canary-..."),
+        ("canary-singing...", "canary-singing..."),
+        ("Y2FuYXJ5LXNpb..., 63616e6172792d...", "[REDACTED]..., [REDACTED]..."),
+        ("loading... done…", "loading... done…"),
+        ("db://app:hun...", "db://app:hun..."),
+        ("db://application:hun...", "[REDACTED]..."),
+        ("canary-sings-..., canary-sings-in-the-mine", "[REDACTED]..., [REDACTED]"),
+    ],
+)
+def test_what_an_ellipsis_has_shortened_is_hidden(text: str, expected: str) -> None:
+    redactor = redactor_of("canary-sings-in-the-mine", "db://app:hunter2secret@host", "db://application:hunter2secret@host")
+    assert redactor.redact(text) == expected.replace("canary-sings-in-the-mine", "[REDACTED]")
+    assert redactor.redact(f"{text} x") == expected.replace("canary-sings-in-the-mine", "[REDACTED]") + " x"
+
+
+def test_reprs_that_shorten_show_nothing_of_a_long_secret() -> None:
+    secret = "".join(map(chr, range(0x41, 0x7B))) * 3
+    clean = redactor_of(secret).redact(reprlib.repr(secret) + reprlib.repr({"k": [secret]}))
+    assert clean.count("[REDACTED]...[REDACTED]") == 2 and "ABC" not in clean and "xyz" not in clean
+
+
+def test_a_text_full_of_ellipses_takes_no_time_to_speak_of() -> None:
+    redactor = redactor_of("." * 40 + "x", "canary-sings-in-the-mine")
+    text = "canary-si... " * 20_000 + "." * 100_000
+    assert redactor.redact(text).startswith("[REDACTED]... [REDACTED]... ")
 
 
 @pytest.mark.parametrize("value", ["", " ", "\n\t ", b"", "        "])
