@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
@@ -211,3 +212,44 @@ async def test_a_service_that_is_not_there_is_known_before_anything_starts(runni
         assert text in project.errors
         code, out, err = await project.command("check")
         assert code == 1 and text in out + err
+
+
+NEW_KEY = "Yt5-canary-Rb7-of-the-key-that-takes-its-place-Mn9"
+
+
+async def test_a_new_key_takes_over_for_modules_and_the_front_door_and_no_request_is_lost(running: Callable[[], Any]) -> None:
+    async with running() as project:
+        await begin(project)
+        old, new = jwt(sub="ada"), jwt(NEW_KEY, sub="ada")
+        answers: list[tuple[int, int]] = []
+        ended = asyncio.Event()
+
+        async def ask(token: str) -> int:
+            return (await fetch(project.address, "GET", "/shop/mine", headers={"Authorization": f"Bearer {token}"})).status
+
+        async def keep_asking() -> None:
+            while not ended.is_set():
+                answers.append((await ask(old), await ask(new)))
+
+        asking = [asyncio.create_task(keep_asking()) for _ in range(3)]
+        async with asyncio.timeout(30):
+            while len(answers) < 5:
+                await asyncio.sleep(0.01)
+        assert set(answers) == {(200, 401)}
+        project.write(f"JWT_KEY={NEW_KEY}\n", ".env")
+        code, out, err = await project.command("rotate", "JWT_KEY")
+        assert code == 0, out + err
+        done = len(answers)
+        async with asyncio.timeout(30):
+            while len(answers) < done + 10:
+                await asyncio.sleep(0.01)
+        ended.set()
+        await asyncio.gather(*asking)
+        assert {status for pair in answers for status in pair} == {200, 401}, "nobody was told that it cannot be checked now"
+        assert set(answers[done + 3 :]) == {(401, 200)}
+        assert (await post(project, "/accounts/check", new))["found"]["sub"] == "ada"
+        assert (await post(project, "/accounts/check", old))["error"] == "InvalidToken"
+        made = (await post(project, "/accounts/issue", {"sub": "bob"}))["found"]
+        assert (await ask(made)) == 200
+        modules = [Process(json.loads((await project.http(f"/{name}/pid")).text), memory=True) for name in ("shop", "accounts")]
+        assert_no_secret_in(*modules, project.lines, out, err, secrets=[KEY, NEW_KEY])
