@@ -49,15 +49,26 @@ BEHIND = [
 """A path to each guarded view, as it is written in a request."""
 
 
+ALL_BUT_THE_OPEN = [
+    AnnouncedEndpoint(path="/{*rest}", methods=["*"], auth="jwt"),
+    *(AnnouncedEndpoint(path=path, methods=methods) for path, methods in OPEN.items()),
+]
+"""Another way to announce the same: everything is guarded, also the view that answers where no other does."""
+
+
 class Visits:
-    """Which views ran."""
+    """Which views ran: those that are guarded in every way, those that are open, and the one that answers where no other does."""
 
     def __init__(self) -> None:
         self.guarded: list[str] = []
         self.open: list[str] = []
+        self.rest = 0
 
     def note(self, name: str) -> str:
-        (self.open if name in OPEN or name == "free" else self.guarded).append(name)
+        if name == "*":
+            self.rest += 1
+        else:
+            (self.open if name in OPEN else self.guarded).append(name)
         return name
 
     def take(self) -> tuple[list[str], list[str]]:
@@ -104,6 +115,7 @@ def _fastapi(root_path: str = "") -> House:
         await websocket.close()
 
     app.mount("/mount", inner)
+    app.add_api_route("/{rest:path}", _view(visits, "*"), methods=["GET", "POST", "DELETE"])
     return House(app, visits, pywatt_fastapi.pywatt_make_server)
 
 
@@ -139,6 +151,7 @@ def _starlette() -> House:
         Mount("/mount", routes=[Route("/secret", _plain(visits, "/mount/secret"))]),
     ]
     routes += [Route(path, _plain(visits, path)) for path in ("/admin", "/items/", "/a/{x}/b", "/UP/Case", "/café", "/public/{name}")]
+    routes.append(Route("/{rest:path}", _plain(visits, "*"), methods=["GET", "POST", "DELETE"]))
     app = Starlette(routes=routes)
     app.router.redirect_slashes = False
     return House(Overriding(app), visits, pywatt_fastapi.pywatt_make_server)
@@ -168,6 +181,7 @@ def _flask(*, lax: bool = False) -> House:
         add(app, path, path)
     add(app, "/public/<name>", "/public/{name}")
     add(app, "/login", "/login", ("GET", "POST"))
+    add(app, "/<path:rest>", "*", ("GET", "POST", "DELETE"))
     inner = Flask("inner", static_folder=None)
     inner.add_url_rule("/secret", "secret", lambda: visits.note("/mount/secret"))
     app.wsgi_app = WsgiOverriding(app.wsgi_app)  # type: ignore[method-assign]
@@ -194,6 +208,7 @@ def _router() -> House:
         add(path, path)
     add("/deep/{*part}", "/deep/{part}")
     add("/caf%C3%A9", "/café")
+    _routed(router, visits, "/{*rest}", "*", ["GET", "POST", "DELETE"])
     return House(router, visits, pywatt_make_server)
 
 

@@ -21,7 +21,7 @@ from pywatt_core.testing.contracts.server_streams import caller_of
 from pywatt_jwt import JwtConfig, JwtValidator, create_token
 from pywatt_jwt.authenticator import JwtAuthenticator
 
-from .houses import BEHIND, GUARDED, HOUSES, OPEN, House, Served, served
+from .houses import ALL_BUT_THE_OPEN, BEHIND, GUARDED, HOUSES, OPEN, House, Served, served
 
 CONFIG = JwtConfig(secret_key="the key of the guard, 32 bytes or more")
 GOOD = f"Bearer {create_token({'sub': 'ada'}, CONFIG)}"
@@ -203,6 +203,23 @@ async def test_the_prefix_changes_nothing(make: Callable[[], House], authenticat
                 led += await both.leads_inside("GET", uri)
         assert led > 100
         assert (await guarded.ask("GET", "/v1/login")).status_code == 200
+
+
+async def test_where_all_is_guarded_but_the_open_no_spelling_of_an_open_one_leads_elsewhere(
+    make: Callable[[], House], authenticator: JwtAuthenticator
+) -> None:
+    async with served(make(), authenticator, endpoints=ALL_BUT_THE_OPEN) as guarded:
+        opened = 0
+        for path, (method, spelling) in product(("/login", "/users/me", "/public/ada"), product(("GET", "POST"), SPELLINGS.values())):
+            answer = await guarded.ask(method, spelling(path))
+            past, ran = guarded.visits.take()
+            assert not past, f"{spelling(path)!r} ran {past} without a token"
+            assert not guarded.visits.rest, f"{spelling(path)!r} ran the view for everything else"
+            opened += bool(ran)
+            assert ran or answer.status_code in (400, 401, 404, 405, 307, 308)
+        assert opened > 5
+        for path in BEHIND:
+            assert (await guarded.ask("GET", path)).status_code == 401
 
 
 PIECES = [
