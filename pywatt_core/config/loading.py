@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from .environment import DELIMITER, ENVIRONMENT, PREFIX, environment_layer, misspelt
 from .files import file_layer, find_file
 from .merging import Layer, Merged, Text, at, merge
-from .names import CORE, DEFAULT_SECRETS, KINDS, OWN_OPTIONS, implied_use
+from .names import CORE, DEFAULT_SECRETS, INHERITED_SECRETS, KINDS, OWN_OPTIONS, implied_use
 from .problems import Problem, raise_problems
 from .sections import check_section
 from .selection import PluginSelection
@@ -51,6 +51,7 @@ def load(
     layers = [Layer("decorator config=", dict(decorator))] if decorator else []
     found: Path | None = None
     offers: Mapping[str, Any] = {}
+    variables: Mapping[str, str] = os.environ if environ is None else environ
     if init is not None:
         tables = dict(init)
         folder = Path(tables.pop("folder", None) or os.curdir).absolute()
@@ -61,14 +62,13 @@ def load(
         folder = found.parent if found else Path(start or os.curdir).absolute()
         if found:
             layers.append(file_layer(found))
-        variables = os.environ if environ is None else environ
         layer, problems = environment_layer(variables)
         layers += [layer] if layer else []
         warnings += misspelt(variables, CORE)
     if overrides:
         layers.append(Layer("command line", dict(overrides)))
     merged = merge([*_offer_layer(offers, layers), *layers])
-    settings = _settings(merged, problems, folder, found, tuple(warnings), alone=init is None)
+    settings = _settings(merged, problems, folder, found, tuple(warnings), environ=variables if init is None else None)
     if not defer:
         raise_problems(settings.problems)
     return settings
@@ -144,14 +144,22 @@ def _offer_layer(offers: Mapping[str, Any], layers: Iterable[Layer]) -> list[Lay
 
 
 def _settings(
-    merged: Merged, problems: list[Problem], folder: Path, file: Path | None, warnings: tuple[str, ...], *, alone: bool
+    merged: Merged,
+    problems: list[Problem],
+    folder: Path,
+    file: Path | None,
+    warnings: tuple[str, ...],
+    *,
+    environ: Mapping[str, str] | None,
 ) -> Settings:
+    """Everything typed and checked; `environ` is None where an orchestrator delivered the configuration."""
     named: dict[str, dict[str, Section]] = {}
     for kind in KINDS:
         named[kind], found = _named(kind, merged)
         problems += found
-    if alone and not named["secrets"]:
-        named["secrets"] = {name: Section(name, options, f"secrets.{name}") for name, options in DEFAULT_SECRETS.items()}
+    if environ is not None:
+        named["secrets"], found = _secrets(named["secrets"], environ)
+        problems += found
     module = _own("module", ModuleOptions, merged, problems)
     warnings += _without_effect(merged)
     plugins = _own("plugins", PluginSelection, merged, problems)
@@ -178,6 +186,17 @@ def _settings(
         problems=tuple(problems),
         merged=merged,
     )
+
+
+def _secrets(named: dict[str, Section], environ: Mapping[str, str]) -> tuple[dict[str, Section], list[Problem]]:
+    """The chain of sources: the one that is configured, the one that inherited variables choose, the usual one."""
+    if named:
+        return named, []
+    if INHERITED_SECRETS in environ:
+        from .inherited_secrets import inherited_secrets
+
+        return inherited_secrets(environ)
+    return {name: Section(name, options, f"secrets.{name}") for name, options in DEFAULT_SECRETS.items()}, []
 
 
 def _without_effect(merged: Merged) -> tuple[str, ...]:

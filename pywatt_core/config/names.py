@@ -17,6 +17,9 @@ CORE = ("module", "plugins", *KINDS)
 DEFAULT_SECRETS: Mapping[str, Mapping[str, Any]] = {"env": {}, "dotenv": {"required": False}}
 """Without ``[secrets.*]``: the environment, then ``.env`` beside the file."""
 
+INHERITED_SECRETS = "SECRET_PROVIDER_CHAIN"
+"""The variable that chooses another chain, where nothing is configured; see `inherited_secrets`."""
+
 
 OWN_OPTIONS: Mapping[str, Mapping[str, str]] = {"caches": {"serializer": "What turns values of the application's types into bytes."}}
 """Options of a section that the core reads itself, whichever provider it uses, beside ``use``: kind to name to meaning. All are text."""
