@@ -53,13 +53,17 @@ async def open_jwt(options: JwtOptions, context: Context) -> AsyncIterator[Authe
     `ProxyError` (503 for clients) until they are there.
     """
     if not options.is_local:
-        if options.mode == "auto" and context.orchestrator is None:
-            raise ConfigError(
-                f"{context.section}: there is no key to check tokens with, and no orchestrator that has one: set one of {', '.join(LOCAL)}"
-            )
+        from pywatt_core.services.hosted import orchestrator_of
         from pywatt_core.services.hosted_auth import open_hosted_auth
         from pywatt_core.services.hosted_options import HostedAuthOptions
 
+        try:
+            orchestrator_of(context)
+        except ConfigError:
+            raise ConfigError(
+                f"{context.section}: there is no key to check tokens with, and this module runs without an orchestrator that could have "
+                f"one: set one of {', '.join(LOCAL)}, or start it with `pywatt up`"
+            ) from None
         hosted = HostedAuthOptions(service=options.service or None, timeout=options.timeout)
         async with open_hosted_auth(hosted, context) as authenticator:
             yield authenticator

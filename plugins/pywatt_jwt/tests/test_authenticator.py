@@ -1,0 +1,215 @@
+"""``[auth.NAME] use = "jwt"``: opened from a section with its secrets, in a module, rotated, and the orchestrator's where it has the key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+
+from pywatt_core import AppState, pywatt_module
+from pywatt_core.access import Authenticator, TokenIssuer
+from pywatt_core.config import load
+from pywatt_core.errors import ConfigError, InvalidToken, Unavailable
+from pywatt_core.interfaces import Context, Orchestrator
+from pywatt_core.protocol.messages import Message, ServiceOperation, ServiceOperationResult, ServiceRequest, ServiceResponse
+from pywatt_core.registry import Registry
+from pywatt_core.services.hosted_auth import HostedAuthenticator
+from pywatt_core.testing import app
+from pywatt_jwt import JwtConfig, JwtOptions, JwtValidator, ProxyError, create_token, open_jwt
+from pywatt_jwt.authenticator import JwtAuthenticator, JwtTokenIssuer
+
+from .key_server import KeyServer
+from .making import SECRET, private_pem, public_jwk, public_pem, token_of
+
+SECTION = {"use": "jwt", "secret_key": "secret:JWT_KEY", "audience": "shop"}
+
+
+def later() -> int:
+    return int(time.time()) + 600
+
+
+def context(folder: Path = Path(), orchestrator: Orchestrator | None = None, name: str = "main") -> Context:
+    return Context(module_id="shop", section=f"auth.{name}", folder=folder, orchestrator=orchestrator)
+
+
+async def opened(section: Mapping[str, Any], **secrets: str) -> Any:
+    """What the registry makes of a section."""
+
+    async def secret(name: str) -> str | None:
+        return secrets.get(name)
+
+    (found,) = load(init={"auth": {"main": dict(section)}}).sections("auth").values()
+    async with Registry().open("auth", found, context(), secrets=secret) as authenticator:
+        return authenticator
+
+
+# ── from a section ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_section_becomes_an_authenticator_that_makes_tokens_where_it_can() -> None:
+    authenticator = await opened(SECTION, JWT_KEY=SECRET)
+    assert isinstance(authenticator, TokenIssuer)
+    claims = await authenticator.authenticate(await authenticator.issue({"sub": "ada"}))
+    assert (claims["sub"], claims["aud"]) == ("ada", "shop")
+    public = await opened({"use": "jwt", "public_key": public_pem("RSA")})
+    assert isinstance(public, Authenticator)
+    assert not isinstance(public, TokenIssuer)
+    signing = await opened({"use": "jwt", "private_key": "secret:PEM", "kid": "today"}, PEM=private_pem("P-256"))
+    assert isinstance(signing, JwtTokenIssuer)
+
+
+@pytest.mark.parametrize(
+    ("section", "complaint"),
+    [
+        ({"use": "jwt", "secret_key": "secret:SHORT"}, "auth.main.secret_key"),
+        ({"use": "jwt", "public_key": "nonsense"}, "auth.main: public_key is neither PEM nor a JWK"),
+        ({"use": "jwt", "jwks_file": "nowhere.json"}, "auth.main: jwks_file cannot be read"),
+        ({"use": "jwt", "jwks_url": "http://id.example.com/keys"}, "auth.main.jwks_url"),
+        ({"use": "jwt", "secret_kye": "x"}, "secret_key"),
+        ({"use": "jwt"}, "this module runs without an orchestrator"),
+        ({"use": "jwt", "mode": "proxy"}, "this module runs without an orchestrator"),
+    ],
+)
+async def test_a_section_that_cannot_work_is_told_with_its_name(section: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        await opened(section, SHORT="canary-short-key")
+    assert "canary-short-key" not in str(caught.value)
+
+
+async def test_relative_files_count_from_the_configurations_folder(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": [public_jwk("P-256", kid="a")]}))
+    async with open_jwt(JwtConfig(jwks_file="keys.json"), context(tmp_path)) as authenticator:
+        assert await authenticator.authenticate(token_of({"exp": later()}, alg="ES256"))
+
+
+async def test_keys_are_there_when_it_is_open(server: KeyServer) -> None:
+    async with open_jwt(JwtConfig(jwks_url=f"{server.url}/keys"), context()) as authenticator:
+        assert server.asked == ["/keys"]
+        assert await authenticator.authenticate(token_of({"exp": later()}, alg="RS256", header={"alg": "RS256", "kid": "first"}))
+
+
+async def test_a_server_that_is_away_stops_no_module(server: KeyServer) -> None:
+    server.status = 503
+    async with open_jwt(JwtConfig(jwks_url=f"{server.url}/keys"), context()) as authenticator:
+        with pytest.raises(ProxyError, match="answered 503") as caught:
+            await authenticator.authenticate(token_of({"exp": later()}, alg="RS256"))
+    assert isinstance(caught.value, Unavailable)
+
+
+def test_what_is_open_shows_nothing() -> None:
+    authenticator = JwtTokenIssuer(JwtValidator(JwtConfig(secret_key=SECRET)), None)  # type: ignore[arg-type]
+    assert SECRET not in f"{authenticator!r} {authenticator} {vars(authenticator)}"
+    assert repr(JwtAuthenticator(authenticator.validator)) == "JwtAuthenticator()"
+
+
+def issuer_of(state: AppState[Any]) -> TokenIssuer:
+    assert isinstance(state.authenticator, TokenIssuer)
+    return state.authenticator
+
+
+# ── in a module ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pywatt_module()
+async def shop(state: Any) -> Starlette:
+    return Starlette()
+
+
+async def test_a_module_checks_tokens_and_its_key_may_rotate() -> None:
+    old, new = SECRET, SECRET[::-1]
+    async with app(shop, secrets={"JWT_KEY": old}, config={"auth": {"main": SECTION}}) as client:
+        state = client.state
+        before, after = (create_token({"sub": "ada"}, JwtConfig(secret_key=key, audience="shop")) for key in (old, new))
+        assert (await state.validate_jwt_token(before))["sub"] == "ada"
+        with pytest.raises(InvalidToken):
+            await state.validate_jwt_token(after)
+        assert (await client.rotate({"JWT_KEY": new})).status == "success"
+        assert (await state.validate_jwt_token(after))["sub"] == "ada"
+        with pytest.raises(InvalidToken):
+            await state.validate_jwt_token(before)
+        refused = await client.rotate({"JWT_KEY": "canary-short"})  # a key that may not be used changes nothing
+        assert refused.status == "error"
+        assert "HS256 needs at least 32" in str(refused.message)
+        assert "canary" not in str(refused.message)
+        assert (await state.validate_jwt_token(after))["sub"] == "ada"
+
+
+async def test_old_keys_make_a_rotation_that_nobody_notices() -> None:
+    section = {**SECTION, "previous_keys": ["secret:JWT_KEY_BEFORE"]}
+    old, new = SECRET, SECRET[::-1]
+    async with app(shop, secrets={"JWT_KEY": old, "JWT_KEY_BEFORE": old}, config={"auth": {"main": section}}) as client:
+        token = await issuer_of(client.state).issue({"sub": "ada"})
+        assert (await client.rotate({"JWT_KEY": new, "JWT_KEY_BEFORE": old})).status == "success"
+        assert (await client.state.validate_jwt_token(token))["sub"] == "ada"
+        assert (await client.state.validate_jwt_token(await issuer_of(client.state).issue({"sub": "ada"})))["sub"] == "ada"
+
+
+async def test_code_without_a_key_asks_the_modules_own_authenticator() -> None:
+    checker = JwtValidator(JwtConfig())
+    async with app(shop, secrets={"JWT_KEY": SECRET}, config={"auth": {"main": SECTION}}) as client:
+        token = await issuer_of(client.state).issue({"sub": "ada"})
+        assert (await checker.validate_async(token))["sub"] == "ada"
+        assert (await asyncio.to_thread(checker.validate, token))["sub"] == "ada"
+        with pytest.raises(InvalidToken):
+            await checker.validate_async(token + "x")
+    async with app(shop):
+        with pytest.raises(ConfigError, match=r"\[auth.main\]"):
+            await checker.validate_async(token)
+    with pytest.raises(ProxyError):
+        await checker.validate_async(token)
+
+
+# ── by the orchestrator ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Ways:
+    """Instead of channels to an orchestrator: it hosts an authenticator that answers by the inherited protocol."""
+
+    names = ("stdio",)
+    stdio = None
+
+    def __init__(self) -> None:
+        self.operations: list[tuple[str, Any]] = []
+
+    async def request(self, message: Message, *, timeout: float) -> Message:
+        if isinstance(message, ServiceRequest):
+            return ServiceResponse(message.id, message.service_type, success=True, connection_id="conn-1")
+        assert isinstance(message, ServiceOperation)
+        self.operations.append((message.operation, message.params))
+        return ServiceOperationResult(success=True, result={"sub": "ada"})
+
+
+@pytest.mark.parametrize("options", [JwtOptions(), JwtOptions(mode="proxy"), JwtOptions(audience="shop", service="tokens")])
+async def test_without_a_key_the_orchestrator_checks(options: JwtOptions) -> None:
+    ways: Any = Ways()
+    async with open_jwt(options, context(orchestrator=Orchestrator(ways, None))) as authenticator:
+        assert isinstance(authenticator, HostedAuthenticator)
+        assert await authenticator.authenticate("a.b.c") == {"sub": "ada"}
+    assert ways.operations == [("validate", {"token": "a.b.c"}), ("close", {})]
+
+
+async def test_with_a_key_the_orchestrator_is_not_asked() -> None:
+    ways: Any = Ways()
+    async with open_jwt(JwtConfig(secret_key=SECRET), context(orchestrator=Orchestrator(ways, None))) as authenticator:
+        await authenticator.authenticate(token_of({"exp": later()}))
+    assert ways.operations == []
+
+
+def test_looking_at_what_is_installed_imports_no_library() -> None:
+    import subprocess
+    import sys
+
+    program = (
+        "import sys, pywatt_jwt; from pywatt_jwt import JwtConfig, JwtOptions, JwtAuthError; pywatt_jwt.pywatt_register_authenticators();"
+        "print([name for name in ('joserfc', 'cryptography', 'authlib', 'httpx') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=environment)
+    assert done.stdout.strip() == "[]"
