@@ -249,7 +249,7 @@ def resident(pid: int) -> float:
 
 async def soak(folder: Path, runtime: Path, place: Place, rounds: int, clients: int) -> int:
     """Everything; the exit status."""
-    write_secrets(folder, 0, place.change(0))
+    write_secrets(folder, 0, await asyncio.to_thread(place.change, 0))
     (folder / "holds.py").write_text(MODULE, encoding="utf-8")
     (folder / "pywatt.toml").write_text(CONFIG.format(database=place.section), encoding="utf-8")
     stale: list[str] = []
