@@ -9,74 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import msgspec
 
-from pywatt_core.errors import PyWattError, RequestTimeout, SecretError, SecretNotFound
-from pywatt_core.redaction import redact, register
+from pywatt_core.errors import SecretError, SecretNotFound
+from pywatt_core.redaction import register
 from pywatt_core.transports.link import new_id
 
-from .lines import clean
+from .parties import Service, ask, plain, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-
-    from pywatt_core.protocol.messages import RotationAck
+    from collections.abc import Collection, Mapping, Sequence
 
     from .desk import SecretDesk
     from .ledger import Holder
     from .logs import Journal
+    from .parties import Process
     from .sources import SecretSources
 
 _log = logging.getLogger(__name__)
 
-ACK_TIMEOUT: Final = 10.0
-"""Seconds that a process has to acknowledge, and a service to be opened anew."""
 AT_ONCE: Final = 16
 """Secrets that are read from the sources at once."""
 STOPPING: Final = "the orchestrator is stopping"
-LONGEST_REASON: Final = 500
-"""Characters of a reason that are repeated."""
-
-
-class Process(Protocol):
-    """A process that holds secrets: `Run` is one."""
-
-    @property
-    def module_id(self) -> str: ...
-    @property
-    def start_patience(self) -> float | None:
-        """None once it has announced itself; until then it has no vote, and this is how many seconds its start may take."""
-        ...
-
-    async def rotate(self, names: Sequence[str], rotation_id: str, *, timeout: float) -> RotationAck | None:
-        """Tell it that these secrets have other values; its acknowledgement, or None where it has ended or is about to.
-
-        Raises `RequestTimeout`, or another `PyWattError` where it lives and cannot be told.
-        """
-        ...
-
-
-class Service(ABC):
-    """A service that we host: it is opened anew with the new values, and used once every process has taken them too."""
-
-    module_id: str
-    """Its section: ``[services.main]``."""
-
-    @abstractmethod
-    async def prepare(self, values: Mapping[str, str]) -> None:
-        """Where it is open, open it with these values too, beside what is in use. Raises what that raises; nothing is left then."""
-
-    @abstractmethod
-    def commit(self) -> None:
-        """Use what `prepare` has opened; the old one is closed after the last operation on it."""
-
-    @abstractmethod
-    def discard(self) -> None:
-        """Close what `prepare` has opened, where it has."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -211,7 +168,7 @@ class Rotator:
                     results[name] = self._missing(name, str(error))
                     return
                 except SecretError as error:
-                    results[name] = Result(name=name, result="failed", why=_plain(str(error)), used_by=self._users([name]))
+                    results[name] = Result(name=name, result="failed", why=plain(str(error)), used_by=self._users([name]))
                     failed.setdefault(str(error), []).append(name)
                     return
             if name in self._ledger.names:
@@ -229,7 +186,7 @@ class Rotator:
         if name in self._ledger.names and self._ledger.vanished(name):
             text = f"the secret {name!r} is in no source any more: who uses it keeps it, and nobody else is given it"
             self._journal.say(text, level="warning")
-        return Result(name=name, result="missing", why=_plain(why), used_by=self._users([name]))
+        return Result(name=name, result="missing", why=plain(why), used_by=self._users([name]))
 
     # ── one rotation ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -239,7 +196,7 @@ class Rotator:
         services = [holder for holder in told if isinstance(holder, Service)]
         asked: dict[Process, frozenset[str]] = {}
         try:
-            reasons = await _prepare(services, values)
+            reasons = await prepare(services, values)
             if not reasons:
                 asked = _processes(told)
                 reasons = await self._tell(asked, values)
@@ -268,7 +225,6 @@ class Rotator:
         before = self._ledger.changes(values)
         for name, value in before.items():
             register(value, name=name)  # Of each name the newest values are hidden: this one must not become the oldest.
-        self._say_who_refused(values, before, reasons)
         astray = self._ledger.withdraw(values, reasons)
         for service in services:
             service.discard()
@@ -288,6 +244,7 @@ class Rotator:
                 self._journal.say(
                     f"{text}; `pywatt restart {holder.module_id}` gives it the one in force", module=holder.module_id, level="error"
                 )
+        self._say_who_refused(values, before, reasons)
 
     def _say_who_refused(self, values: Mapping[str, str], before: Mapping[str, str], reasons: Mapping[str, str]) -> None:
         who = "; ".join(f"{module_id}: {reason}" for module_id, reason in reasons.items())
@@ -297,7 +254,7 @@ class Rotator:
 
     async def _open_again(self, services: Sequence[Service], before: Mapping[str, str]) -> None:
         """Services that were opened with what is withdrawn now."""
-        failed = await _prepare(services, before)
+        failed = await prepare(services, before)
         for service in services:
             if service.module_id in failed:
                 service.discard()
@@ -311,7 +268,7 @@ class Rotator:
     async def _tell(self, told: Mapping[Process, frozenset[str]], values: Mapping[str, str]) -> dict[str, str]:
         """Say to each that these secrets have other values; who refused, and why."""
         rotation_id = new_id()
-        asking = {asyncio.create_task(_ask(holder, names, rotation_id)): holder for holder, names in told.items()}
+        asking = {asyncio.create_task(ask(holder, names, rotation_id)): holder for holder, names in told.items()}
         voters = [task for task, holder in asking.items() if holder.start_patience is None]
         try:
             if voters:
@@ -341,38 +298,6 @@ class Rotator:
         return sorted({holder.module_id for name in names for holder in self._ledger.holders(name)})
 
 
-async def _prepare(services: Iterable[Service], values: Mapping[str, str]) -> dict[str, str]:
-    """Open these services anew; those that could not be opened, and why."""
-
-    async def one(service: Service) -> str:
-        try:
-            async with asyncio.timeout(ACK_TIMEOUT):
-                await service.prepare(values)
-        except TimeoutError:
-            return f"it was not open within {ACK_TIMEOUT:g} s"
-        except Exception as error:
-            return _plain(str(error)) or type(error).__name__
-        return ""
-
-    everything = list(services)
-    outcomes = await asyncio.gather(*map(one, everything))
-    return {service.module_id: reason for service, reason in zip(everything, outcomes, strict=True) if reason}
-
-
-async def _ask(holder: Process, names: Iterable[str], rotation_id: str) -> str:
-    """Why it does not use the new values; empty where it does, or uses nothing any more."""
-    timeout = ACK_TIMEOUT + (holder.start_patience or 0.0)
-    try:
-        acknowledged = await holder.rotate(sorted(names), rotation_id, timeout=timeout)
-    except RequestTimeout:
-        return f"it did not acknowledge within {timeout:g} s"
-    except PyWattError as error:
-        return _plain(str(error))
-    if acknowledged is None or acknowledged.status == "success":
-        return ""
-    return _plain(acknowledged.message or "") or "it gave no reason"
-
-
 def _processes(told: Mapping[Holder, frozenset[str]]) -> dict[Process, frozenset[str]]:
     return {cast("Process", holder): names for holder, names in told.items() if not isinstance(holder, Service)}
 
@@ -390,9 +315,3 @@ def _answer(wish: _Wish, outcome: dict[str, Result] | SecretError) -> None:
 def _named(names: Collection[str]) -> str:
     """``the secret 'A'``, ``the secrets 'A', 'B'``."""
     return f"the secret{'' if len(names) == 1 else 's'} {', '.join(map(repr, sorted(names)))}"
-
-
-def _plain(text: str) -> str:
-    """A reason as it may be shown: nothing secret, one line, not too long."""
-    text = clean(redact(text))
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"

@@ -198,7 +198,7 @@ class Run:
         return None if self.announced.done() else self.plan.settings.start_timeout
 
     async def rotate(self, names: Sequence[str], rotation_id: str, *, timeout: float) -> RotationAck | None:
-        """What `rotation.Process` promises."""
+        """What `parties.Process` promises."""
         if self._link is None or self.child is None:
             return None
         message = Rotated(keys=list(names), rotation_id=rotation_id)

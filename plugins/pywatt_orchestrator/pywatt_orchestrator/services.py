@@ -20,7 +20,7 @@ from pywatt_core.registry import Registry
 from pywatt_core.replaceable import Replaceable
 
 from .logs import OURSELVES
-from .rotation import Service
+from .parties import Service
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
