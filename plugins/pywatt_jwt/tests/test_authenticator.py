@@ -1,4 +1,4 @@
-"""``[auth.NAME] use = "jwt"``: opened from a section with its secrets, in a module, rotated, and the orchestrator's where it has the key."""
+"""``[auth.NAME] use = "jwt"``: opened with its secrets, in a module, rotated, and the orchestrator's where it has the key."""
 
 from __future__ import annotations
 
