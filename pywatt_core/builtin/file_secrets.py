@@ -142,7 +142,7 @@ def parse_table(text: str, file: str) -> dict[str, str]:
     wanted = 'A file of secrets is a flat table: NAME = "value"'
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is no TOMLDecodeError
         place = re.search(r"at line (\d+)", str(error))
         line = place.group(1) if place else str(text.count("\n") + 1)
     else:

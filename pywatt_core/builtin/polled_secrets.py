@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ..errors import PyWattError, SecretError
@@ -20,6 +22,8 @@ from .secret_values import SecretValues
 
 if TYPE_CHECKING:
     from typing import TypeVar
+
+    from ..access import SecretInfo
 
     T = TypeVar("T")
 
@@ -133,6 +137,16 @@ class PolledSecrets(SecretValues):
             raise SecretError(self._faults[name])
         return value
 
+    async def names(self) -> frozenset[str]:
+        """What is there now and can be read."""
+        await self._look_if_due()
+        return await super().names()
+
+    async def describe(self, name: str) -> SecretInfo | None:
+        """Its version, the file, and when the value was written there."""
+        await self._look_if_due()
+        return await super().describe(name)
+
     async def refresh(self) -> None:
         """Look now. What cannot be read is logged, and the values stay."""
         async with self._lock:
@@ -224,13 +238,11 @@ class PolledSecrets(SecretValues):
                 log.info("%s: it can be read again", self._reader.place)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """The result, in time. A file system that hangs gets no second thread to hang in."""
+        """The result, in time. A file system that hangs gets no second thread to hang in, and keeps no process from ending."""
         if self._busy is not None:
             await self._done(self._busy)
-        loop = asyncio.get_running_loop()
-        self._give_up = loop.time() + LOOK_TIMEOUT
-        self._busy = running = loop.run_in_executor(None, work)
-        running.add_done_callback(lambda future: future.cancelled() or future.exception())  # nobody may want it any more
+        self._give_up = asyncio.get_running_loop().time() + LOOK_TIMEOUT
+        self._busy = running = in_daemon_thread(work, f"look at {self._reader.place}")
         await self._done(running)
         return running.result()
 
@@ -239,3 +251,25 @@ class PolledSecrets(SecretValues):
         if not running.done():
             raise SecretError(f"{self._reader.place}: the file system does not answer within {LOOK_TIMEOUT:g} s")
         self._busy = None
+
+
+def in_daemon_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
+    """The result of `work`, done in a thread that the process does not wait for when it ends, unlike those of `asyncio.to_thread`."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            tell(future.set_exception, error)
+        else:
+            tell(future.set_result, result)
+
+    def tell(settle: Callable[[Any], None], what: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
+            loop.call_soon_threadsafe(lambda: None if future.done() else settle(what))
+
+    future.add_done_callback(lambda future: future.cancelled() or future.exception())  # whoever asked may have given up
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future

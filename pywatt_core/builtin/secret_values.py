@@ -32,9 +32,7 @@ class SecretValues:
         value = self._values.get(name)
         if value is None:
             return None
-        moment = self._changed.get(name)
-        changed = datetime.fromtimestamp(moment, UTC) if moment is not None else None
-        return SecretInfo(version_of(name, value), changed, self._attributes(name))
+        return SecretInfo(version_of(name, value), _moment(self._changed.get(name)), self._attributes(name))
 
     def changes(self) -> AsyncIterator[frozenset[str]]:
         """The names that have another value than when this was called, each time some have."""
@@ -61,6 +59,14 @@ class SecretValues:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self._values)} secrets)"
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    """A time of the file system, as far as a calendar has it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 class ValueChanges(AsyncIterator[frozenset[str]]):

@@ -37,13 +37,15 @@ class EnvironmentSecrets:
 
     async def get(self, name: str) -> str | None:
         """The variable's value. Raises `SecretError` where it is not text."""
+        if not name:
+            return None
         try:
             value = self._environ.get(self._prefix + name)
         except UnicodeEncodeError:  # a name that the system has no bytes for
             return None
         if value is not None and not _is_text(value):
             value = None  # this frame goes out with the error
-            raise SecretError(f"the environment variable {self._prefix}{name} is not valid UTF-8")
+            raise SecretError(f"{self.place(name)} is not valid UTF-8")
         return value
 
     async def refresh(self) -> None:
@@ -51,7 +53,8 @@ class EnvironmentSecrets:
 
     def place(self, name: str) -> str:
         """The variable."""
-        return f"the variable {self._prefix}{name}"
+        variable = self._prefix + name
+        return f"the variable {variable if variable.isidentifier() else ascii(variable[:80])}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(prefix={self._prefix!r})"
@@ -88,6 +91,8 @@ class MemorySecrets(SecretValues):
         register(value, name=name)
         if not 0 < len(name) <= LONGEST_NAME or not name.isprintable() or name != name.strip():
             raise SecretError(f"{name[:80]!r} is no name of a secret: 1 to {LONGEST_NAME} printable characters, no blanks around them")
+        if not _is_text(value):
+            raise SecretError(f"the value for {name!r} is no text that can be encoded")
         if name not in self._values and len(self._values) >= MOST_SECRETS:
             raise SecretError(f"memory keeps {MOST_SECRETS} secrets, and has them")
         self.replace({**self._values, name: value}, {**self._changed, name: time.time()})
@@ -109,4 +114,5 @@ async def open_memory_secrets(options: MemorySecretsOptions, context: Context) -
 
 
 def _is_text(text: str) -> bool:
-    return not any("\udc80" <= character <= "\udcff" for character in text)
+    """Whether UTF-8 can say it; bytes that are none come as surrogates from the environment."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -84,10 +84,9 @@ async def _missing_secrets(registry: Registry, settings: Settings) -> list[Probl
     try:
         async with asyncio.timeout(DEADLINE), AsyncExitStack() as stack:
             chain = SecretChain(await registry.open_secret_sources(stack, settings))
-            if any(section.use == "orchestrator" for section in settings.secrets.values()):
-                wanted = {}  # what that one knows is known when it is there
+            elsewhere = any(section.use == "orchestrator" for section in settings.secrets.values())  # which is not here to be asked
             for name, path in wanted.items():
-                if await chain.get(name) is None:
+                if await chain.get(name) is None and not elsewhere:
                     remedy = f"Set it, for example: export {name}=…, or a line {name}=… in {settings.folder / '.env'}"
                     text = f"no secret source knows {name!r} (asked: {chain.labels})"
                     problems.append(Problem(path, text, settings.origin(path), remedy))

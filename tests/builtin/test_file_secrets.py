@@ -171,6 +171,7 @@ async def test_a_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
         (b'X = "file-canary"\n\nA.b = "file-canary"\n', ConfigError, r"secrets.toml:3: A is not text"),
         (b'X = "file-canary"\nA = 5\n', ConfigError, r"secrets.toml:2: A is not text"),
         (b'"A\\n" = 5\n', ConfigError, r"secrets.toml:1: 'A\\n' is not text"),
+        (b"A = " + b"1" * 5000, ConfigError, r"secrets.toml:\d: not valid TOML"),
         (b"A = " + b"[" * 5000, ConfigError, r"secrets.toml:1: not valid TOML"),
         (b'A = "x"\nB = "\xff-file-canary"\n', SecretError, r"secrets.toml:2: not UTF-8"),
         (b'A = "file-canary"\n#' + b"x" * LONGEST, SecretError, rf"secrets.toml: has more than {LONGEST} bytes"),

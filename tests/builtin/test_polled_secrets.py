@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -165,10 +167,11 @@ async def test_the_stamp_saves_reading_where_it_can_be_trusted() -> None:
     assert reader.reads == 2
 
 
-@pytest.mark.parametrize("newest", [time.time() + 3600, time.time()])
-async def test_two_changes_of_one_stamp_are_both_noticed(newest: float) -> None:
+@pytest.mark.parametrize("ahead", [3600.0, 0.0])
+async def test_two_changes_of_one_stamp_are_both_noticed(ahead: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polled_secrets, "YOUNG", 3600.0)
     reader = Scripted({"A": "first"}, {"A": "second"})
-    reader.at = Stamp("one", newest)
+    reader.at = Stamp("one", time.time() + ahead)
     source = await opened(reader)
     await source.refresh()
     assert await values(source) == {"A": "second"}
@@ -233,6 +236,57 @@ async def test_a_file_system_that_hangs_holds_one_thread_and_nobody_else(
         gate.set()
     while await source.get("A") != "new":
         await asyncio.sleep(OFTEN)
+
+
+def test_a_file_system_that_hangs_keeps_no_process_from_ending() -> None:
+    program = """
+import asyncio, time
+from pywatt_core.builtin import polled_secrets
+from pywatt_core.builtin.polled_secrets import PolledSecrets, Reading, Stamp
+polled_secrets.LOOK_TIMEOUT = 0.05
+
+class Hanging:
+    place = "/hanging"
+    reads = 0
+    def stamp(self):
+        return Stamp(self.reads, 1.0)
+    def read(self):
+        if self.reads:
+            time.sleep(3600)
+        self.reads += 1
+        return Reading({"A": "value"}, {})
+
+async def main():
+    source = PolledSecrets(Hanging(), poll=0.01)
+    try:
+        await source.open()
+    except Exception as error:
+        print(error)
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("/hanging: the file system does not answer within 0.05 s\n", "")
+
+
+async def test_names_and_descriptions_are_as_fresh_as_values() -> None:
+    source = await opened(Scripted({"A": "old"}, {"A": "new", "B": "b"}))
+    before = await source.describe("A")
+    source._due = 0.0
+    assert await source.describe("A") != before
+    source._reader = Scripted({"C": "c", "A": "new", "B": "b"})
+    source._due = 0.0
+    assert await source.names() == {"A", "B", "C"}
+
+
+async def test_a_time_beyond_the_calendar_is_left_out() -> None:
+    class Far(Scripted):
+        def read(self) -> Reading:
+            return Reading({"A": "a-value"}, {"A": 1e18})
+
+    info = await (await opened(Far({}))).describe("A")
+    assert info is not None
+    assert info.changed is None
 
 
 async def test_who_stops_waiting_for_changes_can_wait_again() -> None:

@@ -85,6 +85,8 @@ async def test_what_memory_refuses_is_hidden_all_the_same() -> None:
         with pytest.raises(SecretError, match="is no name of a secret: 1 to 256 printable characters"):
             await source.set(name, "refused-memory-canary")
     assert redact("refused-memory-canary") == "[REDACTED]"
+    with pytest.raises(SecretError, match="the value for 'A' is no text that can be encoded"):
+        await source.set("A", "refused-memory-canary \udcff")
     assert await source.names() == frozenset()
 
 
@@ -118,7 +120,7 @@ async def test_the_environment_is_read_when_it_is_asked(tmp_path: Path, monkeypa
 
 async def test_a_variable_that_is_no_text_is_refused_by_name() -> None:
     source = EnvironmentSecrets({"BAD": os.fsdecode(b"\xff-variable-canary")})
-    with pytest.raises(SecretError, match="the environment variable BAD is not valid UTF-8") as caught:
+    with pytest.raises(SecretError, match="the variable BAD is not valid UTF-8") as caught:
         await source.get("BAD")
     assert_no_secret_in(caught.value, secrets="variable-canary")
 
@@ -131,3 +133,5 @@ async def test_only_an_environment_with_a_prefix_is_listed() -> None:
     assert info is not None
     assert info.attributes == {"variable": "APP_KEY"}
     assert source.place("KEY") == "the variable APP_KEY"
+    assert source.place("A\nB\x1b") == "the variable 'APP_A\\nB\\x1b'"
+    assert await source.get("") is None, "the prefix alone is no secret"

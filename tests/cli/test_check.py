@@ -121,6 +121,17 @@ def test_a_secret_source_that_cannot_be_opened_is_a_problem(project: Any) -> Non
     assert f"secrets (pywatt.toml:1): {project.folder / 'secrets.toml'}: there is no such file of secrets" in done.stderr
 
 
+def test_a_secret_that_the_orchestrator_may_know_is_not_missing_and_the_other_sources_are_asked(project: Any) -> None:
+    sources = '[secrets.orchestrator]\n[secrets.mounted]\nuse = "folder"\npath = "mounted"\n'
+    write(project, f'{sources}[databases.main]\nuse = "thing"\ndsn = "secret:ELSEWHERE"\n')
+    (project.folder / "mounted").mkdir()
+    assert project.run("check").returncode == 0
+    (project.folder / "mounted" / "ELSEWHERE").write_bytes(b"\xff")
+    done = project.run("check")
+    assert done.returncode == 1
+    assert "mounted/ELSEWHERE:1: not UTF-8" in done.stderr
+
+
 def test_no_value_of_a_secret_is_printed(project: Any) -> None:
     write(project, '[databases.main]\nuse = "thing"\nsize = "secret:SIZE"\ndsn = "x://u:check-canary@h"\n')
     (project.folder / ".env").write_text("SIZE=check-bird\nBROKEN LINE check-cat\n")
