@@ -69,11 +69,16 @@ def _walk(routes: Iterable[Any]) -> Iterator[tuple[str, Sequence[str], str | Non
             else:
                 yield "/{*rest}", ALL_METHODS, None
         elif isinstance(kind, Mount):
-            yield template(route.path, route.param_convertors) + "/{*rest}", ALL_METHODS, None
+            mounted = template(route.path, route.param_convertors)
+            yield mounted + "/{*rest}", ALL_METHODS, None
+            for path, methods, auth in _walk(route.routes or ()):  # what is guarded in there has to be known by name
+                if auth is not None:
+                    yield mounted + path, methods, auth
         elif isinstance(kind, WebSocketRoute):
             yield template(route.path, route.param_convertors), ("GET",), _auth(route)
         elif isinstance(kind, Route):
-            yield template(route.path, route.param_convertors), _methods(route), _auth(route)
+            auth = _auth(route)
+            yield template(route.path, route.param_convertors), _methods(route, guarded=auth is not None), auth
 
 
 def _frontends(inner: Any) -> Iterator[tuple[str, Sequence[str], str | None]]:
@@ -87,8 +92,8 @@ def _frontends(inner: Any) -> Iterator[tuple[str, Sequence[str], str | None]]:
             yield path + "/{*rest}", ("GET",), _auth_of_dependant(getattr(group, "dependant", None))
 
 
-def _methods(route: Any) -> Sequence[str]:
-    """Upper case; without HEAD where GET opens it, without OPTIONS where anything else is there."""
+def _methods(route: Any, *, guarded: bool) -> Sequence[str]:
+    """Upper case; without HEAD where GET opens it, without OPTIONS where anything else is there, unless that is guarded too."""
     methods = route.methods
     if methods is None:
         endpoint = route.endpoint
@@ -97,7 +102,7 @@ def _methods(route: Any) -> Sequence[str]:
         methods = {name.upper() for name in ("get", "head", "post", "put", "patch", "delete", "options") if hasattr(endpoint, name)}
     order = (*ALL_METHODS, *sorted(set(methods).difference(ALL_METHODS)))
     kept = [method for method in order if method in methods and not (method == "HEAD" and "GET" in methods)]
-    return [method for method in kept if method != "OPTIONS"] or kept
+    return [method for method in kept if method != "OPTIONS" or guarded] or kept
 
 
 def template(path: str, convertors: dict[str, Any]) -> str:

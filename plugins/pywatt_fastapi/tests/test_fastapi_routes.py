@@ -156,6 +156,26 @@ def test_mounts_and_hosts(tmp_path: Path) -> None:
     assert announced(Starlette(routes=[Mount("/", routes=[Route("/a", end)])])) == {"/{*rest}": ALL}
 
 
+def test_what_is_guarded_within_a_mounted_application_is_announced_by_name() -> None:
+    inner = FastAPI(openapi_url=None)
+    inner.add_api_route("/open", end)
+    inner.add_api_route("/items/{id}", end, methods=["GET", "PUT"], dependencies=[Depends(marked)])
+    inner.mount("/deep", Starlette(routes=[Route("/x", marked), WebSocketRoute("/ws", marked)]))
+    app = bare()
+    app.mount("/sub/{tenant}", inner)
+    assert announced(app) == {
+        "/sub/{tenant}/{*rest}": ALL,
+        "/sub/{tenant}/items/{id}": (["GET", "PUT"], "jwt"),
+        "/sub/{tenant}/deep/x": (["GET"], "jwt"),
+        "/sub/{tenant}/deep/ws": (["GET"], "jwt"),
+    }
+
+
+def test_a_guarded_view_that_answers_options_says_so() -> None:
+    app = Starlette(routes=[Route("/guarded", marked, methods=["GET", "OPTIONS"]), Route("/open", end, methods=["GET", "OPTIONS"])])
+    assert announced(app) == {"/guarded": (["GET", "OPTIONS"], "jwt"), "/open": ["GET"]}
+
+
 def test_frontends_are_announced(tmp_path: Path) -> None:
     app, router = bare(), APIRouter(prefix="/admin")
     app.frontend("/", directory=tmp_path, check_dir=False)

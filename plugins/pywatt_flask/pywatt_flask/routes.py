@@ -46,11 +46,12 @@ def _walk(application: Application) -> Iterator[tuple[str, Sequence[str], str | 
         yield mount + "/{*rest}", ALL_METHODS, None
     for rule in application.flask.url_map.iter_rules():
         if not rule.build_only:
-            yield template(rule), _methods(rule), _auth(application, rule)
+            auth = _auth(application, rule)
+            yield template(rule), _methods(rule, guarded=auth is not None), auth
 
 
-def _methods(rule: Rule) -> Sequence[str]:
-    """Upper case; without HEAD where GET opens it, without OPTIONS where anything else is there."""
+def _methods(rule: Rule, *, guarded: bool) -> Sequence[str]:
+    """Upper case; without HEAD where GET opens it, without OPTIONS where anything else is there, unless a guarded view answers it."""
     methods = rule.methods
     if rule.websocket:
         return ("GET",)
@@ -58,7 +59,8 @@ def _methods(rule: Rule) -> Sequence[str]:
         return ALL_METHODS
     order = (*ALL_METHODS, *sorted(methods.difference(ALL_METHODS)))
     kept = [method for method in order if method in methods and not (method == "HEAD" and "GET" in methods)]
-    return [method for method in kept if method != "OPTIONS"] or kept
+    answers_options = guarded and getattr(rule, "provide_automatic_options", True) is False
+    return [method for method in kept if method != "OPTIONS" or answers_options] or kept
 
 
 def template(rule: Rule) -> str:

@@ -152,6 +152,18 @@ def test_hosts_and_subdomains_make_no_difference() -> None:
     assert announced(app) == {"/a": ["GET", "POST"]}
 
 
+def test_a_guarded_view_that_answers_options_itself_says_so() -> None:
+    def guarded() -> str:
+        return ""
+
+    guarded.__pywatt_auth__ = "jwt"  # type: ignore[attr-defined]
+    app = bare()
+    app.add_url_rule("/itself", "itself", guarded, methods=["GET", "OPTIONS"])
+    app.add_url_rule("/by-flask", "by-flask", guarded, methods=["GET"])
+    app.add_url_rule("/open", "open", view, methods=["GET", "OPTIONS"])
+    assert announced(app) == {"/itself": (["GET", "OPTIONS"], "jwt"), "/by-flask": (["GET"], "jwt"), "/open": ["GET"]}
+
+
 def test_a_view_may_say_what_guards_it() -> None:
     def guarded() -> str:
         return ""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pywatt.gateway")
 
+OTHER_SCHEMES = frozenset({"basic", "digest", "api_key"})
+"""What is announced as `auth` where no bearer token is meant: only the module knows what to ask for."""
 REMEMBERED_PATH = 256
 """Characters of the longest path of which it is remembered whether it needs a token."""
 MOUNT = re.compile(r"/|(?:/[A-Za-z0-9\-_~][A-Za-z0-9\-._~]*)+")
@@ -192,11 +194,13 @@ def _literal_matches(mount: _Mount) -> Iterable[tuple[bytes, Match]]:
 
 def _guard(module: ModuleRoutes) -> Callable[[RequestHead, bytes], bool] | None:
     """Tells which requests need a token, by the same rules as the module itself; None where the module announces no path with ``auth``."""
-    endpoints = module.endpoints or ()
-    kinds = [endpoint.auth for endpoint in endpoints if endpoint.auth]
+    kinds = {endpoint.auth for endpoint in module.endpoints or () if endpoint.auth and endpoint.auth not in OTHER_SCHEMES}
     if not kinds:
         return None
     from pywatt_core.http.guarding import Guard, signs_of
+    from pywatt_core.protocol.messages import AnnouncedEndpoint
+
+    endpoints = [one if one.auth in kinds else AnnouncedEndpoint(one.path, one.methods) for one in module.endpoints or ()]
 
     anybody: Any = object()  # whoever it is: here it is always the one that [gateway] names
     guard = Guard(endpoints, dict.fromkeys(kinds, anybody))

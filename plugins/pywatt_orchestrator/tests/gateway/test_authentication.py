@@ -156,6 +156,14 @@ async def test_everything_open_is_still_guarded_where_it_is_announced_so(stage: 
         assert [request.target for request in module.requests] == ["/other", "/open"]
 
 
+async def test_what_wants_other_credentials_than_a_token_is_the_modules_own_affair(stage: Any) -> None:
+    async with guarded(stage, "GET /basic basic", "GET /digest digest", "GET /key api_key", "GET /other main") as (front, module, checker):
+        for path in ("basic", "digest", "key"):
+            assert (await front.get(f"/m/{path}", "Authorization: Basic YTpi")).status == 200
+        assert (await front.get("/m/other", "Authorization: Basic YTpi")).status == 401
+        assert len(module.requests) == 3 and checker.asked == []
+
+
 async def test_a_path_that_cannot_be_understood_leaves_no_gap(stage: Any) -> None:
     async with guarded(stage, "GET /{*a}/x/{*b} jwt", "GET /{*rest}") as (front, module, _):
         assert (await front.get("/m/1/x/2")).status == 401
