@@ -3,12 +3,15 @@
 import asyncio
 import socket
 import uuid
+from types import SimpleNamespace
 
 import pytest
 
 from pywatt_core.definition import Definition
+from pywatt_core.errors import PluginError
 from pywatt_core.protocol.messages import (
     Announce,
+    AnnouncedEndpoint,
     EncodedMessage,
     Heartbeat,
     HeartbeatAck,
@@ -21,7 +24,7 @@ from pywatt_core.protocol.messages import (
     Shutdown,
 )
 from pywatt_core.protocol.session import Role, Session
-from pywatt_core.serving import CONCURRENT_REQUESTS, Inbox, plain_routes
+from pywatt_core.serving import CONCURRENT_REQUESTS, Inbox, guard_for, plain_routes, refuse_unguarded
 from pywatt_core.transports.link import Link, new_id
 
 
@@ -308,3 +311,28 @@ async def test_who_sends_faster_than_the_module_acts_is_not_read_until_it_has(pa
     await pair.until(lambda: len(acted) == 200)
     assert acted == sent
     await pair.close()
+
+
+def guarded_by(**arguments):
+    endpoints = [AnnouncedEndpoint("/{*rest}", ["GET"], "main")]
+    state = SimpleNamespace(authenticators={"main": object()}, config=SimpleNamespace(sections=lambda _kind: {}))
+    return guard_for(Definition(build=lambda state: None, endpoints=endpoints, **arguments), state)
+
+
+def test_endpoints_with_auth_are_guarded_and_the_modules_own_paths_are_not():
+    plain = [AnnouncedEndpoint("/a", ["GET"])]
+    assert guard_for(Definition(build=lambda state: None), None) is None
+    assert guard_for(Definition(build=lambda state: None, endpoints=plain), None) is None
+    assert guarded_by().needed("GET", "/health") == ()
+    assert guarded_by().needed("GET", "/other") != ()
+    assert guarded_by(health=None).needed("GET", "/health") != ()
+    assert guarded_by(version="v1").needed("GET", "/health") != (), "that is /v1/health: another one than the module's"
+
+
+def test_a_server_that_asks_no_guard_may_not_serve_guarded_endpoints():
+    guard = guarded_by()
+    with pytest.raises(PluginError, match=r"announced with auth=, and the server \S*test_serving\S*\.Server guards none"):
+        refuse_unguarded(Server(), guard)
+    guard.attach()
+    refuse_unguarded(Server(), guard)
+    refuse_unguarded(Server(), None)

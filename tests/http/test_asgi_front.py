@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from pywatt_core import telemetry
+from pywatt_core.errors import InvalidToken
 from pywatt_core.http import AsgiFront
-from pywatt_core.http.asgi_front import STATE_KEY, Unfinished
+from pywatt_core.http.asgi_front import STATE_KEY, Unfinished, own_roots
+from pywatt_core.http.bearer import AUTHENTICATOR_KEY, CLAIMS_KEY
+from pywatt_core.http.guarding import Guard
 from pywatt_core.http.streams import Disconnected
 from pywatt_core.interfaces import ServerOptions
+from pywatt_core.protocol.messages import AnnouncedEndpoint
 
 START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
 STREAM: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": [(b"Content-Type", b"text/event-stream; charset=utf-8")]}
@@ -278,3 +282,110 @@ async def test_what_is_cut_before_it_began_is_503(begun: bool) -> None:
         assert client.status == 503
         assert (b"retry-after", b"1") in client.sent[0]["headers"]
     assert not subject.calls
+
+
+# ── guarded endpoints ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Porter:
+    async def authenticate(self, token: str) -> Any:
+        if token != "good":
+            raise InvalidToken("another one")
+        return {"sub": "ada"}
+
+
+PORTER = Porter()
+ENDPOINTS = [AnnouncedEndpoint(path, ["GET"], auth) for path, auth in (("/admin", "jwt"), ("/health", "jwt"), ("/open", None))]
+
+
+def guarded(app: Any = fine, **options: Any) -> AsgiFront:
+    return front(app, guard=Guard(ENDPOINTS, {"jwt": PORTER}), **options)
+
+
+@pytest.mark.parametrize(("path", "status"), [("/admin", 401), ("/admin/", 401), ("/open", 200), ("/other", 200)])
+async def test_a_guarded_endpoint_needs_a_token(path: str, status: int) -> None:
+    client = Client(path)
+    await client.ask(guarded())
+    assert client.status == status
+    if status == 401:
+        assert client.body == b'{"error":"Missing Authorization header"}'
+        assert (b"www-authenticate", b"Bearer") in client.sent[0]["headers"]
+        assert (b"content-length", b"40") in client.sent[0]["headers"]
+
+
+async def test_the_application_finds_the_claims_and_who_proved_them() -> None:
+    client = Client("/admin", authorization="Bearer good")
+    await client.ask(guarded())
+    assert client.status == 200
+    assert (client.scope[CLAIMS_KEY], client.scope[AUTHENTICATOR_KEY]) == ({"sub": "ada"}, PORTER)
+
+
+async def test_no_request_can_bring_claims_along() -> None:
+    client = Client("/open", **{"pywatt.claims": "admin", "pywatt.authenticator": "x"})
+    await client.ask(guarded())
+    assert client.status == 200
+    assert CLAIMS_KEY not in client.scope
+
+
+async def test_a_guard_stands_below_the_prefix_and_the_one_that_a_gateway_tells() -> None:
+    for path, status in (("/v1/admin", 401), ("/v1//admin", 401), ("/v1/open", 200), ("/admin", 404)):
+        client = Client(path, X_Forwarded_Prefix="/shop")
+        await client.ask(guarded(prefix="/v1", behind_gateway=True))
+        assert client.status == status, path
+
+
+async def test_a_path_of_the_servers_own_is_guarded_where_it_is_announced_so() -> None:
+    one = guarded()
+    one.extra.add("/health", lambda: (200, "text/plain", b"well"))
+    one.extra.add("/metrics", lambda: (200, "text/plain", b"0"))
+    for path, more, status in (("/health", {}, 401), ("/health", {"authorization": "Bearer good"}, 200), ("/metrics", {}, 200)):
+        client = Client(path, **more)
+        await client.ask(one)
+        assert client.status == status
+
+
+async def test_a_websocket_is_answered_where_the_server_can_and_closed_where_not() -> None:
+    client = Client("/admin", kind="websocket")
+    await client.ask(guarded())
+    assert client.sent == [{"type": "websocket.close", "code": 1008}]
+    client = Client("/admin", kind="websocket")
+    client.scope["extensions"] = {"websocket.http.response": {}}
+    await client.ask(guarded())
+    assert [event["type"] for event in client.sent] == ["websocket.http.response.start", "websocket.http.response.body"]
+    assert client.status == 401
+
+
+async def test_a_refusal_is_counted_as_a_response() -> None:
+    client = Client("/admin")
+    client.scope["method"] = "PATCH"
+    await client.ask(guarded())
+    assert 'pywatt_http_requests_total{method="PATCH",status="401"}' in telemetry.metrics.render()
+
+
+async def test_a_refusal_carries_the_requests_id_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "pywatt.auth")
+    seen: list[Any] = []
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(telemetry.current().request_id)
+
+    noting = Noting()
+    logging.getLogger("pywatt.auth").addHandler(noting)
+    try:
+        await Client("/admin", X_Request_Id="known-as-this").ask(guarded())
+    finally:
+        logging.getLogger("pywatt.auth").removeHandler(noting)
+    assert seen == ["known-as-this"]
+
+
+def test_the_roots_of_an_application_are_found_through_its_middleware() -> None:
+    class Layer:
+        def __init__(self, app: Any, root_path: Any = None) -> None:
+            self.app, self.root_path = app, root_path
+
+    assert own_roots(fine) == set()
+    assert own_roots(Layer(Layer(fine, "/api"), 5)) == {"/api"}
+    endless: Any = Layer(None)
+    endless.app = endless
+    assert own_roots(endless) == set()

@@ -9,9 +9,13 @@ from wsgiref.util import FileWrapper, setup_testing_defaults
 import pytest
 
 from pywatt_core import telemetry
+from pywatt_core.errors import InvalidToken
 from pywatt_core.http import WsgiFront
+from pywatt_core.http.bearer import AUTHENTICATOR_KEY, CLAIMS_KEY
+from pywatt_core.http.guarding import Guard
 from pywatt_core.http.wsgi_front import STATE_KEY
 from pywatt_core.interfaces import ServerOptions
+from pywatt_core.protocol.messages import AnnouncedEndpoint
 
 
 def fine(environ: Any, start_response: Any) -> Any:
@@ -148,3 +152,74 @@ def test_what_the_server_has_to_recognise_stays_what_it_is(kind: str, tmp_path: 
     server = Server(app)
     assert server.ask("/", **{"wsgi.file_wrapper": FileWrapper}) == kind.encode()
     assert isinstance(server.answer, list if kind == "list" else FileWrapper)
+
+
+# ── guarded endpoints ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Porter:
+    async def authenticate(self, token: str) -> Any:
+        raise NotImplementedError
+
+    def authenticate_now(self, token: str) -> Any:
+        if token != "good":
+            raise InvalidToken("another one")
+        return {"sub": "ada"}
+
+
+PORTER = Porter()
+ENDPOINTS = [
+    AnnouncedEndpoint(path, ["GET"], auth) for path, auth in (("/admin", "jwt"), ("/health", "jwt"), ("/café", "jwt"), ("/open", None))
+]
+
+
+def guarded(app: Any = fine, **options: Any) -> Server:
+    return Server(app, guard=Guard(ENDPOINTS, {"jwt": PORTER}), **options)
+
+
+@pytest.mark.parametrize("path", ["/admin", "/admin/", "//admin", "/caf\xc3\xa9", "/Admin"])
+def test_a_guarded_endpoint_needs_a_token(path: str) -> None:
+    server = guarded()
+    assert server.ask(path) == b'{"error":"Missing Authorization header"}'
+    assert server.status == "401 Unauthorized"
+    assert (server.headers["www-authenticate"], server.headers["content-length"]) == ("Bearer", "40")
+    assert server.ask(path, HTTP_AUTHORIZATION="Bearer bad") == b'{"error":"Unauthorized: InvalidToken"}'
+    assert server.ask(path, HTTP_AUTHORIZATION="Bearer good") == b"done"
+    assert (server.environ[CLAIMS_KEY], server.environ[AUTHENTICATOR_KEY]) == ({"sub": "ada"}, PORTER)
+
+
+def test_what_is_open_stays_open_and_nobody_brings_claims_along() -> None:
+    server = guarded()
+    assert server.ask("/open", HTTP_PYWATT_CLAIMS="admin") == b"done"
+    assert CLAIMS_KEY not in server.environ
+
+
+@pytest.mark.parametrize(("method", "more"), [("POST", {}), ("OPTIONS", {}), ("GET", {"HTTP_X_HTTP_METHOD_OVERRIDE": "PUT"})])
+def test_other_methods_are_guarded_too(method: str, more: dict[str, str]) -> None:
+    server = guarded()
+    server.ask("/admin", REQUEST_METHOD=method, **more)
+    assert server.status == "401 Unauthorized"
+
+
+def test_a_preflight_passes() -> None:
+    asked = {"HTTP_ORIGIN": "https://a.example", "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "GET"}
+    assert guarded().ask("/admin", REQUEST_METHOD="OPTIONS", **asked) == b"done"
+
+
+def test_a_path_of_the_servers_own_is_guarded_where_it_is_announced_so() -> None:
+    server = guarded(prefix="/v1")
+    server.front.extra.add("/health", lambda: (200, "text/plain", b"well"))
+    server.front.extra.add("/metrics", lambda: (200, "text/plain", b"0"))
+    server.ask("/health")
+    assert server.status == "401 Unauthorized"
+    assert server.ask("/health", HTTP_AUTHORIZATION="Bearer good") == b"well"
+    assert server.ask("/metrics") == b"0"
+    server.ask("/v1/admin")
+    assert server.status == "401 Unauthorized"
+
+
+def test_a_refusal_is_counted_and_leaves_no_ids_behind() -> None:
+    server = guarded()
+    server.ask("/admin", REQUEST_METHOD="PATCH", HTTP_X_REQUEST_ID="known-as-this")
+    assert 'pywatt_http_requests_total{method="PATCH",status="401"}' in telemetry.metrics.render()
+    assert telemetry.current().request_id == ""

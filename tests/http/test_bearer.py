@@ -1,0 +1,90 @@
+"""Bearer tokens in requests, and what is answered where there is none or it is no good."""
+
+from __future__ import annotations
+
+import json
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pywatt_core.errors import AuthError, ExpiredToken, Forbidden, InvalidToken, PyWattError, Unavailable
+from pywatt_core.http.bearer import MAX_TOKEN, MissingToken, reason_of, refusal_of, text_of, token_of
+
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.e30.abc-_~+/=="
+
+
+@pytest.mark.parametrize("said", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER {TOKEN}", f" \tBearer {TOKEN}\t "])
+def test_the_token(said: str) -> None:
+    assert token_of([said]) == TOKEN
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "", "Bearer", "Bearer ", f"Bearer  {TOKEN}", f"Bearer\t{TOKEN}", f"Bearer{TOKEN}", f"Token {TOKEN}", f"Basic {TOKEN}", TOKEN,
+        f"Bearer {TOKEN} ,", f"Bearer {TOKEN}, Bearer {TOKEN}", f"Bearer {TOKEN}\n", f"Bearer\n {TOKEN}", f"Bearer a=b{TOKEN}",
+        f"Bearer {TOKEN}\x00", f"Bearer \xe9{TOKEN}", "Bearer ٣٤٥",
+        f"\u00a0Bearer {TOKEN}", f"Bearer\u00a0{TOKEN}", "Bearer =", 'Bearer "a"',
+        f"Bearer Bearer {TOKEN}", f"Béarer {TOKEN}",
+    ],
+)  # fmt: skip
+def test_what_is_no_bearer_token_is_none(said: str) -> None:
+    with pytest.raises(MissingToken, match="no Authorization header with a bearer token"):
+        token_of([said])
+
+
+def test_none_and_several_are_refused() -> None:
+    with pytest.raises(MissingToken):
+        token_of([])
+    for said in ([f"Bearer {TOKEN}"] * 2, ["", f"Bearer {TOKEN}"], [f"Bearer {TOKEN}", "Basic YTpi"], [""] * 1000):
+        with pytest.raises(InvalidToken, match="more than one Authorization header") as caught:
+            token_of(said)
+        assert not isinstance(caught.value, MissingToken)
+
+
+def test_a_long_token_is_refused_unread() -> None:
+    assert token_of(["Bearer " + "a" * MAX_TOKEN]) == "a" * MAX_TOKEN
+    for length in (MAX_TOKEN + 1, 1_000_000, 10_000_000):
+        with pytest.raises(InvalidToken, match="longer than a token of 16384 characters"):
+            token_of(["Bearer " + "a" * length])
+
+
+@given(st.text(max_size=200))
+def test_whatever_is_said_a_token_has_no_other_characters(said: str) -> None:
+    try:
+        token = token_of([said])
+    except InvalidToken:
+        return
+    assert set(token) <= set(string.ascii_letters + string.digits + "-._~+/=")
+    assert token in said
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text", "challenge"),
+    [
+        (MissingToken("why"), 401, "Missing Authorization header", "Bearer"),
+        (InvalidToken("the canary"), 401, "Unauthorized: InvalidToken", 'Bearer error="invalid_token"'),
+        (InvalidToken("the canary", reason="InvalidAudience"), 401, "Unauthorized: InvalidAudience", 'Bearer error="invalid_token"'),
+        (ExpiredToken("the canary"), 401, "Unauthorized: ExpiredSignature", 'Bearer error="invalid_token"'),
+        (Forbidden("the canary"), 403, "Forbidden", 'Bearer error="insufficient_scope"'),
+        (Unavailable("the canary"), 503, "Tokens cannot be checked now", None),
+        (AuthError("the canary"), 500, "Tokens cannot be checked", None),
+        (PyWattError("the canary"), 500, "Tokens cannot be checked", None),
+    ],
+)
+def test_an_answer_tells_nothing_but_the_kind(error: PyWattError, status: int, text: str, challenge: str | None) -> None:
+    refusal = refusal_of(error)
+    headers = dict(refusal.headers)
+    assert (refusal.status, json.loads(refusal.body), headers.get("www-authenticate")) == (status, {"error": text}, challenge)
+    assert (headers["content-type"], headers["cache-control"]) == ("application/json", "no-store")
+    assert ("retry-after" in headers) is (status == 503)
+    assert text_of(refusal) == text
+    assert "canary" not in repr(refusal)
+
+
+def test_the_reason() -> None:
+    assert reason_of(InvalidToken("x")) == "InvalidToken"
+    assert reason_of(ExpiredToken("x")) == "ExpiredSignature"
+    assert reason_of(InvalidToken("x", reason="ImmatureSignature")) == "ImmatureSignature"

@@ -1,0 +1,183 @@
+"""Which paths an announced endpoint stands for, seen from the safe side."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pywatt_core.http.guarded_paths import GuardedPath, is_itself, readings
+
+
+def may_be(template: str, path: str, raw: str | None = None) -> bool:
+    return GuardedPath(template).may_be(readings(path, raw))
+
+
+@pytest.mark.parametrize(
+    ("template", "path"),
+    [
+        ("/admin", "/admin"),
+        ("/admin", "/admin/"),
+        ("/admin", "//admin//"),
+        ("/admin", "/ADMIN"),
+        ("/admin", "/admin\n"),
+        ("/admin", "/adm\x00in"),
+        ("/admin", "/%61dmin"),
+        ("/admin", "/%2561dmin"),
+        ("/admin", "/x/../admin"),
+        ("/admin", "/./admin/."),
+        ("/admin", "/../../admin"),
+        ("/admin", "\\admin"),
+        ("/admin", "admin"),
+        ("/admin/", "/admin"),
+        ("admin", "/admin"),
+        ("/", "/"),
+        ("/", ""),
+        ("/", "//"),
+        ("/a b", "/a%20b"),
+        ("/a%20b", "/a b"),
+        ("/100%25", "/100%"),
+        ("/Straße", "/STRASSE"),
+        ("/users/{id}", "/users/7"),
+        ("/users/{id}", "/users/7/photo"),
+        ("/users/{id}", "/users/"),
+        ("/users/{id:int}", "/users/7"),
+        ("/users/<int:id>", "/users/7"),
+        ("/users/<id>", "/users/7"),
+        ("/users/:id", "/users/7"),
+        ("/users/{id}/photo", "/users/a/b/photo"),
+        ("/users/{id}/photo", "/users//photo"),
+        ("/{name}.json", "/a.json"),
+        ("/{name}.json", "/a/b.JSON"),
+        ("/{a}-{b}", "/1-2"),
+        ("/{*rest}", "/"),
+        ("/{*rest}", "/a/b"),
+        ("/{*rest}", "*"),
+        ("/files/{*rest}", "/files"),
+        ("/files/{*rest}", "/files/"),
+        ("/files/{rest:path}", "/files/a/b"),
+        ("/files/<path:rest>", "/files/a"),
+        ("/files/*rest", "/files/a/b"),
+        ("/{*path}/meta", "/a/b/meta"),
+        ("/{lang}/files/{*rest}", "/en/files"),
+        ("/{lang}/files/{*rest}", "/en/files/a"),
+        ("/v/{version:regex([0-9]{3})}/x", "/v/123/x"),
+    ],
+)
+def test_a_path_that_some_router_may_take_for_it_is_it(template: str, path: str) -> None:
+    assert may_be(template, path)
+
+
+@pytest.mark.parametrize(
+    ("template", "path"),
+    [
+        ("/admin", "/administrator"),
+        ("/admin", "/a/admin"),
+        ("/admin", "/admin/x"),
+        ("/", "/a"),
+        ("/users/{id}", "/users"),
+        ("/users/{id}", "/other/7"),
+        ("/users/{id}/photo", "/users/photo"),
+        ("/files/{*rest}", "/filesystem"),
+        ("/{name}.json", "/a.xml"),
+        ("/a/{x}/b", "/a/b"),
+    ],
+)
+def test_another_path_is_not(template: str, path: str) -> None:
+    assert not may_be(template, path)
+
+
+def test_what_came_counts_as_well_as_what_was_decoded() -> None:
+    assert may_be("/x/{y}", "/x//", "/x/%2F"), "PyWatt's own routers look at the path as it came"
+    assert may_be("/100%25", "/100%", "/100%25")
+    assert len(readings("/a/b")) == 1, "the usual path costs one look"
+    assert readings("/a/b", "/a%2Fb") != readings("/a/b")
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/a/b.c/d-e_f~g", "/a/", "/.well-known/x", "/a:b@c;d=1", "/café", "/a b"])
+def test_an_ordinary_path_is_itself(path: str) -> None:
+    assert is_itself(path)
+    assert is_itself(path, path)
+
+
+@pytest.mark.parametrize(
+    "path", ["//", "/a//b", "/./a", "/a/..", "/a%41", "/a\\b", "/a\n", "/a\x00", "a", "", "/a?b", "/é/../b", "/a%", "/é%2e"]
+)
+def test_one_that_a_router_may_change_is_not(path: str) -> None:
+    assert not is_itself(path)
+
+
+def test_one_that_was_written_in_another_way_than_the_usual_is_not() -> None:
+    assert is_itself("/café", "/caf%C3%A9")
+    assert is_itself("/a b", "/a%20b")
+    assert not is_itself("/login", "/%6Cogin")
+    assert not is_itself("/café", "/caf%c3%a9"), "nobody has to write it like this"
+    assert not is_itself("/a/b", "/a%2Fb")
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "both"),
+    [
+        ("/{*rest}", "/login", False),
+        ("/{*rest}", "/public/{*rest}", False),
+        ("/{*rest}", "/{page}", False),
+        ("/{*rest}", "/", False),
+        ("/users/{id}", "/users/me", False),
+        ("/users/{id}", "/users/{name}", True),
+        ("/users/{id}", "/users/{id:int}", True),
+        ("/files/{*rest}", "/files", False),
+        ("/{a}/{b}", "/users/{id}", False),
+        ("/login", "/login", True),
+    ],
+)
+def test_one_endpoint_lies_within_another(wide: str, narrow: str, both: bool) -> None:
+    assert GuardedPath(wide).includes(GuardedPath(narrow))
+    assert GuardedPath(narrow).includes(GuardedPath(wide)) is both
+
+
+@pytest.mark.parametrize(("one", "other"), [("/u/{b}", "/{a}/x"), ("/users/{id}", "/{*rest}"), ("/a", "/b"), ("/a/{x}/b", "/a/{x}")])
+def test_what_only_overlaps_does_not(one: str, other: str) -> None:
+    assert not GuardedPath(one).includes(GuardedPath(other))
+
+
+@pytest.mark.parametrize(
+    ("template", "path", "exact"),
+    [
+        ("/users/{id}", "/users/7", True),
+        ("/users/{id}", "/users/7/", False),
+        ("/users/{id}", "/users/", False),
+        ("/users/{id}", "/users/7/8", False),
+        ("/users/{id}", "/Users/7", False),
+        ("/files/{*rest}", "/files/a/b", True),
+        ("/files/{*rest}", "/files", False),
+        ("/login/", "/login", False),
+    ],
+)
+def test_beyond_doubt_is_exact(template: str, path: str, exact: bool) -> None:
+    assert GuardedPath(template).is_exactly(path) is exact
+
+
+SEGMENTS = st.text(alphabet="aB7.%2eF\\;\n\x00 é/", max_size=6)
+
+
+@given(st.lists(SEGMENTS, max_size=5), st.lists(SEGMENTS, max_size=4))
+def test_whatever_stands_for_a_parameter_is_found(values: list[str], literals: list[str]) -> None:
+    pairs = list(zip(values, literals, strict=False))
+    template = "".join(f"/x{literal}/{{name}}" for _, literal in pairs) or "/"
+    filled = "".join(f"/x{literal}/{value}" for value, literal in pairs) or "/"
+    assert may_be(template, filled)
+
+
+@given(st.text(max_size=80), st.text(max_size=80) | st.none())
+def test_any_text_has_readings(path: str, raw: str | None) -> None:
+    found = readings(path, raw)
+    assert found
+    assert GuardedPath("/{*rest}").may_be(found)
+    assert not (is_itself(path, raw) and "%" in path)
+
+
+def test_a_long_path_of_traps_is_read_in_a_moment() -> None:
+    template = GuardedPath("/a/{x}/b/{y}/c/{z}/d")
+    assert not template.may_be(readings("/a" + "/b/c" * 20_000 + "/e"))
+    assert template.may_be(readings("/a" + "/x/b/c" * 20_000 + "/d"))
+    assert readings("/" + "%25" * 20_000)
