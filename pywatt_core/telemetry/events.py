@@ -193,7 +193,7 @@ def _message(record: logging.LogRecord) -> tuple[str, str]:
     except Exception as error:
         message = f"{_repr(record.msg)!r} with the arguments {_repr(record.args)}"
         wrong = f"the arguments do not fit the message ({type(error).__name__}), {record.filename}:{record.lineno}"
-    if "│" in message:
+    if "\n" in message or "\x1b" in message:
         message = redact_framed(message)
     if len(message) > MESSAGE_LIMIT:
         message = shortened(message, MESSAGE_LIMIT)
@@ -202,7 +202,7 @@ def _message(record: logging.LogRecord) -> tuple[str, str]:
 
 def _exception(exc_info: Any) -> str:
     try:
-        text = "".join(traceback.format_exception(*exc_info)).rstrip("\n")
+        text = redact_framed("".join(traceback.format_exception(*exc_info)).rstrip("\n"))
     except Exception as error:
         text = f"{exc_info[0].__name__} (its traceback cannot be shown: {type(error).__name__})"
     return shortened(text, TRACEBACK_LIMIT // 4, TRACEBACK_LIMIT * 3 // 4)
