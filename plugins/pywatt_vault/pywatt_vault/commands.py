@@ -100,7 +100,7 @@ def init(wanted: str | None, file: str | None, key_file: str | None, passphrase:
     if os.path.lexists(path):
         raise SecretError(f"{located.name}: there is a file already; `pywatt secrets list` shows what is in it")
     if passphrase:
-        store.create(passphrase_lock(path, entered_passphrase(new=True)).empty)
+        store.create(passphrase_lock(path, entered_passphrase()).empty)
         print(f"{located.name}: made. The passphrase opens it; nobody can tell it to you again")
         _next_steps(located)
         return 0
@@ -311,7 +311,7 @@ def rotate(wanted: str | None, file: str | None, key_file: str | None, passphras
     place = vault.key_from
     in_file = place is not None and place.kind == "file"
     if passphrase or (vault.header.scrypt is not None and key_file is None):
-        lock = passphrase_lock(path, entered_passphrase(new=True), id=vault.header.id)
+        lock = passphrase_lock(path, entered_passphrase(), id=vault.header.id)
         target = store.places.file if in_file and vault.header.scrypt is not None else None
     else:
         target = _for_new_key(key_file, located, vault)

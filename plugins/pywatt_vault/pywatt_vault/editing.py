@@ -165,7 +165,7 @@ def write_private(file: Path, text: str) -> None:
 def read_edited(file: Path) -> bytes:
     found = read_regular(file, TEXT_LIMIT, what="edited file")
     if found is None:
-        raise SecretError("the editor left no file; nothing was saved")
+        raise SecretError("the editor left no file")
     return found[0]
 
 

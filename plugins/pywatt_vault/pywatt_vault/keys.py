@@ -117,7 +117,7 @@ class Place:
 
 
 class KeyPlaces:
-    """The places that may hold the key of one vault, in the order in which they are asked. What they hold is never kept."""
+    """The places that may hold the key of one vault, in the order in which they are asked."""
 
     def __init__(
         self,
@@ -135,6 +135,8 @@ class KeyPlaces:
         self._wanted, self.any_mode = file_wanted, any_mode
         self._environ = os.environ if environ is None else environ
         self._ask = ask
+        self._typed: str | None = None
+        """What was asked for: nobody has to type it twice for one command."""
         self._stretched: dict[tuple[object, ...], bytes] = {}
 
     def __repr__(self) -> str:
@@ -160,7 +162,8 @@ class KeyPlaces:
         places = self.read()
         found = self._fitting(places, header)
         if found is None and header.scrypt is not None and self._ask is not None:
-            places.append(Place("typed", "what was typed", self._ask() or None))
+            self._typed = self._typed or self._ask() or None
+            places.append(Place("typed", "what was typed", self._typed))
             found = self._fitting(places[-1:], header)
         if found is not None:
             return found

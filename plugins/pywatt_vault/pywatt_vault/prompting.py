@@ -39,11 +39,11 @@ def entered(what: str, *, keep_newline: bool = False) -> str:
     return text
 
 
-def entered_passphrase(*, new: bool) -> str:
+def entered_passphrase() -> str:
     """A passphrase to choose: typed twice, or the first line of standard input. Raises `SecretError` for one that is too short."""
     if sys.stdin.isatty():
-        return check_passphrase(_typed("New passphrase", twice=new, name=REDACTED_AS))
-    return check_passphrase(_from_stdin(64 * 2**10, "the passphrase").split("\n", 1)[0].removesuffix("\r"))
+        return check_passphrase(_typed("New passphrase", twice=True, name=REDACTED_AS))
+    return check_passphrase(_from_stdin(VALUE_LIMIT, "the passphrase").split("\n", 1)[0].removesuffix("\r"))
 
 
 def _typed(what: str, *, twice: bool, name: str = "") -> str:
@@ -62,7 +62,7 @@ def _typed(what: str, *, twice: bool, name: str = "") -> str:
 def _from_stdin(limit: int, what: str) -> str:
     data = sys.stdin.buffer.read(limit + 1)
     if len(data) > limit:
-        raise SecretError(f"{what}: larger than {limit // 2**10} KiB")
+        raise SecretError(f"{what}: larger than {VALUE_LIMIT // 2**10} KiB")
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -62,7 +62,7 @@ class Store:
             before = self.load()
             lost = sorted(based_on.differing(before) & {*values, *remove}) if based_on is not None else []
             if lost:
-                raise SecretError(f"{self.path}: {', '.join(lost)} was changed by somebody else meanwhile; nothing was saved")
+                raise SecretError(f"{self.path}: {', '.join(lost)} was changed by somebody else meanwhile")
             after = before.with_changes(values, datetime.now(UTC), remove=remove)
             names = before.differing(after)
             if names:

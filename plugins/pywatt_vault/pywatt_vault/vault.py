@@ -10,13 +10,13 @@ from pywatt_core.access import SecretInfo
 from pywatt_core.errors import SecretError
 
 from .document import ENTRY_LIMIT, NAME, TEXT_LIMIT, Entry, Header, Scrypt, parse, render, seal_line, write_base64
-from .sealing import Broken, Sealing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from .keys import KeyPlaces, Place
+    from .sealing import Sealing
 
 VALUE_LIMIT = 256 * 2**10
 """Bytes that one secret may have."""
@@ -35,6 +35,8 @@ class Vault:
     @classmethod
     def create(cls, file: str, master: bytes, *, id: str = "", salt: bytes = b"", scrypt: Scrypt | None = None) -> Vault:
         """An empty vault for this key; `salt` and `scrypt` are those that a passphrase was stretched with."""
+        from .sealing import Sealing  # imports cryptography, as everything here that needs a key
+
         header = Header(id or write_base64(os.urandom(16)), salt or os.urandom(32), "", scrypt)
         sealing = Sealing.of(master, header)
         return cls(file, header._replace(key=sealing.key_id), {}, sealing)
@@ -68,6 +70,8 @@ class Vault:
         entry = self._entries.get(name)
         if entry is None:
             return None
+        from .sealing import Broken
+
         try:
             return self._sealing.open(entry.sealed, name=name, version=entry.version, changed=entry.changed).decode()
         except (Broken, UnicodeDecodeError):

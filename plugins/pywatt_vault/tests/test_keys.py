@@ -224,7 +224,8 @@ def test_a_person_is_asked_where_no_place_has_the_passphrase(tmp_path: Path, env
 
     found = KeyPlaces(variable="THE_KEY", file=tmp_path / "x.key", environ=environ, ask=ask)
     assert found.find(passphrase_header(PASSPHRASE), "x.vault")[1].kind == "typed"
-    assert asked == [1]
+    assert found.find(passphrase_header(PASSPHRASE), "x.vault")[1].kind == "typed"
+    assert asked == [1], "nobody has to type it twice"
 
 
 def test_nobody_is_asked_for_a_key(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_vault_that_is_there_is_not_made_again(store: Store) -> None:
 def test_what_somebody_else_changed_meanwhile_is_not_written_over(store: Store) -> None:
     seen = store.load()
     store.change({"A": "by somebody else"}, remove=["B"])
-    with pytest.raises(SecretError, match=r"x\.vault: A, B was changed by somebody else meanwhile; nothing was saved"):
+    with pytest.raises(SecretError, match=r"x\.vault: A, B was changed by somebody else meanwhile"):
         store.change({"A": "mine", "NEW": "mine"}, remove=["B"], based_on=seen)
     assert values(store) == {"A": "by somebody else"}
     store.change({"NEW": "mine"}, based_on=seen)

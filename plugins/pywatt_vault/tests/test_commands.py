@@ -1,0 +1,415 @@
+"""`pywatt secrets`, as it is used: real processes, pipes and terminals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pywatt_core.testing import assert_no_secret_in
+from pywatt_vault.files import write_whole
+from pywatt_vault.rotating import key_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Run = Callable[..., Any]
+
+CANARY = "vault-canary-Zq81xw"
+PASSPHRASE = "correct horse battery staple"
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Path:
+    """A vault with two secrets, and its key beside it."""
+    path, lock = tmp_path / "secrets.vault", key_lock("x")
+    write_whole(path.with_suffix(".key"), f"{lock.text}\n", mode=0o600)
+    secrets = {"DB_PASSWORD": CANARY, "JWT_KEY": "another-canary-Hy72mc"}
+    write_whole(path, lock.empty.with_changes(secrets, datetime.now(UTC)).text(), mode=0o644)
+    return path
+
+
+def value(pywatt: Run, name: str, **options: Any) -> str:
+    done = pywatt("secrets", "get", name, **options)
+    assert done.code == 0, done.err
+    return str(done.out)
+
+
+# ── help ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("arguments", [("secrets",), ("secrets", "--help"), ("secrets", "-h")])
+def test_the_help_teaches(pywatt: Run, arguments: tuple[str, ...]) -> None:
+    done = pywatt(*arguments)
+    assert done.code == 0
+    for word in (
+        "pywatt secrets init",
+        "pywatt secrets set DB_PASSWORD",
+        "git add secrets.vault",
+        "PYWATT_VAULT_KEY",
+        "secret:DB_PASSWORD",
+    ):
+        assert word in done.out
+    for command in ("init", "set", "get", "edit", "list", "remove", "rotate", "check"):
+        assert f" {command} " in done.out
+
+
+def test_the_commands_are_listed_with_all_others(pywatt: Run) -> None:
+    assert "Secrets in an encrypted file" in pywatt("--help").out
+
+
+def test_help_does_not_load_the_cryptography() -> None:
+    program = """
+import sys
+from pywatt_core.cli.main import main
+sys.argv = ["pywatt", "secrets", "--help"]
+assert main() == 0
+print("loaded" if "cryptography" in sys.modules else "not loaded", file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "not loaded"
+
+
+# ── init ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_first_vault_has_a_key_beside_it_and_says_what_to_configure(tmp_path: Path, pywatt: Run) -> None:
+    done = pywatt("secrets", "init")
+    assert done.code == 0
+    assert done.out == (
+        "secrets.vault: made. Its key is in secrets.key: keep a copy elsewhere, without it the secrets are lost\n"
+        "\nAdd to pywatt.toml:\n\n[secrets.env]\n[secrets.dotenv]\nrequired = false\n[secrets.vault]\n\n"
+    )
+    assert (tmp_path / "secrets.key").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["secrets.key", "secrets.vault"]
+    (tmp_path / "pywatt.toml").write_text(done.out.partition("pywatt.toml:")[2])
+    assert pywatt("secrets", "set", "A", input="x").code == 0
+    assert pywatt("check").code == 0
+
+
+def test_in_a_repository_the_key_is_ignored(tmp_path: Path, pywatt: Run) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    assert ".gitignore: secrets.key added, so that Git passes the key over" in pywatt("secrets", "init").out
+    pywatt("secrets", "set", "A", input="x")
+    listed = subprocess.run(["git", "-C", str(tmp_path), "status", "--short", "-uall"], capture_output=True, text=True, check=True)
+    assert listed.stdout == "?? .gitignore\n?? secrets.vault\n"
+
+
+def test_what_is_configured_already_is_not_told_again(tmp_path: Path, pywatt: Run) -> None:
+    (tmp_path / "pywatt.toml").write_text('[secrets.vault]\npath = "deploy/x.vault"\nkey_file = "x.key"\n')
+    (tmp_path / "deploy").mkdir()
+    done = pywatt("secrets", "init")
+    assert (done.code, "Add to" in done.out) == (0, False)
+    assert (tmp_path / "deploy/x.vault").exists()
+    assert (tmp_path / "x.key").exists()
+
+
+def test_a_vault_and_a_key_that_are_there_are_left_alone(vault: Path, tmp_path: Path, pywatt: Run) -> None:
+    before = vault.read_bytes(), (tmp_path / "secrets.key").read_bytes()
+    done = pywatt("secrets", "init")
+    assert (done.code, done.err) == (1, "pywatt: secrets.vault: there is a file already; `pywatt secrets list` shows what is in it\n")
+    assert (vault.read_bytes(), (tmp_path / "secrets.key").read_bytes()) == before
+
+
+def test_a_key_that_is_there_opens_the_new_vault(tmp_path: Path, pywatt: Run) -> None:
+    pywatt("secrets", "init", "--vault", "one.vault", "--key-file", "shared.key")
+    key = (tmp_path / "shared.key").read_text()
+    done = pywatt("secrets", "init", "--vault", "two.vault", "--key-file", "shared.key")
+    assert "two.vault: made. It opens with the key in the file shared.key" in done.out
+    table = tomllib.loads(done.out.partition("pywatt.toml:")[2])
+    assert table["secrets"]["vault"] == {"path": "two.vault", "key_file": "shared.key"}
+    done = pywatt("secrets", "init", "--vault", "three.vault", env={"PYWATT_VAULT_KEY": key})
+    assert "three.vault: made. It opens with the key in the variable PYWATT_VAULT_KEY" in done.out
+    assert (tmp_path / "shared.key").read_text() == key
+    assert not (tmp_path / "three.key").exists()
+    for name in ("two", "three"):
+        assert pywatt("secrets", "check", "--vault", f"{name}.vault", env={"PYWATT_VAULT_KEY": key}).code == 0
+
+
+def test_where_the_vault_cannot_be_made_no_key_is_left(tmp_path: Path, pywatt: Run) -> None:
+    done = pywatt("secrets", "init", "--vault", "deploy/x.vault", "--key-file", "x.key")
+    assert done.code == 1
+    assert "deploy/x.vault" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+# ── set and get ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_was_set_comes_out_as_it_was(vault: Path, pywatt: Run) -> None:
+    assert value(pywatt, "DB_PASSWORD") == CANARY
+    assert_no_secret_in(vault, secrets=CANARY)
+    assert pywatt("secrets", "set", "DB_PASSWORD", input=CANARY).out == "secrets.vault: DB_PASSWORD has this value already\n"
+    assert pywatt("secrets", "set", "PEM", "--keep-newline", input="one\ntwo\n").out == "secrets.vault: PEM set\n"
+    assert value(pywatt, "PEM") == "one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("DB_PASSWORD", "hunter22-in-argument"), ("DB_PASSWORD=hunter22-in-argument",), ("A", "B", "hunter22-in-argument")]
+)
+def test_a_value_as_an_argument_is_refused_and_not_repeated(vault: Path, pywatt: Run, arguments: tuple[str, ...]) -> None:
+    done = pywatt("secrets", "set", *arguments, input="value")
+    assert done.code == 2
+    assert "The value is typed in or read from standard input: arguments are seen by other users and kept by shells" in done.err
+    assert "hunter22" not in done.err + done.out
+    assert value(pywatt, "DB_PASSWORD") == CANARY
+
+
+def test_an_empty_value_has_to_be_meant(vault: Path, pywatt: Run) -> None:
+    done = pywatt("secrets", "set", "DB_PASSWORD", input="")
+    assert done.code == 1
+    assert "DB_PASSWORD: the value is empty. Nothing was set; --empty sets it, `pywatt secrets remove DB_PASSWORD` removes" in done.err
+    assert value(pywatt, "DB_PASSWORD") == CANARY
+    assert pywatt("secrets", "set", "DB_PASSWORD", "--empty", input="").code == 0
+    assert value(pywatt, "DB_PASSWORD") == ""
+
+
+@pytest.mark.parametrize(("arguments", "said"), [((), "name the secret"), (("1bad",), "this is no name for a secret")])
+def test_a_name_is_needed(vault: Path, pywatt: Run, arguments: tuple[str, ...], said: str) -> None:
+    assert said in pywatt("secrets", "set", *arguments, input="x").err
+
+
+def test_a_secret_that_is_not_there_is_told_with_the_nearest(vault: Path, pywatt: Run) -> None:
+    done = pywatt("secrets", "get", "db_pasword")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"pywatt: {vault}: there is no secret 'db_pasword'. Did you mean DB_PASSWORD?\n"
+    assert "`pywatt secrets list` shows what is there" in pywatt("secrets", "get", "SOMETHING_ELSE").err
+    assert pywatt("secrets", "get").code == 2
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(vault: Path, pywatt: Run) -> None:
+    pywatt("secrets", "set", "LONG", input="x" * 200_000)
+    assert value(pywatt, "LONG") == "x" * 200_000
+
+
+# ── on a terminal ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_value_that_is_typed_is_asked_for_twice_and_not_shown(vault: Path, pywatt: Run, terminal: Run) -> None:
+    typed = "typed-canary-Wm55"
+    once, again = ("Value of TYPED: ", f"{typed}\n"), ("Once more: ", f"{typed}\n")
+    say = [once, ("Once more: ", "something else\n"), once, again]
+    done = terminal("secrets", "set", "TYPED", say=say)
+    assert done.code == 0
+    assert "That was something else." in done.out
+    assert "secrets.vault: TYPED set" in done.out
+    assert typed not in done.out
+    assert value(pywatt, "TYPED") == typed
+
+
+def test_who_gives_up_typing_sets_nothing(vault: Path, pywatt: Run, terminal: Run) -> None:
+    before = vault.read_bytes()
+    assert terminal("secrets", "set", "TYPED", say=[("Value of TYPED: ", "\x03")]).code == 130
+    assert terminal("secrets", "set", "TYPED", say=[("Value of TYPED: ", "\x04")]).code == 130
+    assert vault.read_bytes() == before
+
+
+def test_a_value_is_shown_on_a_terminal_only_when_that_is_said(vault: Path, terminal: Run) -> None:
+    done = terminal("secrets", "get", "DB_PASSWORD")
+    assert done.code == 1
+    assert "DB_PASSWORD would be shown on this terminal: add --show, or send it on" in done.out
+    assert CANARY not in done.out
+    assert terminal("secrets", "get", "DB_PASSWORD", "--show").out == f"{CANARY}\n"
+
+
+def test_a_passphrase_is_asked_for_on_the_terminal(tmp_path: Path, pywatt: Run, terminal: Run) -> None:
+    twice = [("New passphrase: ", f"{PASSPHRASE}\n"), ("Once more: ", f"{PASSPHRASE}\n")]
+    done = terminal("secrets", "init", "--passphrase", say=twice)
+    assert done.code == 0
+    assert "secrets.vault: made. The passphrase opens it; nobody can tell it to you again" in done.out
+    assert PASSPHRASE not in done.out
+    assert [path.name for path in tmp_path.iterdir()] == ["secrets.vault"]
+    asked = [("Passphrase of secrets.vault: ", f"{PASSPHRASE}\n"), ("Value of A: ", "value\n"), ("Once more: ", "value\n")]
+    assert terminal("secrets", "set", "A", say=asked).code == 0
+    done = terminal("secrets", "get", "A", "--show", say=[("Passphrase of secrets.vault: ", "another passphrase\n")])
+    assert (done.code, "what was typed cannot open it: the passphrase is another one" in done.out) == (1, True)
+    assert value(pywatt, "A", env={"PYWATT_VAULT_KEY": PASSPHRASE}) == "value"
+    done = pywatt("secrets", "get", "A")
+    assert (done.code, "Put the passphrase into the variable PYWATT_VAULT_KEY" in done.err) == (1, True)
+
+
+def test_a_person_may_go_on_editing_what_cannot_be_read(vault: Path, pywatt: Run, terminal: Run, tmp_path: Path) -> None:
+    script = tmp_path / "editor.sh"
+    script.write_text(
+        f'if [ -e {tmp_path}/again ]; then echo \'NEW = "value"\' >"$1"; else touch {tmp_path}/again; echo rubbish >"$1"; fi\n'
+    )
+    done = terminal("secrets", "edit", env={"EDITOR": f"sh {script}"}, say=[("Edit again? [Y/n]: ", "y\n")])
+    assert "line 1 cannot be read" in done.out
+    assert "secrets.vault: NEW added; DB_PASSWORD, JWT_KEY removed" in done.out
+    (tmp_path / "again").unlink()
+    done = terminal("secrets", "edit", env={"EDITOR": f"sh {script}"}, say=[("Edit again? [Y/n]: ", "n\n")])
+    assert (done.code, "Nothing was saved" in done.out) == (1, True)
+    assert value(pywatt, "NEW") == "value"
+
+
+# ── list, remove, edit ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_list_shows_names_versions_and_times(vault: Path, pywatt: Run) -> None:
+    pywatt("secrets", "set", "JWT_KEY", input="new")
+    rows = [line.split() for line in pywatt("secrets", "list").out.splitlines()]
+    assert [row[0] for row in rows] == ["NAME", "DB_PASSWORD", "JWT_KEY"]
+    assert [row[1][:2] for row in rows[1:]] == ["1-", "2-"]
+    listed = json.loads(pywatt("secrets", "list", "--json").out)
+    assert (listed["vault"], listed["checked"]) == (str(vault), True)
+    assert [(row["name"], row["version"], row["changed"]) for row in listed["secrets"]] == [tuple(row) for row in rows[1:]]
+
+
+def test_without_the_key_the_list_is_not_checked_and_says_so(vault: Path, pywatt: Run) -> None:
+    vault.with_suffix(".key").unlink()
+    done = pywatt("secrets", "list", "--json")
+    assert done.code == 0
+    assert "The list is not checked: anybody may have changed it" in done.err
+    listed = json.loads(done.out)
+    assert [row["name"] for row in listed["secrets"]] == ["DB_PASSWORD", "JWT_KEY"]
+    assert listed["checked"] is False
+    assert pywatt("secrets", "list", env={"PYWATT_VAULT_KEY": "pywatt-vault-key-" + "Ab3_" * 10 + "xyz"}).code == 1, (
+        "a wrong key is no missing one"
+    )
+
+
+def test_secrets_are_removed_all_or_none(vault: Path, pywatt: Run) -> None:
+    done = pywatt("secrets", "remove", "DB_PASSWORD", "JWT_KEYS")
+    assert (done.code, "there is no secret 'JWT_KEYS'. Did you mean JWT_KEY?" in done.err) == (1, True)
+    assert value(pywatt, "DB_PASSWORD") == CANARY
+    assert pywatt("secrets", "remove", "JWT_KEY", "DB_PASSWORD").out == "secrets.vault: DB_PASSWORD, JWT_KEY removed\n"
+    assert pywatt("secrets", "list").out.split() == ["NAME", "VERSION", "CHANGED"]
+    assert pywatt("secrets", "remove").code == 2
+
+
+def test_secrets_are_edited_in_the_editor_of_the_person(vault: Path, pywatt: Run) -> None:
+    editor = {"EDITOR": "sed -i s/canary/CANARY/"}
+    done = pywatt("secrets", "edit", env=editor)
+    assert (done.code, done.out) == (0, "secrets.vault: DB_PASSWORD, JWT_KEY set\n")
+    assert value(pywatt, "DB_PASSWORD") == CANARY.replace("canary", "CANARY")
+    assert pywatt("secrets", "edit", env={"EDITOR": "true"}).out == "secrets.vault: nothing changed\n"
+    done = pywatt("secrets", "edit", env={"EDITOR": "false"})
+    assert (done.code, done.err) == (1, "pywatt: the editor false ended with 1; nothing was saved\n")
+
+
+# ── rotate and check ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_key_in_the_key_file_opens_what_the_old_one_does_not(vault: Path, pywatt: Run) -> None:
+    old, text = vault.with_suffix(".key").read_text(), vault.read_text()
+    done = pywatt("secrets", "rotate")
+    assert (done.code, done.out) == (0, "secrets.vault: 2 secrets sealed anew. The new one is in secrets.key\n")
+    assert value(pywatt, "DB_PASSWORD") == CANARY
+    vault.with_suffix(".key").write_text(old)
+    done = pywatt("secrets", "get", "DB_PASSWORD")
+    assert (done.code, "cannot open it: the key is another one" in done.err) == (1, True)
+    vault.write_text(text)
+    assert value(pywatt, "DB_PASSWORD") == CANARY, "the old key opens what it opened before"
+
+
+def test_a_key_in_a_variable_is_replaced_through_a_file(vault: Path, tmp_path: Path, pywatt: Run) -> None:
+    env = {"PYWATT_VAULT_KEY": vault.with_suffix(".key").read_text()}
+    vault.with_suffix(".key").unlink()
+    done = pywatt("secrets", "rotate", env=env)
+    assert done.code == 1
+    assert (
+        "the key stands in the variable PYWATT_VAULT_KEY, which this command cannot change. Name a file for the new one with --key-file"
+        in done.err
+    )
+    done = pywatt("secrets", "rotate", "--key-file", "new.key", env=env)
+    assert done.out == (
+        "secrets.vault: 2 secrets sealed anew. The new one is in new.key\n"
+        "the variable PYWATT_VAULT_KEY still holds the old one: change it wherever the vault is read\n"
+    )
+    both = {"PYWATT_VAULT_KEY": f"{(tmp_path / 'new.key').read_text()}{env['PYWATT_VAULT_KEY']}"}
+    assert value(pywatt, "DB_PASSWORD", env=both) == CANARY
+    assert pywatt("secrets", "get", "DB_PASSWORD", env=env).code == 1
+    done = pywatt("secrets", "rotate", "--key-file", "new.key", env=both)
+    assert "new.key: there is a file already; name a new one" in done.err
+
+
+def test_a_vault_changes_from_a_key_to_a_passphrase_and_back(vault: Path, tmp_path: Path, pywatt: Run) -> None:
+    done = pywatt("secrets", "rotate", "--passphrase", input=f"{PASSPHRASE}\n")
+    assert "2 secrets sealed anew. The new passphrase opens it" in done.out
+    assert "secrets.key still holds the old key, which opens nothing any more: remove it" in done.out
+    vault.with_suffix(".key").unlink()
+    env = {"PYWATT_VAULT_KEY": PASSPHRASE}
+    assert value(pywatt, "DB_PASSWORD", env=env) == CANARY
+    done = pywatt("secrets", "rotate", input="another long passphrase\n", env=env)
+    assert "the variable PYWATT_VAULT_KEY still holds the old one" in done.out
+    env = {"PYWATT_VAULT_KEY": "another long passphrase"}
+    assert pywatt("secrets", "rotate", "--key-file", "secrets.key", env=env).code == 0
+    assert value(pywatt, "DB_PASSWORD") == CANARY
+
+
+def test_a_passphrase_in_a_file_is_replaced_there(tmp_path: Path, pywatt: Run) -> None:
+    assert pywatt("secrets", "init", "--passphrase", input=PASSPHRASE).code == 0
+    key = tmp_path / "secrets.key"
+    key.touch(0o600)
+    key.write_text(f"{PASSPHRASE}\n")
+    pywatt("secrets", "set", "A", input="value")
+    done = pywatt("secrets", "rotate", input="another long passphrase\n")
+    assert done.out == "secrets.vault: 1 secret sealed anew. The new one is in secrets.key\n"
+    assert key.read_text() == "another long passphrase\n"
+    assert value(pywatt, "A") == "value"
+    assert pywatt("secrets", "rotate", input="short\n").code == 1
+    assert pywatt("secrets", "rotate", "--passphrase", "--key-file", "x").code == 2
+    assert pywatt("secrets", "init", "--passphrase", "--key-file", "x").code == 2
+
+
+def test_a_sound_vault_is_sound(vault: Path, pywatt: Run) -> None:
+    assert pywatt("secrets", "check").out == "secrets.vault: sound. 2 secrets, opened with the file secrets.key\n"
+    env = {"PYWATT_VAULT_KEY": vault.with_suffix(".key").read_text()}
+    assert pywatt("secrets", "check", env=env).out == "secrets.vault: sound. 2 secrets, opened with the variable PYWATT_VAULT_KEY\n"
+    vault.write_bytes(vault.read_bytes().replace(b"JWT_KEY", b"JWT_KEX"))
+    done = pywatt("secrets", "check")
+    assert (done.code, f"{vault}: its seal is broken" in done.err) == (1, True)
+
+
+def test_a_key_that_git_would_take_along_is_a_problem(tmp_path: Path, pywatt: Run, vault: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    done = pywatt("secrets", "check")
+    assert (done.code, done.err) == (1, "pywatt: secrets.key: Git would take this key along: add /secrets.key to .gitignore\n")
+    subprocess.run(["git", "-C", str(tmp_path), "add", "secrets.key"], check=True)
+    done = pywatt("secrets", "check")
+    assert (done.code, "secrets.key: this key is under version control: whoever has the repository can read every secret" in done.err) == (
+        1,
+        True,
+    )
+
+
+# ── in a project ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_project_reads_its_vault_after_the_environment(vault: Path, tmp_path: Path, pywatt: Run) -> None:
+    (tmp_path / "pywatt.toml").write_text(
+        '[secrets.env]\n[secrets.vault]\n[databases.main]\nuse = "sqlite"\npath = "secret:DB_PASSWORD"\n[caches.main]\nuse = "memory"\n'
+    )
+    assert pywatt("check").code == 0
+    (tmp_path / "pywatt.toml").write_text('[secrets.vault]\n[databases.main]\nuse = "sqlite"\npath = "secret:MISSING"\n')
+    done = pywatt("check")
+    assert (done.code, "MISSING" in done.err) == (1, True)
+
+
+def test_a_vault_without_a_key_is_a_problem_of_the_project(vault: Path, tmp_path: Path, pywatt: Run) -> None:
+    (tmp_path / "pywatt.toml").write_text('[secrets.vault]\n[databases.main]\nuse = "sqlite"\npath = "secret:DB_PASSWORD"\n')
+    vault.with_suffix(".key").unlink()
+    done = pywatt("check")
+    assert (done.code, f"{vault}: there is no key for it" in done.err) == (1, True)
+
+
+def test_two_vaults_of_a_project_are_told_apart(tmp_path: Path, pywatt: Run) -> None:
+    (tmp_path / "pywatt.toml").write_text(
+        '[secrets.one]\nuse = "vault"\npath = "1.vault"\n[secrets.two]\nuse = "vault"\npath = "2.vault"\n'
+    )
+    for name in ("one", "two"):
+        assert pywatt("secrets", "init", "--vault", name).code == 0
+        assert pywatt("secrets", "set", "A", "--vault", name, input=name).code == 0
+    assert [value_of(pywatt, name) for name in ("one", "two", "1.vault")] == ["one", "two", "one"]
+    done = pywatt("secrets", "get", "A")
+    assert (done.code, "say which with --vault one or --vault two" in done.err) == (2, True)
+
+
+def value_of(pywatt: Run, vault: str) -> str:
+    return str(pywatt("secrets", "get", "A", "--vault", vault).out)
