@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from pywatt_core.errors import ConfigError
 from pywatt_core.interfaces import Authenticator, Context
@@ -13,6 +14,13 @@ from .errors import JwtAuthError
 from .issuing import JwtIssuer
 from .options import LOCAL, JwtOptions
 from .validator import JwtValidator
+
+log = logging.getLogger(__name__)
+
+UNWISE: Final = {
+    "compat_no_exp_check": "compat_no_exp_check is set: expired tokens are accepted",
+    "allow_http": "allow_http is set: whoever sits between this machine and the keys can make tokens",
+}
 
 
 class JwtAuthenticator:
@@ -72,6 +80,9 @@ async def open_jwt(options: JwtOptions, context: Context) -> AsyncIterator[Authe
         validator = JwtValidator(options, folder=context.folder)
     except ConfigError as error:
         raise ConfigError(f"{context.section}: {error}") from None
+    for name, meaning in UNWISE.items():
+        if getattr(options, name):
+            log.warning("%s: %s", context.section, meaning)
     await validator.load()
     try:
         issuer = JwtIssuer(options)

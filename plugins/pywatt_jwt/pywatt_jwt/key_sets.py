@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -116,11 +117,15 @@ class FileKeys:
         self._keys = self._read()
         self._complained = ""
         self._next = clock() + poll
+        self._looking = threading.Lock()
 
     def current(self) -> KeySet:
         """The keys of the file, looked at no more often than every `poll` seconds."""
-        if self._clock() >= self._next:
-            self._look()
+        if self._clock() >= self._next and self._looking.acquire(blocking=False):  # who comes second goes on with what is here
+            try:
+                self._look()
+            finally:
+                self._looking.release()
         return self._keys
 
     def refetch(self) -> Future[None] | None:
@@ -170,8 +175,8 @@ class Keyring:
 
     def __init__(self, sources: Sequence[Source], *, remembered: int) -> None:
         self._sources, self._remembered = tuple(sources), remembered
-        self._parts: tuple[KeySet, ...] = ()
-        self._whole = KeySet(())
+        self._joint: tuple[tuple[KeySet, ...], KeySet] = ((), KeySet(()))
+        """What the whole was made of, and the whole: one attribute, so that no thread sees two that do not belong together."""
         self.missing: ProxyError | None = None
         """What is wrong with a source that has no keys, while others have: a token that none of these made cannot be judged."""
         self.current = self._sources[0].current if len(self._sources) == 1 else self._joined
@@ -187,10 +192,11 @@ class Keyring:
         self.missing = failed
         if failed is not None and not any(part.keys for part in parts):
             raise failed
-        if tuple(map(id, parts)) != tuple(map(id, self._parts)):
-            self._whole = KeySet([key for part in parts for key in part.keys], remembered=self._remembered)
-            self._parts = tuple(parts)
-        return self._whole
+        made_of, whole = self._joint
+        if len(parts) != len(made_of) or any(one is not other for one, other in zip(parts, made_of, strict=True)):
+            whole = KeySet([key for part in parts for key in part.keys], remembered=self._remembered)
+            self._joint = (tuple(parts), whole)
+        return whole
 
     def refetches(self) -> list[Future[None]]:
         """What to wait for before the keys are asked again for one that they do not have; empty where nothing is on its way."""

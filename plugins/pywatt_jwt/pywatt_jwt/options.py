@@ -123,7 +123,7 @@ class JwtOptions:
         """From what code may pass to the types that the fields say."""
         for name in _SECRETS:
             if isinstance(value := getattr(self, name), str):
-                self._set(name, Secret(value, name=f"jwt {name}"))
+                self._set(name, Secret(value))
         for name in _LISTS:
             value = getattr(self, name)
             self._set(name, (value,) if isinstance(value, str | Secret) else tuple(value or ()))

@@ -41,6 +41,9 @@ FRESH: Final = (60.0, 86_400.0)
 AHEAD: Final = 0.8
 """New keys are fetched after this part of the time that the old ones are fresh."""
 
+DIRECTLY: Final = {"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None}
+"""This machine is asked directly, whatever proxy the environment names for others."""
+
 MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,10})\"?(?=$|[,\s])", re.IGNORECASE)
 
 
@@ -181,8 +184,7 @@ class RemoteKeys:
         headers = {"accept": "application/jwk-set+json, application/json", "accept-encoding": "identity", "user-agent": "pywatt-jwt"}
         seconds = self._options.fetch_timeout
         async with asyncio.timeout(seconds):
-            limits = httpx.Limits(max_connections=2)
-            async with httpx.AsyncClient(verify=self._context(), headers=headers, timeout=seconds, limits=limits) as client:
+            async with httpx.AsyncClient(verify=self._context(), headers=headers, timeout=seconds, mounts=DIRECTLY) as client:
                 fetcher = Fetcher(client, self._options.max_jwks)
                 return await fetcher.get(await self._find(fetcher))
 
@@ -206,7 +208,7 @@ class RemoteKeys:
             self._text = digest
             self._keys = KeySet(keys, remembered=self._options.remembered)
             for text in unusable:
-                log.debug("%s; it is passed over", text)
+                log.log(logging.WARNING if "only public ones" in text else logging.DEBUG, "%s; it is passed over", text)
             if not keys:
                 log.warning("%s: the server publishes no key that can be used: no token is accepted", self._where)
             else:

@@ -118,11 +118,16 @@ class JwtValidator:
 
     async def load(self) -> None:
         """Fetch what has to be fetched, so that the first token need not wait. What does not come is logged, and tried again later."""
-        if self._keyring is not None:
-            try:
-                self._keyring.current()
-            except ProxyError:
-                await self._arrived(self._keyring.refetches())
+        if self._keyring is None:
+            return
+        try:
+            self._keyring.current()
+        except ProxyError:
+            missing = True
+        else:
+            missing = self._keyring.missing is not None
+        if missing:
+            await self._arrived(self._keyring.refetches())
 
     @property
     def needs_nobody(self) -> bool:

@@ -103,6 +103,17 @@ async def test_a_server_that_is_away_stops_no_module(server: KeyServer) -> None:
     assert isinstance(caught.value, Unavailable)
 
 
+async def test_what_is_unwise_is_told_when_it_opens(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_jwt(JwtConfig(secret_key=SECRET, compat_no_exp_check=True, allow_http=True), context()):
+        assert "auth.main: compat_no_exp_check is set: expired tokens are accepted" in caplog.text
+        assert "auth.main: allow_http is set" in caplog.text
+
+
+async def test_keys_of_a_server_are_loaded_beside_those_of_the_section(server: KeyServer) -> None:
+    async with open_jwt(JwtConfig(secret_key=SECRET, jwks_url=f"{server.url}/keys"), context()):
+        assert server.asked == ["/keys"]
+
+
 def test_what_is_open_shows_nothing() -> None:
     authenticator = JwtTokenIssuer(JwtValidator(JwtConfig(secret_key=SECRET)), None)  # type: ignore[arg-type]
     assert SECRET not in f"{authenticator!r} {authenticator} {vars(authenticator)}"

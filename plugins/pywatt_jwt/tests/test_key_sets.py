@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,35 @@ def test_a_file_may_hold_keys_of_hmac_that_do_not_sign_here(tmp_path: Path, mono
     checker = file_validator(path, monotonic)
     assert checker.validate(token_of(living(), header={"alg": "HS512", "kid": "a"}, alg="HS512"))
     assert not fixed_keys(checker.config)
+
+
+def test_many_threads_see_keys_that_belong_together(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    written(path, 0)
+    checker = JwtValidator(JwtConfig(jwks_file=str(path), secret_key=SECRET, poll=1e-6), clock=lambda: NOW)
+    ended = threading.Event()
+    wrong: list[Any] = []
+
+    def look() -> None:
+        assert checker._keyring is not None
+        while not ended.is_set():
+            try:
+                if len(checker._keyring.current().keys) != 2:
+                    wrong.append("not both")
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(1, 60):
+        written(path, number % 5)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    written(path, 6)
+    assert (accepts(checker, 6), accepts(checker, 59 % 5)) == (True, False)
 
 
 # ── all together ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -383,6 +383,20 @@ def test_a_key_that_may_not_be_published_is_passed_over(server: KeyServer, monot
             checker.validate(one)
 
 
+def test_this_machine_is_asked_directly(server: KeyServer, monotonic: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert validator(server, monotonic).validate(token())
+
+
+def test_what_may_not_be_published_is_a_warning(server: KeyServer, monotonic: Time, caplog: pytest.LogCaptureFixture) -> None:
+    server.publish({"kty": "oct", "k": "canary"}, {"kty": "AKP"}, public_jwk("RSA", kid="first"))
+    validator(server, monotonic).validate(token())
+    assert "jwks_url, key 1, has a symmetric key: only public ones may stand there; it is passed over" in caplog.text
+    assert "key 2" not in caplog.text
+    assert "canary" not in caplog.text
+
+
 def test_nobody_listens(monotonic: Time) -> None:
     with serving() as gone:
         pass
