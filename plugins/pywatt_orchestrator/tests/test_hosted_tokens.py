@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pywatt_core.testing import Process, assert_no_secret_in
 from pywatt_core.testing.client import fetch
 
@@ -88,10 +90,10 @@ channels = {channels}
 """
 
 
-async def begin(project: Any, *, gateway: str = 'authenticate = "tokens"', channels: str = '["unix"]') -> None:
+async def begin(project: Any, *, gateway: str = 'authenticate = "tokens"', channels: str = '["unix"]', key: str = "secret:JWT_KEY") -> None:
     project.write(SHOP, "shop.py")
     project.write(f"JWT_KEY={KEY}\n", ".env")
-    project.write(CONFIG.format(gateway=gateway, channels=channels))
+    project.write(CONFIG.format(gateway=gateway, channels=channels).replace("secret:JWT_KEY", key))
     await project.start()
     await project.ready("shop", "accounts")
 
@@ -102,9 +104,10 @@ async def post(project: Any, path: str, body: Any) -> Any:
     return json.loads(answer.text)
 
 
-async def test_the_key_never_leaves_the_orchestrator(running: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("key", ["secret:JWT_KEY", KEY], ids=["reference", "literal"])
+async def test_the_key_never_leaves_the_orchestrator(running: Callable[[], Any], key: str) -> None:
     async with running() as project:
-        await begin(project)
+        await begin(project, key=key)
         token = jwt(sub="ada")
         assert (await post(project, "/shop/check", token))["found"]["sub"] == "ada"
         made = (await post(project, "/accounts/issue", {"sub": "bob"}))["found"]
