@@ -67,6 +67,8 @@ async def test_a_process_of_another_user_gets_no_answer_even_where_it_can_connec
         b'{"command":"dance"}\n',
         b'{"command":"restart"}\n',
         b'{"command":"ps","name":7}\n',
+        b'{"command":"rotate","names":"all"}\n',
+        b'{"command":"rotate","names":[null]}\n',
         b"[" * 50_000 + b"\n",
         b"x" * 200_000 + b"\n",
     ],

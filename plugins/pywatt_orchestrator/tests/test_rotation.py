@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pywatt_core.testing import Process, assert_no_secret_in
 from pywatt_core.testing.client import fetch
 
 Running = Callable[[], Any]
@@ -103,10 +104,27 @@ async def test_a_changed_file_reaches_every_process_without_a_restart_and_no_val
         assert line["message"] == "the secret 'API_KEY' rotated: orders, users"
         assert await values(project) == [NEW, NEW]
         assert pids == ([OLD, OLD], [status["pid"] for status in (await project.ps()).values()])
-        shown = json.dumps(project.lines) + project.errors + "".join((await project.command("ps", "--json"))[1:])
-        shown += "".join((await project.command("rotate", "--json"))[1:])
-        assert OLD not in shown
-        assert NEW not in shown
+        told = [(await project.command(*arguments))[1:] for arguments in (("ps",), ("ps", "--json"), ("rotate", "--json"), ("logs",))]
+        processes = [Process(pid) for pid, _ in project.processes()]
+        assert len(processes) >= 3
+        assert_no_secret_in(project.lines, project.errors, told, project.runtime, processes, secrets={"OLD": OLD, "NEW": NEW})
+
+
+async def test_a_client_that_goes_away_meanwhile_changes_nothing(running: Running) -> None:
+    async with running() as project:
+        await begin(project)
+        (project.folder / "wait-orders").touch()
+        write_secret(project, NEW)
+        await exists(project, "waits-orders")
+        (control,) = project.runtime.rglob("control.sock")
+        for _ in range(3):
+            _, writer = await asyncio.open_unix_connection(str(control))
+            writer.write(b'{"command":"rotate"}\n')
+            writer.close()
+        asking = asyncio.create_task(project.command("rotate", "API_KEY"))
+        (project.folder / "go-orders").touch()
+        assert (await asking)[:2] == (0, "API_KEY: has the value that is in use, orders, users\n")
+        assert await values(project) == [NEW, NEW]
 
 
 async def test_when_one_refuses_all_keep_the_old_value_until_it_takes_the_new_one(running: Running) -> None:
