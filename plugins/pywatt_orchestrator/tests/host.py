@@ -98,7 +98,8 @@ def running(folder: Path, *installed: Path) -> Iterator[str]:
     import subprocess
 
     path = str(folder / "host")
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, installed))} if installed else None
+    before = filter(None, [os.environ.get("PYTHONPATH")])
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, installed), *before])} if installed else None
     with (
         (folder / "host.log").open("w") as log,
         subprocess.Popen(
