@@ -58,6 +58,8 @@ class Store:
 
     @asynccontextmanager
     async def transaction(self, *, isolation=None, read_only=False):
+        if isolation == "none":
+            raise StorageError("there is no such isolation")
         self.events.append(f"begin {self.value}")
         try:
             yield self
@@ -202,6 +204,10 @@ async def test_a_transaction_that_fails_is_rolled_back_and_counted(replaceable, 
             raise ValueError("mine")
     assert replaceable.face._behind.under_way == 0
     assert events[-1] == "rollback first"
+    with pytest.raises(StorageError, match="no such isolation"):
+        async with replaceable.face.transaction(isolation="none"):
+            pass
+    assert replaceable.face._behind.under_way == 0
 
 
 @on_a_store

@@ -312,6 +312,23 @@ async def test_a_subscriber_cannot_begin_another_change_and_what_it_started_can_
     assert events[-1] == "use OTHER"
 
 
+async def test_what_a_subscriber_started_may_change_secrets_when_the_change_was_made():
+    rotation = Rotation()
+    later: list[asyncio.Task[None]] = []
+    go_on = asyncio.Event()
+    events: list[str] = []
+
+    async def after():
+        await go_on.wait()
+        await change(rotation, events, {"OTHER": Secret("another-value")})
+
+    rotation.subscribe(Subscriber(["KEY"], lambda _name, _secret: later.append(asyncio.create_task(after())), {}))
+    await change(rotation, events)
+    go_on.set()
+    await later[0]
+    assert events[-1] == "use OTHER"
+
+
 async def test_what_reading_the_values_raises_passes_and_the_next_change_works():
     events: list[str] = []
     rotation = rotation_of(Listener(events))

@@ -110,6 +110,41 @@ async def test_a_secret_that_is_taken_away_stays_in_use(caplog):
         assert client["KEY"].expose_secret() == "value-0"
 
 
+async def test_what_is_used_is_not_asked_for_again():
+    source = Source(ONE="one-0", TWO="two-0")
+    async with following(source, "ONE", "TWO") as (client, _, _task):
+        source.change(ONE="one-1")
+        await until(lambda: client["ONE"].expose_secret() == "one-1")
+        source.values["ONE"] = "one-2"  # which nobody tells
+        source.change(TWO="two-1")
+        await until(lambda: client["TWO"].expose_secret() == "two-1")
+        assert client["ONE"].expose_secret() == "one-1"
+
+
+class Changes:
+    """An iterator that is no generator: nobody but its user closes it."""
+
+    closed = False
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        await asyncio.Event().wait()
+
+    async def aclose(self):
+        self.closed = True
+
+
+async def test_it_closes_what_it_is_given():
+    changes = Changes()
+    task = asyncio.create_task(follow(SecretClient(Source()), changes))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert changes.closed
+
+
 async def test_it_ends_with_the_changes_or_when_it_is_called_off_and_closes_them():
     source = Source(KEY="value-0")
     async with following(source, "KEY") as (_, _told, task):

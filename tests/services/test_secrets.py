@@ -221,6 +221,28 @@ async def test_a_rotation_is_not_acknowledged_before_a_slow_subscriber_is_done_a
     assert secrets["KEY"].expose_secret() == "value-after"
 
 
+async def test_whoever_asks_the_source_during_a_rotation_brings_nobody_else_the_new_value():
+    vault = Vault(KEY="value-before")
+    secrets = secrets_from(vault)
+    await secrets.get("KEY")
+    gate, begun = asyncio.Event(), asyncio.Event()
+
+    async def refuses(_name, _secret):
+        begun.set()
+        await gate.wait()
+        raise SecretError("not this one")
+
+    secrets.subscribe(["KEY"], refuses)
+    vault.values["KEY"] = "value-after"
+    rotating = asyncio.create_task(secrets.rotated(["KEY"], "r1"))
+    await begun.wait()
+    assert (await secrets.get("KEY", SecretMode.FORCE_REMOTE)).expose_secret() == "value-after"
+    assert secrets["KEY"].expose_secret() == "value-before"
+    gate.set()
+    assert (await rotating).status == "error"
+    assert secrets["KEY"].expose_secret() == "value-before"
+
+
 async def test_one_refusal_keeps_every_value_of_the_rotation():
     vault = Vault(ONE="one-before", TWO="two-before")
     secrets = secrets_from(vault)
