@@ -78,7 +78,7 @@ class Process:
             says = self._says.pop(0) if self._says else "success"
         if isinstance(says, Exception):
             raise says
-        if says is None:
+        if not isinstance(says, str):
             return None
         if says == "success":
             self.uses |= found
@@ -375,8 +375,8 @@ async def test_the_value_in_use_stays_hidden_however_many_others_were_refused() 
     async with world(KEY="the-old-value") as here:
         users = Process(here, "users", *["no", "success"] * 40)
         await users.start("KEY")
-        for number in range(30):
-            await here.change(KEY=f"a-new-value-{number:02d}")
-            await here.until(lambda number=number: here.rotator.refused == number + 1)
+        while (refused := here.rotator.refused) < 30:
+            await here.change(KEY=f"a-new-value-{refused:02d}")
+            await here.until(lambda refused=refused: here.rotator.refused > refused)  # type: ignore[misc]
         assert users.uses == {"KEY": "the-old-value"}
         assert redact("in use: the-old-value") == "in use: [REDACTED]"
