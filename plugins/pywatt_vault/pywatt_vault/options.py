@@ -21,7 +21,7 @@ class Options:
     any_mode: bool = False
     """True accepts a key file that others can read, for file systems without permissions and mounted volumes."""
     poll: float = 1.0
-    """Seconds between two looks at the file, for whoever waits for changes."""
+    """Seconds between two looks at the file."""
 
     def __post_init__(self) -> None:
         if not self.path:

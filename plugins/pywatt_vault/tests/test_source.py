@@ -264,6 +264,11 @@ async def test_a_file_that_settled_is_not_read_again(tmp_path: Path, monkeypatch
         for _ in range(5):
             await opened.refresh()
         assert reads == []
+        monkeypatch.undo()
+        monkeypatch.setattr(source, "YOUNG", -60.0)
+        make(tmp_path, {"NAME": "a later value"})
+        await opened.refresh()
+        assert await opened.get("NAME") == "a later value"
 
 
 async def test_two_processes_of_one_vault_see_what_the_other_sets(tmp_path: Path) -> None:
