@@ -262,7 +262,8 @@ async def test_who_asks_without_reading_the_answers_fills_no_memory() -> None:
                 await loop.sock_sendall(theirs, asking.send(asked)[0])
                 operation = ServiceOperation("nosuch", ServiceType.DATABASE, "execute", {"query": "x" * 100}, f"o{number}")
                 await loop.sock_sendall(theirs, asking.send(operation)[0])
-                assert len(asyncio.all_tasks()) - before <= MOST_WAITING + 1
+                if number % 50 == 0:  # looking at thousands of tasks takes longer than making them
+                    assert len(asyncio.all_tasks()) - before <= MOST_WAITING + 1
             while heard < 10 * MOST_WAITING:
                 await asyncio.sleep(0.01)
         assert len([text for text in told if "without reading the answers" in text]) == 1
