@@ -413,3 +413,47 @@ def test_two_vaults_of_a_project_are_told_apart(tmp_path: Path, pywatt: Run) -> 
 
 def value_of(pywatt: Run, vault: str) -> str:
     return str(pywatt("secrets", "get", "A", "--vault", vault).out)
+
+
+def test_a_merge_of_two_changed_sides_is_resolved_as_the_page_says(vault: Path, tmp_path: Path, pywatt: Run) -> None:
+    """docs/howto/encrypted-secrets.md."""
+
+    def git(*arguments: str, code: int = 0) -> None:
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x", *arguments]
+        assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == code
+
+    (tmp_path / ".gitignore").write_text("/secrets.key*\n")
+    git("init", "--quiet", "--initial-branch=main")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "first")
+    git("checkout", "--quiet", "-b", "theirs")
+    pywatt("secrets", "set", "API_KEY", input="their key")
+    git("commit", "--quiet", "-am", "theirs")
+    git("checkout", "--quiet", "main")
+    pywatt("secrets", "set", "ZEBRA", input="our secret")
+    git("commit", "--quiet", "-am", "ours")
+    git("merge", "--quiet", "theirs", code=1)
+    done = pywatt("secrets", "list")
+    assert (done.code, "a merge was not finished" in done.err) == (1, True)
+    theirs = subprocess.run(["git", "-C", str(tmp_path), "show", "MERGE_HEAD:secrets.vault"], capture_output=True, check=True).stdout
+    (tmp_path / "theirs.vault").write_bytes(theirs)
+    git("checkout", "--ours", "secrets.vault")
+    env = {"PYWATT_VAULT_KEY": (tmp_path / "secrets.key").read_text()}
+    given = pywatt("secrets", "get", "API_KEY", "--vault", "theirs.vault", env=env).out
+    assert pywatt("secrets", "set", "API_KEY", input=given, env=env).code == 0
+    assert [value(pywatt, name) for name in ("API_KEY", "DB_PASSWORD", "ZEBRA")] == ["their key", CANARY, "our secret"]
+
+
+def test_another_vault_for_another_environment_is_a_variable_away(vault: Path, tmp_path: Path, pywatt: Run) -> None:
+    (tmp_path / "pywatt.toml").write_text('[secrets.vault]\n[databases.main]\nuse = "sqlite"\npath = "secret:ONLY_IN_PRODUCTION"\n')
+    (tmp_path / "deploy").mkdir()
+    assert pywatt("secrets", "init", "--vault", "deploy/production.vault").code == 0
+    assert pywatt("secrets", "set", "ONLY_IN_PRODUCTION", "--vault", "deploy/production.vault", input=":memory:").code == 0
+    assert pywatt("check").code == 1
+    assert pywatt("check", env={"PYWATT__SECRETS__VAULT__PATH": "deploy/production.vault"}).code == 0
+
+
+def test_the_variable_of_the_key_is_no_misspelt_option(vault: Path, pywatt: Run) -> None:
+    done = pywatt("secrets", "check", env={"PYWATT_VAULT_KEY": vault.with_suffix(".key").read_text()})
+    assert (done.code, done.err) == (0, "")
+    assert pywatt("check", env={"PYWATT_VAULT_KEY": "x"}).err == ""
