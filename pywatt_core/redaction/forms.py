@@ -186,9 +186,13 @@ _URL_ALPHABET = str.maketrans("+/", "-_")
 def _as_logged(form: str) -> Iterator[str]:
     """The form, then as it looks inside JSON, and inside JSON that JSON holds.
 
-    The same where its UTF-8 was read as Latin-1, which is also how `redact_bytes` looks at bytes.
+    The same where its UTF-8 was read as Latin-1, which is also how `redact_bytes` looks at bytes, once and twice.
     """
-    for text in (form,) if form.isascii() else (form, _encode(form).decode("latin-1")):
+    texts = [form]
+    if not form.isascii():
+        texts.append(_encode(form).decode("latin-1"))
+        texts.append(_encode(texts[-1]).decode("latin-1"))
+    for text in texts:
         exact, pure = json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]
         yield from (text, exact, pure)
         yield from (json.dumps(exact, ensure_ascii=False)[1:-1], json.dumps(exact)[1:-1], json.dumps(pure)[1:-1])

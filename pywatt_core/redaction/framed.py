@@ -53,7 +53,7 @@ def _joined_and_redacted(text: str, blank: str) -> str:
     position = 0
     for start, end in redactor.spans("".join(joined)):
         first, last = origin(start), origin(end - 1) + 1
-        if end - start < BROKEN_FROM or last - first == end - start:  # the latter is found without joining lines
+        if end - start < BROKEN_FROM:  # where it stands in one piece it is found without joining
             continue
         pieces += (text[position:first], REPLACEMENT)
         position = last

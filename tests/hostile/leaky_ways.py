@@ -151,7 +151,7 @@ def exceptions(secret: str) -> None:
     log.error("a group", exc_info=ExceptionGroup("several", [ValueError(secret), ExceptionGroup("inside", [failed(secret)])]))
     try:
         eval(compile(f"1 / 0  # {secret}", f"<{secret}>", "exec"))
-    except ZeroDivisionError:
+    except (ZeroDivisionError, SyntaxError):
         log.exception("a file's name")
     try:
         int(secret)

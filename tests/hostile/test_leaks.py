@@ -157,8 +157,9 @@ def runtime() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.parametrize("arguments", [["--json"], []], ids=["json", "text"])
-@pytest.mark.parametrize("canary", CANARIES)
+@pytest.mark.parametrize(
+    ("canary", "arguments"), [("awkward", ["--json"]), ("awkward", []), ("DSN", ["--json"]), ("several lines", ["--json"])]
+)
 async def test_two_modules_under_the_orchestrator_leak_nothing(canary: str, arguments: list[str], tmp_path: Path, runtime: Path) -> None:
     project = Orchestrated(tmp_path / "project", runtime, canary)
     async with project.up(*arguments):
@@ -198,7 +199,7 @@ async def test_what_a_visitor_sends_is_hidden_in_the_access_log(tmp_path: Path, 
         await project.get("/fast/leak/message")
         paths = [f"/fast/{value}", f"/flask/{value}", f"/{value}", f"/fast/leak/{value}?token={value}", f"/nowhere?{value}"]
         statuses = [(await project.get(path, headers={"X-Request-ID": value[:60], "Cookie": f"a={value}"})).status for path in paths]
-        assert set(statuses) <= {404, 500}
+        assert set(statuses) <= {400, 404, 500}
         await project.until("pywatt.access", len(paths) + 1)
     nothing_in(project.output, canary=canary)
 
@@ -209,8 +210,9 @@ async def test_a_module_that_fails_to_start_leaks_nothing(tmp_path: Path, runtim
     async with project.up():
         await project.until("exit code 1")
         await project.until("flask.*ready in")
-        told = await project.run("ps", "--json")
-        assert b"exit code 1" in told
+        async with asyncio.timeout(DEADLINE):
+            while b"[REDACTED]" not in (told := await project.run("ps", "--json")):
+                assert project.process.returncode is None
         nothing_in(told, await project.run("ps"), await project.run("logs"), canary=canary)
     assert "RuntimeError" in project.text and "[REDACTED]" in project.text
     nothing_in(project.output, project.folder, canary=canary)
@@ -219,18 +221,17 @@ async def test_a_module_that_fails_to_start_leaks_nothing(tmp_path: Path, runtim
 # ── without an orchestrator of ours ─────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("canary", CANARIES)
-@pytest.mark.parametrize("module", ["leaky_fastapi", "leaky_flask"])
+@pytest.mark.parametrize(("module", "canary"), [("leaky_flask", "awkward"), *(("leaky_fastapi", canary) for canary in CANARIES)])
 async def test_a_module_alone_leaks_nothing_that_python_writes(module: str, canary: str, tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as out:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PYWATT")}
-        environ |= {"CANARY": CANARIES[canary], "PYWATT_STANDALONE": "1", "PYWATT__MODULE__LISTEN_ADDR": "127.0.0.1:0", "PYTHONUTF8": "1"}
+        environ |= {"CANARY": CANARIES[canary], "PYWATT_STANDALONE": "1", "PYWATT__MODULE__LISTEN": "127.0.0.1:0", "PYTHONUTF8": "1"}
         process = await asyncio.create_subprocess_exec(
             sys.executable, str(HERE / f"{module}.py"), cwd=tmp_path, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out
         )
         try:
             async with asyncio.timeout(DEADLINE):
-                while not (found := re.search(rb"address=(?:http://)?([\d.]+:\d+)", (tmp_path / "out").read_bytes())):
+                while not (found := re.search(rb'"address":"([\d.]+:\d+)"', (tmp_path / "out").read_bytes())):
                     assert process.returncode is None, (tmp_path / "out").read_text()
                     await asyncio.sleep(0.02)
             address = found[1].decode()
@@ -241,7 +242,8 @@ async def test_a_module_alone_leaks_nothing_that_python_writes(module: str, cana
                 answer = await fetch(address, "GET", path, deadline=DEADLINE)
                 nothing_in([answer.headers, answer.body], canary=canary)
         finally:
-            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(DEADLINE):
                 await process.wait()
     text = (tmp_path / "out").read_text()

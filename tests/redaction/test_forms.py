@@ -77,6 +77,7 @@ WRITERS: dict[str, Callable[[str], str]] = {
     "HTML": html.escape,
     "HTML with decimal entities": lambda value: html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
     "UTF-8 read as Latin-1": lambda value: value.encode().decode("latin-1"),
+    "UTF-8 read as Latin-1 twice": lambda value: value.encode().decode("latin-1").encode().decode("latin-1"),
     "JSON read as Latin-1": lambda value: json.dumps(value, ensure_ascii=False).encode().decode("latin-1"),
 }
 """How a value is written into text by the libraries that do it."""
