@@ -270,6 +270,37 @@ async def test_a_folder_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         await source_of(tmp_path)
 
 
+def test_whatever_happens_in_a_folder_gives_another_stamp(tmp_path: Path) -> None:
+    """It is what tells later, when nothing is young any more, that something has to be read."""
+    folder = tmp_path / "folder"
+    reader = FolderReader(folder)
+    stamps = [reader.stamp()]
+
+    def changed() -> bool:
+        stamps.append(reader.stamp())
+        assert reader.stamp() == stamps[-1]
+        return stamps[-1] not in stamps[:-1]
+
+    as_kubernetes(folder, {"LINKED": "one"})
+    assert changed()
+    as_kubernetes(folder, {"LINKED": "two"})
+    assert changed()
+    (folder / "PLAIN").write_text("one")
+    assert changed()
+    os.utime(folder / "PLAIN", ns=(1, 1))
+    assert changed(), "a time that went back"
+    (folder / "PLAIN").chmod(0o600)
+    assert changed(), "it may be readable now"
+    (folder / "PLAIN").write_text("longer")
+    assert changed()
+    (folder / "PLAIN").rename(folder / "OTHER")
+    assert changed()
+    (folder / "OTHER").unlink()
+    assert changed()
+    folder.rename(tmp_path / "away")
+    assert reader.stamp() == stamps[0]
+
+
 def test_the_place_of_a_secret_is_its_file_where_it_can_have_one(tmp_path: Path) -> None:
     reader = FolderReader(tmp_path)
     assert reader.where("KEY") == f"{tmp_path}/KEY"

@@ -127,6 +127,21 @@ async def test_what_is_missing_once_is_not_gone() -> None:
     assert await anext(changes) == {"B"}
 
 
+async def test_what_is_missing_is_looked_for_again_though_nothing_else_changed() -> None:
+    class Trusted(Scripted):
+        """Each state has a stamp of its own, and an old one."""
+
+        def stamp(self) -> Stamp:
+            return Stamp(str(self.looks[0]), 1.0)
+
+    source = await opened(Trusted({"A": "a-value", "B": "b-value"}))
+    source._reader = Trusted({"A": "a-value"})
+    await source.refresh()
+    assert await source.get("B") == "b-value"
+    await source.refresh()
+    assert await source.get("B") is None
+
+
 async def test_an_emptied_file_that_fills_again_is_a_change_and_no_loss() -> None:
     source = await opened(Scripted({"A": "old", "B": "same"}, {}, {}, {"A": "new", "B": "same"}))
     changes = source.changes()

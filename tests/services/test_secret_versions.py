@@ -18,6 +18,10 @@ def test_two_have_one_version_only_if_they_are_the_same(one: tuple[str, str], ot
     assert (version_of(*one) == version_of(*other)) == (one == other)
 
 
+def test_a_name_and_a_value_are_not_run_together() -> None:
+    assert version_of("A", "BC") != version_of("AB", "C")
+
+
 def test_surrogates_have_versions_too() -> None:
     assert version_of("\ud800", "\udcff") != version_of("\ud800", "\udcfe")
 
