@@ -31,7 +31,8 @@ class Definition(Struct, frozen=True, kw_only=True):
     secrets: Sequence[str] = ()
     """Names of the secrets that must be there before the application is built."""
     rotate: bool = False
-    """Keep the declared secrets fresh: a rotated one is fetched again before the rotation is acknowledged."""
+    """The declared secrets stay current: what `state_builder` was given is always the value in use, and a module that runs alone follows
+    its own sources. Everything else follows a rotation in any case."""
     endpoints: Sequence[AnnouncedEndpoint] | None = None
     """What is announced; None announces what the application's own router contains."""
     health: str | None = "/health"

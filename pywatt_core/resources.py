@@ -12,7 +12,7 @@ from .held import Deferred, Held
 from .interfaces import Authenticator, Cache, Context, Database, Orchestrator
 from .replaceable import GetSecret, Replaceable
 from .services.orchestrator_secrets import OrchestratorSecretProvider
-from .services.rotation import reason
+from .services.rotation import LIMIT, reason
 from .services.secrets import SecretClient
 from .state import AppState, make_current
 
@@ -51,14 +51,13 @@ async def open_secrets(
     if init is not None and not (_is_foreign(init) and settings.merged.data.get("secrets")):
         assert channels is not None
         source = OrchestratorSecretProvider(channels.stdio, timeout=module.secret_timeout)
-        follow = False  # it says itself what changes
     else:
         from .services.secret_chain import SecretChain
 
         orchestrator = None if init is None or channels is None else Orchestrator(channels, init.pywatt)
         source = SecretChain(await registry.open_secret_sources(stack, settings, module_id, orchestrator), timeout=module.open_timeout)
     client = SecretClient(source, ttl=module.secret_cache_ttl, stale=module.secret_cache_stale, size=module.secret_cache_size)
-    sources = Sources(client, source, follow=follow)
+    sources = Sources(client, source, follow=follow, limit=module.open_timeout + LIMIT)
     stack.push_async_callback(sources.close)
     return client, sources
 
@@ -66,10 +65,10 @@ async def open_secrets(
 class Sources:
     """Where a module's secrets come from, and whether it follows their changes by itself."""
 
-    def __init__(self, client: SecretClient, source: SecretSource, *, follow: bool) -> None:
+    def __init__(self, client: SecretClient, source: SecretSource, *, follow: bool, limit: float) -> None:
         from .access import WatchedSource
 
-        self._client = client
+        self._client, self._limit = client, limit
         self._changes = source.changes() if follow and isinstance(source, WatchedSource) else None
         self._following: asyncio.Task[None] | None = None
 
@@ -79,7 +78,7 @@ class Sources:
             return
         from .services.secret_follower import follow
 
-        self._following = asyncio.create_task(follow(self._client, self._changes), name="following secrets")
+        self._following = asyncio.create_task(follow(self._client, self._changes, limit=self._limit), name="following secrets")
         stack.push_async_callback(self.close)
 
     async def close(self) -> None:

@@ -81,7 +81,8 @@ async def test_the_steps_one_by_one(program):
 async def test_a_bootstrap_that_fails_keeps_its_cause(program):
     async with ModuleRunner("", command=program(STEPS), config={}, announce=False) as module:
         assert await module.ended() == 1
-        assert "BootstrapError: bootstrap failed: the orchestrator refused the secret 'KEY'" in module.stderr
+        assert "BootstrapError: bootstrap failed: a secret is missing: KEY, wanted by " in module.stderr
+        assert "the orchestrator refused the secret 'KEY'" in module.stderr
         assert "SecretNotFound" in module.stderr
 
 

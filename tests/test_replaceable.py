@@ -75,6 +75,10 @@ class Store:
         if "mute" in self.value:
             raise Unavailable("the server does not answer")
 
+    def numbers(self):
+        """Beyond the interface: an iterator that nobody but its user closes."""
+        return Numbers(self.events)
+
     def version(self):
         return f"version of {self.value}"
 
@@ -91,6 +95,20 @@ class Store:
 
     def __len__(self):
         return len(self.value)
+
+
+class Numbers:
+    def __init__(self, events):
+        self.events = events
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        return 1
+
+    async def aclose(self):
+        self.events.append("numbers closed")
 
 
 class Keeping(Store):
@@ -259,6 +277,14 @@ async def test_an_iteration_is_waited_for_whether_it_is_exhausted_closed_or_drop
 
 
 @on_a_store
+async def test_an_iterator_that_is_no_generator_is_closed_too(replaceable, events):
+    async for _number in replaceable.face.numbers():
+        break
+    await until(lambda: "numbers closed" in events)
+    assert replaceable.face._behind.under_way == 0
+
+
+@on_a_store
 async def test_a_call_that_fails_or_is_cancelled_is_over(replaceable):
     face = replaceable.face
     replaceable.stores[0].gate.clear()
@@ -291,6 +317,7 @@ async def test_what_is_still_under_way_when_its_time_is_over_is_cut_off_with_a_w
 
 @on_a_store
 async def test_closing_waits_for_nobody_and_leaves_nothing(replaceable, events):
+    replaceable._drain = 1e6
     replaceable.stores[0].gate.clear()
     under_way = asyncio.create_task(replaceable.face.execute(""))
     await asyncio.sleep(0)
@@ -339,6 +366,8 @@ async def test_it_is_concerned_by_values_that_differ_from_those_it_was_opened_wi
     await exchange(replaceable, "second")
     assert replaceable.concerned({"URL": Secret("first")})
     assert not replaceable.concerned({"URL": Secret("second")})
+    await exchange(replaceable, "")
+    assert await replaceable.face.execute("") == "", "an empty secret is one"
 
 
 @on_a_store
@@ -394,6 +423,7 @@ async def test_a_face_takes_the_shape_of_what_comes_behind_it(replaceable):
     await exchange(replaceable, "keeping")
     assert replaceable.face is face
     assert await face.vacuum() == "vacuumed keeping"
+    assert inspect.getattr_static(face, "vacuum", None) is not None, "its calls are counted like all others"
     await exchange(replaceable, "third")
     assert not hasattr(face, "vacuum")
 

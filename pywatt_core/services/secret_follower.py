@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SecretError
-from .rotation import reason
+from .rotation import LIMIT, reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,8 +22,8 @@ LONGEST_PAUSE: Final = 60.0
 """Seconds until values that were refused are tried again; twice as long after each refusal."""
 
 
-async def follow(client: SecretClient, changes: AsyncIterator[frozenset[str]], *, pause: float = FIRST_PAUSE) -> None:
-    """Use what changes, all of it or nothing, for as long as there are changes.
+async def follow(client: SecretClient, changes: AsyncIterator[frozenset[str]], *, limit: float = LIMIT, pause: float = FIRST_PAUSE) -> None:
+    """Use what changes, all of it or nothing, for as long as there are changes. One attempt may take `limit` seconds.
 
     What is refused is tried again, first after `pause` seconds and together with whatever changes meanwhile: a server may learn of a
     new password after the module did.
@@ -42,7 +42,7 @@ async def follow(client: SecretClient, changes: AsyncIterator[frozenset[str]], *
                 wait, said = pause, ""
                 upcoming = asyncio.create_task(_next(changes), name="changes of secrets")
             try:
-                await client.refresh(sorted(refused))
+                await client.refresh(sorted(refused), limit=limit)
                 refused.clear()
             except SecretError as error:
                 text = reason(error)

@@ -206,16 +206,17 @@ class SecretClient:
         """Those that were delivered or that somebody depends on: what a rotation has to read anew."""
         return [name for name in dict.fromkeys(names) if name in self._cache or self._cache.is_kept(name)]
 
-    async def refresh(self, names: Iterable[str]) -> None:
+    async def refresh(self, names: Iterable[str], *, limit: float = ANSWER_TIMEOUT) -> None:
         """Read those of `names` anew that were delivered or that somebody depends on, and use what they are now, all or none.
 
-        Raises `SecretError`, which says who refused or what could not be read; then everything is as it was.
+        It ends within `limit` seconds. Raises `SecretError`, which says who refused or what could not be read: then everything is as
+        it was.
         """
         wanted = list(names)
         for name in wanted:
             self._asking.pop(name, None)  # an answer on its way may be the value from before
         if concerned := self.concerned(wanted):
-            await self._change(concerned, partial(self._read_anew, concerned))
+            await self._change(concerned, partial(self._read_anew, concerned), limit)
 
     async def rotated(self, names: Sequence[str], rotation_id: str) -> RotationAck | None:
         """Carry out a rotation and say how it ended; see `refresh`. One that was seen before gives None: it is acknowledged once."""
@@ -299,7 +300,7 @@ class SecretClient:
             self._cache.forget(name)
         return values
 
-    async def _change(self, names: Iterable[str], obtain: Callable[[], Awaitable[Values]]) -> None:
+    async def _change(self, names: Iterable[str], obtain: Callable[[], Awaitable[Values]], limit: float = ANSWER_TIMEOUT) -> None:
         changing = frozenset(names)
 
         async def obtaining() -> Values:
@@ -307,7 +308,7 @@ class SecretClient:
             return await obtain()
 
         try:
-            await self._rotation.run(obtaining, self._take, ANSWER_TIMEOUT)
+            await self._rotation.run(obtaining, self._take, limit)
         finally:
             if self._changing is changing:
                 self._changing = frozenset()
