@@ -62,8 +62,11 @@ class Scrypt(NamedTuple):
     p: int = 1
 
     def allowed(self) -> bool:
-        """Neither so cheap that a passphrase could be guessed, nor so dear that a hostile file stops the reader: at most 512 MiB."""
-        return 15 <= self.log_n <= 19 and self.r == 8 and 1 <= self.p <= 4
+        """Neither so cheap that a passphrase could be guessed, nor so dear that a hostile file stops the reader.
+
+        At most four times the usual cost, and 512 MiB.
+        """
+        return 15 <= self.log_n <= 19 and self.r == 8 and 1 <= self.p <= 2 ** (19 - self.log_n)
 
 
 class Header(NamedTuple):

@@ -94,7 +94,7 @@ class VaultSource:
     async def _changes(self, known: Vault) -> AsyncIterator[frozenset[str]]:
         while True:
             current = await self._current()
-            names = known.differing(current) if current is not known else frozenset()
+            names = await asyncio.to_thread(known.differing, current) if current is not known else frozenset()
             known = current
             if names:
                 yield names

@@ -83,7 +83,9 @@ class Vault:
         from datetime import datetime
 
         entry = self._entries.get(name)
-        return None if entry is None else SecretInfo(version=entry.version, changed=datetime.fromisoformat(entry.changed))
+        if entry is None:
+            return None
+        return SecretInfo(version=entry.version, changed=datetime.fromisoformat(entry.changed), attributes={"file": self.file})
 
     def text(self) -> str:
         """What to write into the file."""

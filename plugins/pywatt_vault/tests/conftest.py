@@ -8,9 +8,13 @@ import select
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+
+from pywatt_vault.files import write_whole
+from pywatt_vault.rotating import key_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
 PROGRAM = [sys.executable, "-m", "pywatt_core.cli.main"]
 DEADLINE = 60.0
+CANARY = "vault-canary-Zq81xw"
+"""The value of DB_PASSWORD in the vault of these tests."""
 
 
 class Done(NamedTuple):
@@ -93,3 +99,20 @@ def converse(process: int, handle: int, say: Sequence[tuple[str, str]]) -> Done:
         os.close(handle)
     assert not waiting, f"{waiting[0][0]!r} was not shown; shown: {shown.decode()!r}"
     return Done(os.waitstatus_to_exitcode(status), shown.decode().replace("\r\n", "\n"))
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Path:
+    """A vault with two secrets, and its key beside it."""
+    path, lock = tmp_path / "secrets.vault", key_lock("x")
+    write_whole(path.with_suffix(".key"), f"{lock.text}\n", mode=0o600)
+    secrets = {"DB_PASSWORD": CANARY, "JWT_KEY": "another-canary-Hy72mc"}
+    write_whole(path, lock.empty.with_changes(secrets, datetime.now(UTC)).text(), mode=0o644)
+    return path
+
+
+def value(pywatt: Callable[..., Done], name: str, **options: Any) -> str:
+    """What `pywatt secrets get` writes."""
+    done = pywatt("secrets", "get", name, **options)
+    assert done.code == 0, done.err
+    return done.out

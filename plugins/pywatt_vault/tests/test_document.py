@@ -134,7 +134,9 @@ def test_what_does_not_belong_is_told_with_its_line(old: str, new: str, said: st
     assert said in wrong(TEXT.replace(old, new, 1))
 
 
-@pytest.mark.parametrize("cost", ["ln=14,r=8,p=1", "ln=20,r=8,p=1", "ln=99,r=8,p=1", "ln=17,r=99,p=1", "ln=17,r=8,p=0", "ln=17,r=8,p=5"])
+@pytest.mark.parametrize(
+    "cost", ["ln=14,r=8,p=1", "ln=20,r=8,p=1", "ln=99,r=8,p=1", "ln=17,r=99,p=1", "ln=17,r=8,p=0", "ln=17,r=8,p=5", "ln=19,r=8,p=2"]
+)
 def test_a_cost_that_would_stop_the_reader_or_help_a_guesser_is_refused(cost: str) -> None:
     text = render(HEADER._replace(scrypt=Scrypt()), {}).replace("ln=17,r=8,p=1", cost)
     assert "x.vault:9: asks for a cost that no vault has" in wrong(text + seal_line(b"m" * 32))

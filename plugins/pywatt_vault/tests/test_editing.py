@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -299,18 +298,15 @@ def test_who_is_told_to_end_wipes_and_ends_the_editor(
     store: Store, script: Callable[[str], dict[str, str]], tmp_path: Path, place: Path, number: signal.Signals
 ) -> None:
     before = store.data()
-    waits = script(f"Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid())); sys.stdin.read()")["EDITOR"]
-    command = [sys.executable, "-c", SESSION, str(tmp_path), waits]
-    with subprocess.Popen(command, env={**os.environ, "K": written(KEY)}, stdin=subprocess.PIPE, start_new_session=True) as running:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            assert running.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+    waits = script("print(os.getpid(), flush=True); sys.stdin.read()")["EDITOR"]
+    command, pipe = [sys.executable, "-c", SESSION, str(tmp_path), waits], subprocess.PIPE
+    with subprocess.Popen(command, env={**os.environ, "K": written(KEY)}, stdin=pipe, stdout=pipe, start_new_session=True) as running:
+        assert running.stdout is not None
+        editors = int(running.stdout.readline())
         assert [path.read_text().count(CANARY) for path in place.glob("*/secrets.toml")] == [1]
         running.send_signal(number)
         assert running.wait(60) == 128 + number
     assert list(place.iterdir()) == []
     assert store.data() == before
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+        os.kill(editors, 0)
