@@ -13,7 +13,7 @@ from .interfaces import Authenticator, Cache, Context, Database, Orchestrator
 from .replaceable import GetSecret, Replaceable
 from .services.orchestrator_secrets import OrchestratorSecretProvider
 from .services.rotation import LIMIT, reason
-from .services.secrets import SecretClient
+from .services.secrets import Fetch, SecretClient
 from .state import AppState, make_current
 
 if TYPE_CHECKING:
@@ -56,10 +56,16 @@ async def open_secrets(
 
         orchestrator = None if init is None or channels is None else Orchestrator(channels, init.pywatt)
         source = SecretChain(await registry.open_secret_sources(stack, settings, module_id, orchestrator), timeout=module.open_timeout)
-    client = SecretClient(source, ttl=module.secret_cache_ttl, stale=module.secret_cache_stale, size=module.secret_cache_size)
+    client = client_of(source, settings)
     sources = Sources(client, source, follow=follow, limit=module.open_timeout + LIMIT)
     stack.push_async_callback(sources.close)
     return client, sources
+
+
+def client_of(source: SecretSource | Fetch, settings: Settings) -> SecretClient:
+    """The client that ``[module]`` describes."""
+    module = settings.module
+    return SecretClient(source, ttl=module.secret_cache_ttl, stale=module.secret_cache_stale, size=module.secret_cache_size)
 
 
 class Sources:

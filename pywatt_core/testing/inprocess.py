@@ -16,9 +16,9 @@ from ..listening import Listening
 from ..module import Module
 from ..protocol.messages import HttpRequest, Message, RotationAck
 from ..registry.kinds import described, missing_methods
-from ..resources import deliver, open_resources
+from ..resources import client_of, deliver, open_resources
 from ..services.formats import open_serializers
-from ..services.secrets import Fetch, SecretClient
+from ..services.secrets import Fetch
 from ..serving import guard_for, plain_routes, refuse_unguarded
 from ..state import AppState
 from .client import Response, of_message
@@ -153,7 +153,7 @@ async def app(
         state: AppState[Any] = AppState(
             module_id=definition.name,
             config=settings,
-            secrets=SecretClient(_fetch_from(values)),
+            secrets=client_of(_fetch_from(values), settings),
             databases=ready_databases,
             caches=ready_caches,
             receivers=definition.receivers,
