@@ -226,7 +226,6 @@ async def test_a_caller_that_gives_up_leaves_no_complaint(caplog: pytest.LogCapt
 async def test_a_file_system_that_hangs_holds_one_thread_and_nobody_else(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(polled_secrets, "LOOK_TIMEOUT", 0.02)
     gate = threading.Event()
     waiting = []
 
@@ -241,6 +240,7 @@ async def test_a_file_system_that_hangs_holds_one_thread_and_nobody_else(
     gate.set()
     source = await opened(reader, poll=OFTEN)
     gate.clear()
+    monkeypatch.setattr(polled_secrets, "LOOK_TIMEOUT", 0.02)
     try:
         for _ in range(5):
             assert await source.get("A") == "old"
@@ -249,6 +249,7 @@ async def test_a_file_system_that_hangs_holds_one_thread_and_nobody_else(
         assert len(waiting) == 1
     finally:
         gate.set()
+    monkeypatch.setattr(polled_secrets, "LOOK_TIMEOUT", 30.0)
     while await source.get("A") != "new":
         await asyncio.sleep(OFTEN)
 

@@ -39,11 +39,11 @@ def test_a_plugin_is_active_where_a_section_uses_one_of_its_providers(fake_site:
 
 def test_a_modules_own_table_counts_and_its_list_of_secrets_does_not(fake_site: Any) -> None:
     fake_site.install("pywatt-db", providing("databases", "one"))
-    fake_site.install("pywatt-vault", providing("secret_sources", "vault"))
-    used = {"modules": {"users": {"secrets": ["vault"], "databases": {"main": {"use": "one"}}}, "odd": 5}}
+    fake_site.install("pywatt-safe", providing("secret_sources", "safe"))
+    used = {"modules": {"users": {"secrets": ["safe"], "databases": {"main": {"use": "one"}}}, "odd": 5}}
     found = rows(fake_site, used)
     assert found["db"] == ("active", "used by [modules.users.databases.main]")
-    assert found["vault"][0] == "inactive"
+    assert found["safe"][0] == "inactive"
 
 
 def test_what_an_orchestrator_hosts_counts(fake_site: Any) -> None:

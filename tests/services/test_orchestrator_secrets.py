@@ -70,7 +70,7 @@ class TestOrchestrator(SecretSourceContract):
         @asynccontextmanager
         async def opened(secrets: Mapping[str, str]) -> AsyncIterator[OrchestratorSecretProvider]:
             async with Desk(secrets).linked() as link:
-                yield OrchestratorSecretProvider(link)
+                yield OrchestratorSecretProvider(link, timeout=30.0)
 
         return opened
 
@@ -122,7 +122,7 @@ async def test_a_module_asks_its_orchestrator_over_standard_output() -> None:
         for extension, kind in ((Extension(), SecretError), (None, SecretNotFound)):
             orchestrator = Orchestrator(Channels(link), extension)
             context = Context(module_id="test", section="secrets.orchestrator", folder=Path(), orchestrator=orchestrator)
-            async with open_orchestrator_secrets(OrchestratorSecretOptions(timeout=0.5), context) as source:
+            async with open_orchestrator_secrets(OrchestratorSecretOptions(timeout=30.0), context) as source:
                 assert await source.get("KEY") == "a delivered value"
             async with open_orchestrator_secrets(OrchestratorSecretOptions(timeout=0.01), context) as source:
                 with pytest.raises(SecretError) as caught:

@@ -15,7 +15,7 @@ from pywatt_core.errors import SecretError
 from pywatt_core.testing.contracts import SecretSourceContract, secret_changing, secret_values
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 
 pytest_plugins = ["pytester"]
@@ -46,16 +46,24 @@ async def broken(test: str, source: Callable[[Mapping[str, str]], Any], *more: A
     """Assert that a test of the contract fails for this source, and does not for one that keeps the contract."""
     takes = [*more, *([set_each] if test in vars(secret_changing.SecretWatching) else [])]
     arguments = [opening(MemorySecrets), *sorted(takes, key=lambda each: each is not set_each)]
+    patient_for(30.0)
     await getattr(contract, test)(*arguments)
     arguments[0] = opening(source)
+    patient_for(0.2)
     with pytest.raises((AssertionError, pytest.fail.Exception), match=match):
         await getattr(contract, test)(*arguments)
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def patient_for(seconds: float) -> None:
+    """How long the contract waits for what happens by itself."""
     for module in (secret_values, secret_changing):
-        monkeypatch.setattr(module, "PATIENCE", 0.2)
+        vars(module)["PATIENCE"] = seconds
+
+
+@pytest.fixture(autouse=True)
+def patient_again() -> Iterator[None]:
+    yield
+    patient_for(30.0)
 
 
 class Generous(MemorySecrets):
@@ -291,7 +299,9 @@ async def test_a_source_that_tells_changes_wrongly_is_seen() -> None:
     async def all_of(source: MemorySecrets, secrets: Mapping[str, str]) -> None:
         source.replace(dict(secrets), {})
 
+    patient_for(30.0)
     await getattr(Removing(), by_name)(opening(MemorySecrets), all_of)
+    patient_for(0.2)
     with pytest.raises(pytest.fail.Exception, match=r"nobody was told of \['EQUALS'\]"):
         await getattr(Removing(), by_name)(opening(Keeping), all_of)
     await broken("test_everything_can_change_at_once", Stale)
