@@ -203,9 +203,8 @@ class JwtValidator:
         return self.config.fetch_timeout + 2.0
 
     async def _arrived(self, futures: list[Future[None]]) -> None:
-        waiting = [asyncio.shield(asyncio.wrap_future(future)) for future in futures]
-        if waiting:
-            await asyncio.wait(waiting, timeout=self._patience)
+        if futures:
+            await asyncio.wait([asyncio.wrap_future(future) for future in futures], timeout=self._patience)
 
     def _converted(self, claims: Mapping[str, Any], into: Any) -> Any:
         read = self._read if into is None else reader_of(into)

@@ -149,6 +149,25 @@ def test_a_file_that_is_half_written_is_read_again_until_it_is_whole(
     assert (accepts(checker, 0), accepts(checker, 1)) == (False, True)
 
 
+def test_a_file_that_could_not_be_read_is_read_again_though_it_has_not_changed(
+    tmp_path: Path, monotonic: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys.json"
+    written(path, 0)
+    checker = file_validator(path, monotonic)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(FileKeys, "_read", fails)
+        written(path, 1)
+        monotonic.now += 1
+        assert accepts(checker, 0)
+    monotonic.now += 1
+    assert (accepts(checker, 0), accepts(checker, 1)) == (False, True)
+
+
+def fails(keys: FileKeys) -> KeySet:
+    raise ConfigError("jwks_file cannot be read: Too many open files")
+
+
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [

@@ -75,6 +75,8 @@ def test_a_member_that_is_said_twice_is_refused_wherever_it_stands(said: dict[st
         '{"a": {"b": 1, "b": 2}}',
         '{"a": [{"b": 1, "b": 2}]}',
         '{"a": 1,"a":{"x:":":"}}',
+        '{"a": "\\u003a", "b": 1, "b": 2}',  # a colon that is not written as one makes up for the one too many
+        '{"\\u003a": 1, "b": 1, "b": 2}',
     ],
 )
 def test_a_member_that_is_said_twice_is_refused(text: str) -> None:
