@@ -23,12 +23,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from ...errors import InvalidToken
+from ...http.guarding import Guard
 from ...interfaces import Server, ServerOptions
-from ...protocol.messages import HttpResponse
+from ...protocol.messages import AnnouncedEndpoint, HttpResponse
 from ..client import Response, fetch
 from .server_life import LifeContract
 from .server_probe import Place, ServerSubject, bound, request
@@ -162,5 +165,49 @@ class ArrivalContract(ServerSubject):
             assert (where["root"], where["url"]) == ("", "http://inner/where")
 
 
-class ServerContract(RoutesContract, SocketContract, LinkContract, StreamContract, ArrivalContract, LifeContract):
+class _Porter:
+    """An authenticator that knows one token."""
+
+    async def authenticate(self, token: str) -> Mapping[str, Any]:
+        return self.authenticate_now(token)
+
+    def authenticate_now(self, token: str) -> Mapping[str, Any]:
+        if token != "good":
+            raise InvalidToken("it is another one")
+        return {"sub": "ada"}
+
+
+class GuardContract(ServerSubject):
+    """Endpoints that are announced with ``auth``."""
+
+    def guard(self) -> Guard:
+        announced = [AnnouncedEndpoint(path=path, methods=["GET"], auth="jwt") for path in ("/hello", "/items/{id}", "/health")]
+        return Guard(announced, {"jwt": _Porter()})
+
+    def test_the_guard_is_taken(self) -> None:
+        guard = self.guard()
+        self.server(guard=guard)
+        assert guard.attached, "a server puts the guard before its application, or the module does not start"
+
+    @pytest.mark.parametrize("over", ["unix", "tcp", "link"])
+    async def test_what_is_guarded_needs_a_token(self, over: str) -> None:
+        good = {"authorization": "Bearer good"}
+        with contextlib.nullcontext() if over == "link" else bound(over) as place:
+            async with self.served(place, guard=self.guard(), prefix="/v1") as server:
+                assert server.add_route("/health", lambda: (200, "text/plain", b"well"))
+
+                async def status(path: str, method: str = "GET", **headers: str) -> int:
+                    if place is None:
+                        return (await server.handle(request(method, path, None, **headers))).status_code
+                    return (await fetch(place.address, method, path, headers=headers)).status
+
+                for path in ("/v1/hello", "/v1/hello/", "/v1//hello", "/v1/HELLO", "/v1/hell%6F", "/v1/hello%0A", "/v1/items/7", "/health"):
+                    assert await status(path) == 401, path
+                    assert await status(path, authorization="Bearer bad") == 401, path
+                assert await status("/v1/hello", "HEAD") == await status("/v1/hello", "POST") == 401
+                assert await status("/v1/hello", **good) == await status("/v1/items/7", **good) == await status("/health", **good) == 200
+                assert await status("/v1/files/a") == 200
+
+
+class ServerContract(RoutesContract, SocketContract, LinkContract, StreamContract, ArrivalContract, GuardContract, LifeContract):
     """All of it. The server closes the socket that it was given when it drains; to close it once more is harmless."""
