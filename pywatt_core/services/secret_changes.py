@@ -69,7 +69,7 @@ class ChainChanges(AsyncIterator[frozenset[str]]):
             except Exception as error:  # a source of somebody else's may raise anything; the others go on
                 known = isinstance(error, PyWattError)
                 reason = str(error) if known else type(error).__name__
-            log.error("[secrets.%s] is not watched for now: %s", label, reason, extra={"again_in": pause})
+            log.error("[secrets.%s] cannot be watched, which is tried again in %g s: %s", label, pause, reason)
             await _close(changes)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

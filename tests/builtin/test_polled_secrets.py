@@ -212,8 +212,8 @@ async def test_a_caller_that_gives_up_leaves_no_complaint(caplog: pytest.LogCapt
             return super().read()
 
     reader = Slow({"A": "old"}, {"A": "new"})
-    source = await opened(reader, poll=OFTEN)
-    await asyncio.sleep(2 * OFTEN)
+    source = await opened(reader)
+    source._due = 0.0
     asking = asyncio.create_task(source.get("A"))
     await asyncio.sleep(0)
     asking.cancel()

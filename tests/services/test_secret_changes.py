@@ -118,7 +118,9 @@ async def test_a_source_whose_watching_fails_is_watched_anew(
             told |= await soon(changes)
         assert fragile.watched >= 2
     reason = {None: "its changes ended", "SecretError": "lost the server", "ValueError": "ValueError"}
-    assert caplog.messages[0] == f"[secrets.fragile] is not watched for now: {reason[type(error).__name__ if error else None]}"
+    assert caplog.messages[0] == (
+        f"[secrets.fragile] cannot be watched, which is tried again in 0 s: {reason[type(error).__name__ if error else None]}"
+    )
     assert "watch-canary" not in caplog.text
     assert fragile.closed >= 2
 
