@@ -88,7 +88,7 @@ class SourceUnderTest:
 
         It may be a coroutine function. A source whose secrets cannot be taken away (`removes`) keeps the others.
         """
-        raise NotImplementedError(f"{type(self).__name__} says that it watches: it needs a fixture `replace`")
+        pytest.fail(f"{type(self).__name__} says that it watches: it needs a fixture `replace`")
 
     def secrets(self) -> dict[str, str]:
         """Everything that this source can hold."""

@@ -397,4 +397,4 @@ def test_a_source_that_watches_needs_somebody_who_changes_something(pytester: py
         """
     )
     done = pytester.runpytest_subprocess("-q", "-k", "everybody_who_follows", "-p", "no:cacheprovider")
-    done.stdout.fnmatch_lines(["*NotImplementedError: TestMine says that it watches: it needs a fixture `replace`*"])
+    done.stdout.fnmatch_lines(["*Failed: TestMine says that it watches: it needs a fixture `replace`*"])
