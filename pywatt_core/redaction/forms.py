@@ -116,13 +116,24 @@ def _escaped(text: str) -> Iterator[str]:
         yield form.replace("\\'", "'").replace('"', '\\"')
         again = repr(form.replace("\\'", "'") + "\"'")[1:-4]
         yield from (again, again.replace("\\'", "'"), repr(form + "\"'")[1:-4])
-    yield text.replace("'", "''")
+    yield from _in_sql(text)
     yield text.replace("'", "'\"'\"'")
     yield text.replace("'", "'\\''")
     page = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     yield page
     yield page.replace('"', "&quot;").replace("'", "&#x27;")
     yield page.replace('"', "&#34;").replace("'", "&#39;")
+
+
+def _in_sql(text: str) -> Iterator[str]:
+    """As a literal of the standard, of MySQL, of MySQL's drivers; and each as `repr` shows a statement, which errors are full of."""
+    doubled = text.replace("\\", "\\\\")
+    driver = doubled.replace("'", "\\'").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    for literal in dict.fromkeys((text.replace("'", "''"), doubled.replace("'", "''"), driver)):
+        yield literal
+        if literal != text:
+            once = repr(literal + "\"'")[1:-4]
+            yield from (once, once.replace("\\'", "'"), repr(once + "\"'")[1:-4])
 
 
 def _upper_escapes(text: str) -> str:

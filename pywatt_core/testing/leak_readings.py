@@ -48,8 +48,11 @@ def readings(text: str) -> Iterator[tuple[str, str]]:
 
 def texts_of(data: bytes) -> Iterator[tuple[str, str]]:
     """(encoding, text) for bytes of which nobody says what they are; what is compressed in them too."""
-    yield "as UTF-8", data.decode("utf-8", "replace")
-    yield "as Latin-1", data.decode("latin-1")
+    try:
+        yield "as UTF-8", data.decode()
+    except UnicodeDecodeError:
+        yield "as UTF-8", data.decode("utf-8", "replace")
+        yield "as Latin-1", data.decode("latin-1")
     if b"\0" in data:
         for start in (0, 1):
             yield "as UTF-16", data[start : start + (len(data) - start) // 2 * 2].decode("utf-16-le", "replace")

@@ -128,7 +128,7 @@ class Orchestrated:
     async def everything_it_tells(self) -> dict[str, Any]:
         """What the commands, the pages of the front door and the control socket answer."""
         told: dict[str, Any] = {}
-        for command in (["ps"], ["logs"], ["logs", "-n", "500"], ["config"], ["check"], ["plugins"]):
+        for command in (["ps"], ["logs", "-n", "200"], ["config"], ["check"], ["plugins"]):
             for options in ([], ["--json"]):
                 told[" ".join([*command, *options])] = await self.run(*command, *options)
         for page in ("/_pywatt/metrics", "/_pywatt/", "/", "/nowhere", "/fast/nowhere", "/flask/nowhere", "/fast/openapi.json"):
@@ -264,3 +264,57 @@ async def test_a_module_under_an_orchestrator_that_hides_nothing_leaks_nothing_t
         await runner.stop()
     assert runner.stderr.count("[REDACTED]") > 60
     nothing_in(runner.stderr, tmp_path, canary=canary)
+
+
+SHORT = """
+import logging
+from pywatt_core import pywatt_module
+from starlette.applications import Starlette
+
+@pywatt_module(secrets=["PIN", "FLAG", "LONG"])
+async def app(state):
+    pin = (await state.get_secret("PIN")).expose_secret()
+    logging.getLogger("short").info("pin is %s; %s%s is no pin, spin%s neither", pin, pin, pin, pin)
+    print(f"printed {pin}, not x{pin}", flush=True)
+    return Starlette()
+"""
+LINES = ["pin is [REDACTED]; 4242 is no pin, spin42 neither", "printed [REDACTED], not x42"]
+
+
+async def test_short_values_are_hidden_as_words_and_named_in_one_warning(tmp_path: Path, runtime: Path) -> None:
+    project = Orchestrated(tmp_path / "project", runtime, "plain")
+    (project.folder / "short.py").write_text(SHORT)
+    (project.folder / "pywatt.toml").write_text('[secrets.dotenv]\nuse = "dotenv"\n[modules.app]\nrun = "short.py"\ninstances = 2\n')
+    (project.folder / ".env").write_text("PIN=42\nFLAG=true\nLONG=long-enough-1\n")
+    (project.folder / ".env").chmod(0o600)
+    async with project.up("--json"):
+        await project.until("ready in", 2)
+    records = [json.loads(line) for line in project.text.splitlines()]
+    short = "the secret PIN is shorter than 4 characters: it is hidden only where it stands alone, as a word"
+    word = "the secret FLAG is a word that every log holds: it is not hidden"
+    warned = [(record["module"], record["message"]) for record in records if record["level"] == "warning"]
+    assert sorted(warned) == sorted([("pywatt", short), ("pywatt", word)])
+    for line in LINES:
+        assert [record["message"] for record in records].count(line) == 2
+
+
+async def test_a_module_alone_names_its_short_secrets_once(tmp_path: Path) -> None:
+    (tmp_path / "short.py").write_text(SHORT)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYWATT")}
+    environ |= {"PIN": "42", "FLAG": "off", "LONG": "long-enough-1", "PYWATT_STANDALONE": "1", "PYWATT__MODULE__LISTEN": "127.0.0.1:0"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pywatt_core.launch", "short.py",
+        cwd=tmp_path, env=environ, stdin=subprocess.DEVNULL, stdout=-1, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    text = ""
+    async with asyncio.timeout(DEADLINE):
+        while '"serving"' not in text:
+            line = await process.stdout.readline()
+            assert line, text
+            text += line.decode()
+        process.send_signal(signal.SIGTERM)
+        text += (await process.stdout.read()).decode()
+        assert await process.wait() == 0
+    assert text.count("the secret PIN is shorter than 4 characters") == text.count("the secret FLAG is a word that every log holds") == 1
+    assert LINES[0] in text and LINES[1] in text

@@ -73,6 +73,12 @@ WRITERS: dict[str, Callable[[str], str]] = {
     "list of bytes in JSON": lambda value: msgspec.json.encode({"data": list(value.encode())}).decode(),
     "PostgreSQL bytea": lambda value: "\\x" + value.encode().hex(),
     "SQL literal": lambda value: "SELECT '" + value.replace("'", "''") + "'",
+    "repr of an SQL error": lambda value: repr(ValueError("no table: SELECT '" + value.replace("'", "''") + '\' "x"')),
+    "repr of repr of SQL": lambda value: repr(repr("SELECT '" + value.replace("'", "''") + '\' "x"')),
+    "SQL literal for MySQL": lambda value: "SELECT '" + value.replace("\\", "\\\\").replace("'", "''") + "'",
+    "SQL literal by MySQL's drivers": lambda value: (
+        "SELECT '" + value.replace("\\", "\\\\").replace("'", "\\'").replace('"', '\\"').replace("\n", "\\n") + "'"
+    ),
     "shell": shlex.quote,
     "HTML": html.escape,
     "HTML with decimal entities": lambda value: html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
