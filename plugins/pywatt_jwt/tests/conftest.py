@@ -8,16 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from .key_server import KeyServer, serving
-
-
-class Time:
-    """A clock that a test moves."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
+from .making import Time
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ import pytest
 
 from pywatt_jwt import JwtAuthError, JwtConfig, JwtValidator, ProxyError
 
-from .conftest import Time
 from .key_server import KeyServer, serving
-from .making import NOW, living, public_jwk, token_of
+from .making import NOW, Time, living, public_jwk, token_of
 from .test_keys import certificate_of, pem_of
 
 WELL_KNOWN = "/.well-known/openid-configuration"

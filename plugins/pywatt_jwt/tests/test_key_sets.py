@@ -17,8 +17,7 @@ from pywatt_jwt import JwtAuthError, JwtConfig, JwtValidator, ProxyError
 from pywatt_jwt.key_sets import LARGEST_FILE, FileKeys, FixedKeys, Keyring, KeySet, Source, fixed_keys
 from pywatt_jwt.keys import Key, read_keys
 
-from .conftest import Time
-from .making import NOW, SECRET, key_of, living, private_pem, public_jwk, public_pem, token_of
+from .making import NOW, SECRET, Time, key_of, living, private_pem, public_jwk, public_pem, token_of
 
 
 def keys(*kinds: str, **more: Any) -> list[Key]:

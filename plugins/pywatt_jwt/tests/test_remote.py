@@ -17,9 +17,8 @@ from pywatt_core.errors import Unavailable
 from pywatt_jwt import JwtAuthError, JwtConfig, JwtValidator, ProxyError
 from pywatt_jwt.remote import FRESH, RemoteKeys, lifetime_of
 
-from .conftest import Time
 from .key_server import KeyServer, serving
-from .making import NOW, living, public_jwk, token_of
+from .making import NOW, Time, living, public_jwk, token_of
 
 
 def validator(server: KeyServer, monotonic: Time, **options: Any) -> JwtValidator:
