@@ -70,11 +70,19 @@ class GuardedPath:
         self.path = path
         """As it was announced."""
         written = "/" + IGNORED.sub("", path).lstrip("/")
-        self._variants = tuple(dict.fromkeys((_chunks(written), _chunks(_undone(written)))))
+        spelt = (written, SLASHES.sub("/", written), SLASHES.sub("/", _undone(written)))
+        self._variants = tuple(dict.fromkeys(_chunks(spelling) for spelling in spelt))
         exact = _expression(written)
         self._exact = re.compile(exact, re.DOTALL)
         self._whole = re.compile(f"{exact[:-3]}(?:/.*)?" if exact.endswith("/.*") else exact, re.DOTALL)
         self._sample = PARAMETER.sub(lambda found: f"{FILLED}/{FILLED}" if REMAINDER.fullmatch(found.group()) else FILLED, written)
+
+    @property
+    def first_segments(self) -> frozenset[str] | None:
+        """What a reading has to begin with, between its first two slashes, to be this path; None where that may be anything."""
+        firsts = frozenset(first_segment(chunks[0]) for chunks in self._variants)
+        whole = all(len(chunks) == 1 or chunks[1] == ANYTHING or chunks[0].count("/") > 1 for chunks in self._variants)
+        return firsts if whole and all(chunks[0] for chunks in self._variants) else None
 
     def may_be(self, found: Iterable[str]) -> bool:
         """Whether one of the `readings` of a path may be this one. A parameter stands for anything, slashes and nothing included."""
@@ -87,6 +95,11 @@ class GuardedPath:
     def includes(self, other: GuardedPath) -> bool:
         """Whether everything that is exactly `other` is this one too."""
         return self._whole.fullmatch(other._sample) is not None
+
+
+def first_segment(reading: str) -> str:
+    """What stands between the first two slashes."""
+    return reading[1:].partition("/")[0]
 
 
 def _with_and_without_slash(text: str) -> tuple[str, ...]:
@@ -118,7 +131,7 @@ def _chunks(template: str) -> tuple[str, ...]:
     """What is literal before, between and after the parameters; of a literal path the one whole."""
     pieces = PARAMETER.split(IGNORED.sub("", template))
     last = PARAMETER.findall(template)[-1:] if not pieces[-1].strip("/") else []
-    chunks = [SLASHES.sub("/", piece.casefold()) for piece in pieces]
+    chunks = [piece.casefold() for piece in pieces]
     chunks[-1] = chunks[-1].rstrip("/")
     if len(chunks) == 1:
         return (chunks[0] or "/",)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from .. import telemetry
 from ..errors import ConfigError, Forbidden, InvalidToken, PyWattError, RequestTimeout, Unavailable
 from ..protocol.messages import AnnouncedEndpoint
 from .bearer import Refusal, refusal_of, token_of
-from .guarded_paths import GuardedPath, is_itself, readings
+from .guarded_paths import GuardedPath, first_segment, is_itself, readings
 
 if TYPE_CHECKING:
     from ..access import Authenticator
@@ -44,6 +44,8 @@ OVERRIDING: Final = frozenset({"x-http-method-override", "x-http-method", "x-met
 ANY_METHOD: Final = frozenset({"*", "ANY"})
 
 Claims: TypeAlias = Mapping[str, Any]
+Signs: TypeAlias = Collection[str] | Callable[[], Collection[str]]
+"""What `signs_of` finds, or how to find it where it matters."""
 Wanted: TypeAlias = "tuple[Authenticator, ...]"
 
 
@@ -111,7 +113,8 @@ class Guard:
     def __init__(self, endpoints: Iterable[AnnouncedEndpoint], authenticators: Mapping[str, Authenticator]) -> None:
         self.attached = False
         """Whether something asks this guard: a front sets it. A server that does not may not serve guarded endpoints."""
-        self._guarded: list[_Endpoint] = []
+        self._anywhere: list[_Endpoint] = []
+        self._by_segment: dict[str, list[_Endpoint]] = {}
         self._open: list[_Endpoint] = []
         self._own: dict[str, Wanted] = {}
         self._roots: tuple[str, ...] = ()
@@ -125,15 +128,20 @@ class Guard:
                     f"the endpoint {endpoint.path} is announced with auth={endpoint.auth!r}, for which there is no authenticator"
                 )
             asked = (authenticators[endpoint.auth],)
-            self._guarded.append(_Endpoint(path, methods, asked))
+            self._add(_Endpoint(path, methods, asked))
             self._own[endpoint.path] = _together(self._own.get(endpoint.path, ()), asked)
+
+    def _add(self, guarded: _Endpoint) -> None:
+        firsts = guarded.path.first_segments
+        for where in [self._anywhere] if firsts is None else [self._by_segment.setdefault(first, []) for first in firsts]:
+            where.append(guarded)
 
     def attach(self, roots: Iterable[str] = ()) -> None:
         """Say that this guard is asked. Below `roots` the application finds its routes a second time, as with FastAPI's ``root_path``."""
         self.attached = True
         self._roots = tuple(root.rstrip("/") for root in roots if root.strip("/"))
 
-    def needed(self, method: str, path: str, raw: str | None = None, signs: Collection[str] = ()) -> Wanted:
+    def needed(self, method: str, path: str, raw: str | None = None, signs: Signs = ()) -> Wanted:
         """Who has to accept a request's token: nobody, one, or all of several where it is not sure which endpoint is meant.
 
         `path` is the decoded path below the application's prefix, as its router sees it, `raw` the same before it was decoded.
@@ -160,14 +168,18 @@ class Guard:
     def needed_in_environ(self, environ: Environ) -> Wanted:
         """`needed` of a WSGI request."""
         path = environ["PATH_INFO"].encode("latin-1", "replace").decode("utf-8", "replace")
-        headers = [key[5:].lower().replace("_", "-") for key in environ if key.startswith("HTTP_")]
-        return self.needed(environ["REQUEST_METHOD"], path, None, signs_of(headers, environ.get("QUERY_STRING", "")))
 
-    def _needed(self, method: str, path: str, raw: str | None, signs: Collection[str]) -> Wanted:
-        found = readings(path, raw)
-        meant = [guarded for guarded in self._guarded if guarded.path.may_be(found)]
+        def signs() -> Collection[str]:
+            headers = [key[5:].lower().replace("_", "-") for key in environ if key.startswith("HTTP_")]
+            return signs_of(headers, environ.get("QUERY_STRING", ""))
+
+        return self.needed(environ["REQUEST_METHOD"], path, None, signs)
+
+    def _needed(self, method: str, path: str, raw: str | None, signs: Signs) -> Wanted:
+        meant = self._meant(readings(path, raw))
         if not meant:
             return ()
+        signs = signs() if callable(signs) else signs
         method = method.upper()
         if method == "OPTIONS" and PREFLIGHT in signs and not any(guarded.names(method) for guarded in meant):
             return ()
@@ -176,6 +188,13 @@ class Guard:
                 return ()
             meant = _narrowest(method, path, meant)
         return _together(*(guarded.asked for guarded in meant))
+
+    def _meant(self, found: Sequence[str]) -> list[_Endpoint]:
+        """The guarded endpoints that a path may be, by what it may be read as."""
+        meant = [guarded for guarded in self._anywhere if guarded.path.may_be(found)]
+        for first in dict.fromkeys(map(first_segment, found)):
+            meant += [guarded for guarded in self._by_segment.get(first, ()) if guarded not in meant and guarded.path.may_be(found)]
+        return meant
 
     def _is_open(self, method: str, path: str, meant: Sequence[_Endpoint]) -> bool:
         """Whether an endpoint without `auth` is announced for exactly this, within or beside each guarded one that may be meant."""

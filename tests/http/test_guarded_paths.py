@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywatt_core.http.guarded_paths import GuardedPath, is_itself, readings
+from pywatt_core.http.guarded_paths import GuardedPath, first_segment, is_itself, readings
 
 
 def may_be(template: str, path: str, raw: str | None = None) -> bool:
@@ -61,6 +61,9 @@ def may_be(template: str, path: str, raw: str | None = None) -> bool:
         ("/{*path}/meta", "/a/b/meta"),
         ("/{lang}/files/{*rest}", "/en/files"),
         ("/{lang}/files/{*rest}", "/en/files/a"),
+        ("/x/{a}/x//2/{b}", "/x//x//2/"),
+        ("/x//y/{a}", "/x/y/1"),
+        ("//x", "/x"),
         ("/v/{version:regex([0-9]{3})}/x", "/v/123/x"),
     ],
 )
@@ -155,6 +158,34 @@ def test_what_only_overlaps_does_not(one: str, other: str) -> None:
 )
 def test_beyond_doubt_is_exact(template: str, path: str, exact: bool) -> None:
     assert GuardedPath(template).is_exactly(path) is exact
+
+
+@pytest.mark.parametrize(
+    ("template", "firsts"),
+    [
+        ("/admin", {"admin"}),
+        ("/users/{id}", {"users"}),
+        ("/files/{*rest}", {"files"}),
+        ("/a%2Fb/{id}", {"a%2fb", "a"}),
+        ("/", {""}),
+        ("/{id}", None),
+        ("/{*rest}", None),
+        ("/v{version}/x", None),
+    ],
+)
+def test_what_a_path_has_to_begin_with(template: str, firsts: set[str] | None) -> None:
+    assert GuardedPath(template).first_segments == firsts
+
+
+@given(
+    st.sampled_from(["/admin", "/a/{x}/b", "/files/{*rest}", "/{x}", "/a%2Fb/{x}", "/v{x}", "/"]),
+    st.text(alphabet="/.%2FabdminvilesAB\n", max_size=12),
+)
+def test_what_begins_otherwise_is_another_path(template: str, path: str) -> None:
+    guarded = GuardedPath(template)
+    for reading in readings(path):
+        if guarded.may_be([reading]) and guarded.first_segments is not None:
+            assert first_segment(reading) in guarded.first_segments
 
 
 SEGMENTS = st.text(alphabet="aB7.%2eF\\;\n\x00 é/", max_size=6)

@@ -19,7 +19,8 @@ from websockets.exceptions import InvalidStatus
 from pywatt_core import AppState, pywatt_module
 from pywatt_core.http import HttpIpcRouter
 from pywatt_core.testing import app as in_process
-from pywatt_jwt import JwtValidator, MissingToken, create_jwt_middleware, extract_jwt_claims, require
+from pywatt_jwt import JwtValidator, MissingToken, require
+from pywatt_jwt.middleware import create_jwt_middleware, extract_jwt_claims
 
 from .callers import CONFIG, EXPIRED, FORBIDDEN, FOREIGN, INVALID, MISSING, Counting, bearer, refusal, served
 from .houses import BEHIND, HOUSES, OPEN
