@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pywatt_core.errors import PyWattError
+from pywatt_core.errors import ChannelClosed, PyWattError
 from pywatt_core.policies import Restarts
 
 from .lines import Record
@@ -176,19 +176,16 @@ class Instance:
 
     async def http_request(self, request: HttpRequest) -> HttpResponse:
         """Carry a request to a module without a port. Raises what `Link.request` raises."""
-        if self.run is None:
-            from pywatt_core.errors import ChannelClosed
-
-            raise ChannelClosed(f"{self.module_id} is not running", executed="no")
-        return await self.run.http_request(request)
+        return await self._running().http_request(request)
 
     def http_stream(self, asker: Asker) -> Carried:
         """Begin a request in pieces to a module without a port. Raises `ChannelClosed` where it is gone."""
-        if self.run is None:
-            from pywatt_core.errors import ChannelClosed
+        return self._running().http_stream(asker)
 
+    def _running(self) -> Run:
+        if self.run is None:
             raise ChannelClosed(f"{self.module_id} is not running", executed="no")
-        return self.run.http_stream(asker)
+        return self.run
 
     def status(self, now: float | None = None) -> Status:
         """How it is, for a person."""
