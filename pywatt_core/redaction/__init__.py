@@ -5,9 +5,20 @@
 
 from __future__ import annotations
 
-from .framed import redact_framed
+from .framed import hide_broken, redact_framed
 from .redactor import REPLACEMENT, Redactor, redact, redactor, register
 from .secret import Secret, TypedSecret
 from .stream import RedactedStream
 
-__all__ = ["REPLACEMENT", "RedactedStream", "Redactor", "Secret", "TypedSecret", "redact", "redact_framed", "redactor", "register"]
+__all__ = [
+    "REPLACEMENT",
+    "RedactedStream",
+    "Redactor",
+    "Secret",
+    "TypedSecret",
+    "hide_broken",
+    "redact",
+    "redact_framed",
+    "redactor",
+    "register",
+]

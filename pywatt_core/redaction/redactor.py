@@ -63,8 +63,8 @@ class _State(NamedTuple):
     words: tuple[str, ...] = ()
     """The tokens themselves."""
     longest: int = 0
-    lines: bool = False
-    """Whether a form holds a line end."""
+    first_lines: tuple[str, ...] = ()
+    """Of each form that holds a line end what stands before the first."""
 
 
 class Redactor:
@@ -193,9 +193,9 @@ class Redactor:
         return _unfinished(self._current(), text)
 
     @property
-    def has_lines(self) -> bool:
-        """True where a form holds a line end, so that one line of text does not show all of it."""
-        return self._current().lines
+    def first_lines(self) -> tuple[str, ...]:
+        """With what a line ends in which a form of several lines begins."""
+        return self._current().first_lines
 
     def _current(self) -> _State:
         state = self._state
@@ -237,8 +237,8 @@ def _state(version: int, live: dict[str | bytes, tuple[Form, ...]], tiers: list[
         words = "|".join(map(_alone, sorted(tokens, key=len, reverse=True)))
         pattern = re.compile(f"(?=({words}))")
     automata = tuple(tier.automaton for tier in tiers if tier.automaton is not None)
-    lines = any("\n" in text for text in texts)
-    return _State(version, tuple(tiers), automata, pattern, tuple(sorted(tokens)), max(map(len, texts), default=0), lines)
+    first_lines = tuple({text.partition("\n")[0] for text in texts if "\n" in text})
+    return _State(version, tuple(tiers), automata, pattern, tuple(sorted(tokens)), max(map(len, texts), default=0), first_lines)
 
 
 def _alone(token: str) -> str:
@@ -333,7 +333,7 @@ def _shared(form: str, rest: str) -> int:
 
 def _unfinished(state: _State, text: str) -> int:
     end = len(text)
-    if text.endswith("\n") and not state.lines:
+    if text.endswith("\n") and not state.first_lines:
         return end
     first, _ = _begun(state, text)
     for start in range(max(0, end - TOKEN_BELOW + 1), first):

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ..redaction import RedactedStream, redact, redact_framed, redactor
+from ..redaction import RedactedStream, hide_broken, redact, redactor
 
 
 class _Guard:
@@ -35,7 +35,7 @@ class _Guard:
         text = str(memoryview(data), "latin-1") if self._binary else data
         size = len(text)
         if not redactor.idle:
-            text = redact_framed(text)
+            text = hide_broken(text)
         with self._lock:
             if self._busy or self._ending:  # a signal's handler that interrupted a write; the end of the process
                 self._send(redact(text))

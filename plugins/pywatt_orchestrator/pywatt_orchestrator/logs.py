@@ -169,8 +169,9 @@ class Source:
         text = redact(line[:MAX_KEPT].decode("utf-8", "backslashreplace"))
         if len(line) > MAX_KEPT:  # it was cut there, perhaps within a secret; what follows says so
             text = text[: max(0, len(text) - redactor.longest)] + line[MAX_KEPT:].decode()
-        if redactor.has_lines or stream in self._together:
-            together = self._together.setdefault(stream, _Together())
+        together = self._together.get(stream)
+        if text.endswith(redactor.first_lines) or (together is not None and together.waiting):
+            together = self._together[stream] = together or _Together()
             for one in together.feed(text):
                 self._write(one, stream)
             if together.release is not None:
