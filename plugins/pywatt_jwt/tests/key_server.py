@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,11 +22,17 @@ class KeyServer:
         self.status = 200
         self.headers: dict[str, str] = {}
         self.asked: list[str] = []
+        self._heard = threading.Condition()
         self.gate = threading.Event()
         self.gate.set()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def wait_for(self, number: int) -> None:
+        """Until so many questions have come."""
+        with self._heard:
+            assert self._heard.wait_for(lambda: len(self.asked) >= number, 20), "nobody asked within 20 s"
 
     def publish(self, *keys: dict[str, Any]) -> None:
         """From now on these are the keys."""
@@ -36,7 +43,9 @@ class KeyServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                server.asked.append(self.path)
+                with server._heard:
+                    server.asked.append(self.path)
+                    server._heard.notify_all()
                 server.gate.wait(30)
                 page = server.pages.get(self.path.partition("?")[0])
                 if callable(page):
@@ -73,3 +82,50 @@ def serving() -> Iterator[KeyServer]:
     finally:
         server.close()
         thread.join(10)
+
+
+# ── answers that are no good ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def drip(handler: Any) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        for _ in range(1000):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+            time.sleep(0.02)
+    except OSError:
+        return
+
+
+def redirect(handler: Any) -> None:
+    handler.send_response(302)
+    handler.send_header("location", "/other")
+    handler.send_header("content-length", "0")
+    handler.end_headers()
+
+
+def compressed(handler: Any) -> None:
+    handler.send_response(200)
+    handler.send_header("content-encoding", "gzip")
+    handler.send_header("content-length", "2")
+    handler.end_headers()
+    handler.wfile.write(b"{}")
+
+
+def endless(handler: Any) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        for _ in range(100_000):
+            handler.wfile.write(b" " * 65536)
+    except OSError:
+        return
+
+
+def cut_off(handler: Any) -> None:
+    handler.send_response(200)
+    handler.send_header("content-length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b"{")

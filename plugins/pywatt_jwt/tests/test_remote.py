@@ -6,8 +6,6 @@ import asyncio
 import json
 import logging
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -17,7 +15,7 @@ from pywatt_core.errors import Unavailable
 from pywatt_jwt import JwtAuthError, JwtConfig, JwtValidator, ProxyError
 from pywatt_jwt.remote import FRESH, RemoteKeys, lifetime_of
 
-from .key_server import KeyServer, serving
+from .key_server import KeyServer, compressed, cut_off, drip, endless, redirect, serving
 from .making import NOW, Time, living, public_jwk, token_of
 
 
@@ -37,16 +35,11 @@ def token(kid: str | None = "first", number: int = 0, **claims: Any) -> str:
     return token_of(living(**claims), alg="RS256", header={"alg": "RS256", **({} if kid is None else {"kid": kid})}, number=number)
 
 
-def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about within 20 s"
-        time.sleep(0.005)
-
-
 def settled(checker: JwtValidator) -> None:
     """No fetch is under way."""
-    until(lambda: remote(checker)._fetching is None)
+    fetching = remote(checker)._fetching
+    if fetching is not None:
+        fetching.result(20)
 
 
 # ── the usual ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -76,7 +69,7 @@ async def test_all_who_wait_wait_for_the_same_fetch(server: KeyServer, monotonic
         await asyncio.sleep(0)
         for task in tasks[:20]:
             task.cancel()
-        until(lambda: server.asked)
+        await asyncio.to_thread(server.wait_for, 1)
         server.gate.set()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(wait, waiting, 20)
@@ -177,7 +170,7 @@ async def test_many_at_once_ask_once(server: KeyServer, monotonic: Time) -> None
     monotonic.now += 31
     server.gate.clear()
     tasks = [asyncio.ensure_future(checker.validate_async(token(f"made up {number}"))) for number in range(300)]
-    await asyncio.to_thread(until, lambda: len(server.asked) == 2)
+    await asyncio.to_thread(server.wait_for, 2)
     assert await checker.validate_async(token()) == living()  # who has a key that is known waits for nobody
     server.gate.set()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
@@ -293,50 +286,6 @@ async def test_at_start_a_server_that_is_away_is_a_warning(server: KeyServer, mo
 # ── what comes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def drip(handler: Any) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    try:
-        for _ in range(1000):
-            handler.wfile.write(b" ")
-            handler.wfile.flush()
-            time.sleep(0.02)
-    except OSError:
-        return
-
-
-def redirect(handler: Any) -> None:
-    handler.send_response(302)
-    handler.send_header("location", "/other")
-    handler.send_header("content-length", "0")
-    handler.end_headers()
-
-
-def compressed(handler: Any) -> None:
-    handler.send_response(200)
-    handler.send_header("content-encoding", "gzip")
-    handler.send_header("content-length", "2")
-    handler.end_headers()
-    handler.wfile.write(b"{}")
-
-
-def endless(handler: Any) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    try:
-        for _ in range(100_000):
-            handler.wfile.write(b" " * 65536)
-    except OSError:
-        return
-
-
-def cut_off(handler: Any) -> None:
-    handler.send_response(200)
-    handler.send_header("content-length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b"{")
-
-
 @pytest.mark.parametrize(
     ("page", "complaint"),
     [
@@ -432,4 +381,6 @@ def test_keys_of_the_configuration_do_not_wait_for_those_of_a_server(server: Key
 def test_no_thread_stays(server: KeyServer, monotonic: Time) -> None:
     checker = validator(server, monotonic)
     checker.validate(token())
-    until(lambda: not [one for one in threading.enumerate() if one.name.startswith("keys of ")])
+    for thread in [one for one in threading.enumerate() if one.name.startswith("keys of ")]:
+        thread.join(20)
+        assert not thread.is_alive()
