@@ -6,6 +6,7 @@ stands between them is written anew. ``--check`` writes nothing and ends with 1 
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ def shown(row: dict[str, Any]) -> str:
         return "none"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
+    if isinstance(default, list | tuple):
+        return f"`{json.dumps(list(default))}`"
     return f'`"{default}"`' if isinstance(default, str) else f"`{default}`"
 
 

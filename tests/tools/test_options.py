@@ -48,3 +48,4 @@ def test_a_default_is_shown_as_a_file_would_have_it() -> None:
     written = table(Registry(discover=False), "secrets", "dotenv")
     assert '| `path` | `".env"` |' in written
     assert "| `required` | `true` |" in written
+    assert '| `hosts` | `["localhost"]` |' in table(Registry(discover=False), "caches", "orchestrator")
