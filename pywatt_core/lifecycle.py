@@ -314,7 +314,7 @@ def make_server(
         stack.callback(place.close)
     server = registry.make_server(application, options, framework=definition.framework)
     stack.push_async_callback(server.close)
-    refuse_unguarded(server, options.guard)
+    refuse_unguarded(server, options, definition)
     for path, handler in plain_routes(definition):
         server.add_route(path, handler)
     if definition.metrics_path is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from . import telemetry
 from .definition import Definition
 from .errors import BootstrapError, ChannelClosed, PluginError, PyWattError
-from .interfaces import Handler, PlainReply, Server
+from .interfaces import Handler, PlainReply, Server, ServerOptions
 from .protocol.messages import (
     HttpRequest,
     HttpRequestCancel,
@@ -324,13 +324,20 @@ def guard_for(definition: Definition, state: AppState[Any]) -> Guard | None:
     return guard_of(definition.endpoints, state, beside=beside)
 
 
-def refuse_unguarded(server: Server, guard: Guard | None) -> None:
-    """Raise `PluginError` where nobody asks the guard: its server would let everybody in."""
-    if guard is not None and not guard.attached:
+def refuse_unguarded(server: Server, options: ServerOptions, definition: Definition) -> None:
+    """Raise `PluginError` where nobody asks the guard: its server would let everybody in. Guarded paths that are nowhere are a warning."""
+    guard = options.guard
+    if guard is None:
+        return
+    if not guard.attached:
         raise PluginError(
             f"endpoints are announced with auth=, and the server {type(server).__module__}.{type(server).__qualname__} guards none: "
             "it has to serve the application through pywatt_core.http.AsgiFront or WsgiFront"
         )
+    own = {path for path, _handler in plain_routes(definition)}
+    for path in guard.unanswered(server.routes(), definition.prefix):
+        if path.removeprefix(definition.prefix) not in own:
+            log.warning("%s is announced with auth=, and no route of the application has such a path: is it misspelt?", path)
 
 
 def health() -> PlainReply:

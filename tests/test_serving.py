@@ -9,6 +9,7 @@ import pytest
 
 from pywatt_core.definition import Definition
 from pywatt_core.errors import PluginError
+from pywatt_core.interfaces import ServerOptions
 from pywatt_core.protocol.messages import (
     Announce,
     AnnouncedEndpoint,
@@ -313,16 +314,18 @@ async def test_who_sends_faster_than_the_module_acts_is_not_read_until_it_has(pa
     await pair.close()
 
 
-def guarded_by(**arguments):
-    endpoints = [AnnouncedEndpoint("/{*rest}", ["GET"], "main")]
+def defined(*endpoints, **arguments):
+    return Definition(build=lambda state: None, endpoints=endpoints or [AnnouncedEndpoint("/{*rest}", ["GET"], "main")], **arguments)
+
+
+def guarded_by(*endpoints, **arguments):
     state = SimpleNamespace(authenticators={"main": object()}, config=SimpleNamespace(sections=lambda _kind: {}))
-    return guard_for(Definition(build=lambda state: None, endpoints=endpoints, **arguments), state)
+    return guard_for(defined(*endpoints, **arguments), state)
 
 
 def test_endpoints_with_auth_are_guarded_and_the_modules_own_paths_are_not():
-    plain = [AnnouncedEndpoint("/a", ["GET"])]
     assert guard_for(Definition(build=lambda state: None), None) is None
-    assert guard_for(Definition(build=lambda state: None, endpoints=plain), None) is None
+    assert guard_for(defined(AnnouncedEndpoint("/a", ["GET"])), None) is None
     assert guarded_by().needed("GET", "/health") == ()
     assert guarded_by().needed("GET", "/other") != ()
     assert guarded_by(health=None).needed("GET", "/health") != ()
@@ -332,7 +335,15 @@ def test_endpoints_with_auth_are_guarded_and_the_modules_own_paths_are_not():
 def test_a_server_that_asks_no_guard_may_not_serve_guarded_endpoints():
     guard = guarded_by()
     with pytest.raises(PluginError, match=r"announced with auth=, and the server \S*test_serving\S*\.Server guards none"):
-        refuse_unguarded(Server(), guard)
+        refuse_unguarded(Server(), ServerOptions(state=None, guard=guard), defined())
+    refuse_unguarded(Server(), ServerOptions(state=None), defined())
+
+
+def test_a_guarded_path_that_no_route_has_is_told(caplog):
+    paths = ["/orders/{id}", "/admn", "/admin/x", "/v1/admin", "/health", "/files"]
+    endpoints = [AnnouncedEndpoint(path, ["GET"], "main") for path in paths]
+    guard, server = guarded_by(*endpoints, version="v1"), Server()
     guard.attach()
-    refuse_unguarded(Server(), guard)
-    refuse_unguarded(Server(), None)
+    server.routes = lambda: [AnnouncedEndpoint(path, ["GET"]) for path in ("/v1/orders/{id}", "/v1/admin", "/v1/files/{*rest}")]
+    refuse_unguarded(server, ServerOptions(state=None, prefix="/v1", guard=guard), defined(*endpoints, version="v1"))
+    assert [message.partition(" ")[0] for message in caplog.messages] == ["/v1/admn", "/v1/admin/x", "/v1/v1/admin"]

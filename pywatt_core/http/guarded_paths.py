@@ -77,6 +77,10 @@ class GuardedPath:
         self._whole = re.compile(f"{exact[:-3]}(?:/.*)?" if exact.endswith("/.*") else exact, re.DOTALL)
         self._sample = PARAMETER.sub(lambda found: f"{FILLED}/{FILLED}" if REMAINDER.fullmatch(found.group()) else FILLED, written)
 
+    def overlaps(self, other: GuardedPath) -> bool:
+        """Whether something that is exactly one of the two may be the other."""
+        return self.may_be(readings(other._sample)) or other.may_be(readings(self._sample)) or bool(self._exact.fullmatch(other._sample))
+
     @property
     def first_segments(self) -> frozenset[str] | None:
         """What a reading has to begin with, between its first two slashes, to be this path; None where that may be anything."""

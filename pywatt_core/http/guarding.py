@@ -136,6 +136,12 @@ class Guard:
         for where in [self._anywhere] if firsts is None else [self._by_segment.setdefault(first, []) for first in firsts]:
             where.append(guarded)
 
+    def unanswered(self, routes: Iterable[AnnouncedEndpoint], prefix: str = "") -> list[str]:
+        """The guarded paths, below `prefix`, that none of an application's `routes` has anything to do with: they may be misspelt."""
+        known = [GuardedPath(route.path) for route in routes]
+        paths = [GuardedPath(prefix + path) for path in self._own]
+        return [path.path for path in paths if not any(one.overlaps(path) for one in known)]
+
     def attach(self, roots: Iterable[str] = ()) -> None:
         """Say that this guard is asked. Below `roots` the application finds its routes a second time, as with FastAPI's ``root_path``."""
         self.attached = True

@@ -57,12 +57,10 @@ class WsgiFront:
             return _plain(start_response, 404)
         self._place(environ, rest)
         call = _Call(environ, start_response)
-        if self._guard is not None and (refusal := self._refusal(self._guard, environ, self._guard.needed_in_environ(environ))) is not None:
-            answer = turn_away(call.start_response, refusal)
-            call.end()
-            return answer
         try:
-            pieces = self._app(environ, call.start_response)
+            guard = self._guard
+            refusal = None if guard is None else self._refusal(guard, environ, guard.needed_in_environ(environ))
+            pieces = self._app(environ, call.start_response) if refusal is None else turn_away(call.start_response, refusal)
         except (Exception, SystemExit, KeyboardInterrupt) as exc:
             logger.error("exception in the application", exc_info=exc)
             call.end()

@@ -171,7 +171,7 @@ async def app(
             framework=definition.framework,
         )
         stack.push_async_callback(server.close)
-        refuse_unguarded(server, options.guard)
+        refuse_unguarded(server, options, definition)
         for path, handler in plain_routes(definition):
             server.add_route(path, handler)
         await enter_lifespans(stack, registry, state)
