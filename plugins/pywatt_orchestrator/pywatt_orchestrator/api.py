@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from pywatt_core.config import Section, check_section, raise_problems, resolve
-from pywatt_core.errors import ConfigError
+from pywatt_core.errors import ConfigError, InvalidToken
 from pywatt_core.http.api import json_response
+from pywatt_core.http.bearer import MAX_TOKEN, token_of
 from pywatt_core.http.failures import HttpError
 from pywatt_core.http.router import HttpIpcRouter
 from pywatt_core.redaction import Secret
@@ -53,6 +54,18 @@ class ControlOptions:
             raise ValueError(
                 f"token has fewer than {SHORTEST_TOKEN} characters: python -c 'import secrets; print(secrets.token_urlsafe())' makes one"
             )
+        if self.token is not None and not _can_be_shown(self.token.expose_secret()):
+            raise ValueError(
+                "token can never be shown in an Authorization header: it has letters, digits and - . _ ~ + / alone, = at its end, and "
+                f"at most {MAX_TOKEN} characters"
+            )
+
+
+def _can_be_shown(token: str) -> bool:
+    try:
+        return token_of([f"Bearer {token}"]) == token
+    except InvalidToken:
+        return False
 
 
 async def read_control(settings: Settings, fetch: Callable[[str], Awaitable[str]]) -> tuple[ControlOptions, Secret]:
@@ -72,6 +85,10 @@ class Route(NamedTuple):
     method: str
     path: str
     answer: Callable[[ControlApi, HttpIpcRequest], Awaitable[Any]]
+    once: frozenset[str] = frozenset()
+    """Parameters that its query may have."""
+    often: frozenset[str] = frozenset()
+    """Those that it may have several times."""
 
 
 class ControlApi:
@@ -85,12 +102,15 @@ class ControlApi:
 
     async def handle(self, request: Any) -> HttpResponse:
         """The answer to one request."""
-        return await self._router.handle(request)
+        response = await self._router.handle(request)
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
     def _answering(self, route: Route) -> Callable[..., Any]:
         async def answer(request: HttpIpcRequest) -> HttpResponse:
+            _check_query(route, request)
             try:
-                return json_response(await route.answer(self, request), headers={"Cache-Control": "no-store"})
+                return json_response(await route.answer(self, request))
             except ConfigError as error:
                 raise HttpError.NotFound(str(error)) from error
 
@@ -131,12 +151,24 @@ class ControlApi:
         return "stopping"
 
 
+def _check_query(route: Route, request: HttpIpcRequest) -> None:
+    """A parameter that is misspelt must not have a request do more than was asked for, such as rotating every secret."""
+    seen: set[str] = set()
+    for name, _ in request.query_list:
+        if name not in route.once | route.often:
+            known = ", ".join(sorted(route.once | route.often)) or "none"
+            raise HttpError.InvalidRequest(f"there is no parameter {name!r} here. Known: {known}")
+        if name in seen and name in route.once:
+            raise HttpError.InvalidRequest(f"the parameter {name!r} is there twice")
+        seen.add(name)
+
+
 ROUTES: Final = (
     Route("GET", "/modules", ControlApi.modules),
     Route("GET", "/modules/{name}", ControlApi.module),
     Route("POST", "/modules/{name}/restart", ControlApi.restart),
     Route("POST", "/modules/{name}/stop", ControlApi.stop),
-    Route("GET", "/logs", ControlApi.logs),
-    Route("POST", "/rotate", ControlApi.rotate),
+    Route("GET", "/logs", ControlApi.logs, once=frozenset({"module", "lines"})),
+    Route("POST", "/rotate", ControlApi.rotate, often=frozenset({"name"})),
     Route("POST", "/stop", ControlApi.end),
 )

@@ -19,7 +19,6 @@ from pywatt_core.http.bearer import Refusal, refusal_of, token_of
 from .lines import header_lines
 from .linked import LinkExchange
 from .routing import Match, ModuleRoutes
-from .upstream import Instance
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,8 +52,7 @@ class ControlDoor:
     """The control API at the front door. `handle` answers whoever is `allowed` to come and shows the `token`."""
 
     def __init__(self, handle: Callable[[HttpRequest], Awaitable[HttpResponse]], token: Secret, allowed: Literal["owner", "local"]) -> None:
-        self._token, self._allowed = token, allowed
-        self._instance = Instance("control API", None, http_request=handle, ready=True)
+        self._handle, self._token, self._allowed = handle, token, allowed
         self._module = ModuleRoutes(name="control API", mount="/_pywatt", endpoints=())
 
     def takes(self, client: ClientConnection, request: RequestHead) -> bool:
@@ -70,7 +68,7 @@ class ControlDoor:
             client.answer(refusal.status, header_lines(refusal.headers), refusal.body)
             return
         match = Match(self._module, request.path, None, b"", linked=True, streamed=False)
-        client.converse(_Here(client, match, self._instance))
+        client.converse(_Here(client, match, self._handle))
 
     def _refusal(self, request: RequestHead) -> Refusal | None:
         lines = request.lines
@@ -86,14 +84,14 @@ class ControlDoor:
 
 
 class _Here(LinkExchange):
-    """A request that is answered in this process."""
+    """A request that is answered in this process. The limits for modules' answers are not its own: a restart takes as long as it takes."""
 
-    def __init__(self, client: ClientConnection, match: Match, instance: Instance) -> None:
+    def __init__(self, client: ClientConnection, match: Match, handle: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> None:
         super().__init__(client, match)
-        self._here = instance
+        self._handle = handle
 
-    async def _ready(self) -> Instance:
-        return self._here
+    async def _ask_patiently(self) -> HttpResponse:
+        return await self._handle(self._message())
 
 
 def _of_another_site(origins: list[bytes], sites: list[bytes], host: bytes) -> bool:

@@ -56,6 +56,8 @@ class Lines:
     """All of Transfer-Encoding."""
     connection = NOT_SAID
     upgrade: bytes = b""
+    dropped: tuple[bytes, ...] = ()
+    """The names of lines that were taken out and that nobody reads."""
 
     def field(self, name: bytes) -> bytes:
         """The first of the `kept` lines with this lower-case name, or nothing."""
@@ -81,6 +83,8 @@ class Lines:
             read = readers.get(name) or readers.get(name.lower())
             if read is not None:
                 read(self, parts[position + 1].rstrip(b" \t"))
+            else:
+                self.dropped += (name,)
         if self.connection.named:
             named = set(self.connection.named)
             self.kept = b"\r\n".join(line for line in self.kept.split(b"\r\n") if line.partition(b":")[0].lower() not in named)

@@ -35,6 +35,8 @@ TAKEN_OUT = re.compile(
     rb"|http2[-_]settings|forwarded)):[ \t]*([^\r]*)"
 )
 """Header lines that are not forwarded as they came. CGI and WSGI make ``_`` and ``-`` one, so both spellings are meant."""
+PASSED_ON = re.compile(rb"(?i:forwarded|x[-_](?:forwarded|real))")
+"""What the names of those begin with that proxies add; they are all among `TAKEN_OUT`."""
 
 
 class Refused(Exception):
@@ -65,8 +67,11 @@ class RequestLines(Lines):
     traceparent: bytes | None = None
     """Empty where it is there and cannot be used."""
     tracestate: bytes = b""
-    passed_on: bool = False
-    """Whether somebody in between says that it has passed the request on."""
+
+    @property
+    def passed_on(self) -> bool:
+        """Whether somebody in between says that it has passed the request on."""
+        return any(PASSED_ON.match(name) for name in self.dropped) or bool(self.fields(b"via"))
 
 
 @lru_cache(maxsize=256)
@@ -100,12 +105,6 @@ def _tracestate(lines: RequestLines, value: bytes) -> None:
     lines.tracestate += b"," + value if lines.tracestate else value
 
 
-def _passed_on(lines: RequestLines, _value: bytes) -> None:
-    lines.passed_on = True
-
-
-PASSED_ON = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
-
 READERS = with_usual_spelling(
     FRAMING
     | {
@@ -114,7 +113,6 @@ READERS = with_usual_spelling(
         b"x-request-id": _request_id,
         b"traceparent": _traceparent,
         b"tracestate": _tracestate,
-        **dict.fromkeys(PASSED_ON, _passed_on),
     }
 )
 

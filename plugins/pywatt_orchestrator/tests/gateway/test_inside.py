@@ -58,6 +58,10 @@ async def test_this_machine_has_several_names(stage: Any, host: str) -> None:
         (HERE, "X-Forwarded-For: 127.0.0.1"),
         (HERE, "Forwarded: for=127.0.0.1"),
         (HERE, "x-real-ip: 127.0.0.1"),
+        (HERE, "X_Forwarded_For: 127.0.0.1"),
+        (HERE, "X-Forwarded-Port: 80"),
+        (HERE, "Via: 1.1 front"),
+        (HERE, "Connection: x-forwarded-for", "X-Forwarded-For: 127.0.0.1"),
     ],
 )
 @pytest.mark.parametrize("metrics", ["owner", "local"])

@@ -157,6 +157,12 @@ def test_what_concerns_one_connection_or_is_ours_to_say_is_not_forwarded(line: s
     assert head.lines.length is None and not head.lines.chunked
 
 
+@pytest.mark.parametrize("line", [*DROPPED, "Via: 1.1 front", "X-Via: 1", "Forward: 1"])
+def test_it_is_known_who_came_through_a_proxy(line: str) -> None:
+    added_by_proxies = line.lower().replace("_", "-").startswith(("forwarded", "x-forwarded", "x-real-ip", "via:"))
+    assert parse(request("A: 1", line, "B: 2")).lines.passed_on is added_by_proxies
+
+
 def test_what_connection_names_is_not_forwarded_but_what_routes_and_frames_is() -> None:
     head = parse(
         request("Connection: close, X-Secret, host", "connection: Content-Length", "x-secret: 1", "X-Secret-Too: 2", "Content-Length: 3")
