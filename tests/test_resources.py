@@ -153,3 +153,13 @@ async def test_alone_the_configured_sources_are_asked_and_watched_from_the_begin
                 await asyncio.sleep(0.01)
         assert await client.names() == {"KEY"}
     assert not [task for task in asyncio.all_tasks() if "secrets" in task.get_name()]
+
+
+async def test_a_start_that_fails_closes_what_was_to_be_watched(tmp_path):
+    (tmp_path / ".env").write_text("KEY=value\n", encoding="utf-8")
+    settings = load(start=tmp_path, environ={}, defer=True)
+    async with AsyncExitStack() as stack:
+        _client, sources = await open_secrets(stack, open_registry(settings), settings, "test", follow=True)
+        changes = sources._changes
+    async with asyncio.timeout(10):
+        assert await anext(changes, None) is None
