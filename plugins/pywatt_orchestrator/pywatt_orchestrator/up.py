@@ -68,6 +68,7 @@ def orchestrate(reading: Reading, *, identity: Path, command: str, json: bool = 
     `identity` is what there may be one orchestrator of: the configuration file, or the module's file for `pywatt run`.
     Raises `PyWattError` for what keeps it from starting.
     """
+    guard_streams()  # for the rest of this process, which is ours
     project = reading.project
     folder = claim(identity, project.folder, command)
     try:
@@ -252,7 +253,6 @@ class _Orchestrator:
         return ours
 
     def _take_logging(self, stack: AsyncExitStack) -> None:
-        stack.callback(guard_streams())
         redactor.on_weak(self._weak)
         root = logging.getLogger()
         before, level = list(root.handlers), root.level
