@@ -114,7 +114,7 @@ def test_a_short_secret_is_a_word_across_pieces() -> None:
 
 
 def test_the_last_digit_of_base64_is_hidden_when_it_comes_later() -> None:
-    secret = "0123456789" * 4
+    secret = "correct horse battery staple and some mo"
     digits = base64.b64encode(f"x{secret}tail".encode()).decode()
     whole = (1 + len(secret)) * 8 // 6
     stream = RedactedStream(redactor_of(secret))
