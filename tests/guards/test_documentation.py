@@ -137,11 +137,15 @@ async def test_the_recipe_of_the_readme_does_what_it_says(tmp_path: Path) -> Non
     namespace: dict[str, Any] = {"__name__": "pywatt_credentials"}
     recipe = next(block for block in blocks(Path("README.md")) if "@hookimpl" in block.text)
     exec(compile(recipe.text, recipe.where, "exec", dont_inherit=True), namespace)
-    (tmp_path / "API_KEY").write_text("canary", encoding="utf-8")
+    folder = tmp_path / "credentials"
+    (folder / "inner").mkdir(parents=True)
+    for file in (folder / "API_KEY", folder / "inner" / "KEY", tmp_path / "outside"):
+        file.write_text("canary", encoding="utf-8")
     (provider,) = namespace["pywatt_register_secret_sources"]()
-    async with provider.open(provider.options(folder=str(tmp_path)), Context(module_id="test", section="secrets.main")) as source:
+    async with provider.open(provider.options(folder=str(folder)), Context(module_id="test", section="secrets.main")) as source:
         assert await source.get("API_KEY") == "canary"
-        assert await source.get("OTHER") is None
+        for name in ("OTHER", "", ".", "..", "inner", "inner/KEY", "../outside", str(tmp_path / "outside"), "\0"):
+            assert await source.get(name) is None, name
 
 
 def test_every_block_says_what_it_is() -> None:
