@@ -10,6 +10,7 @@ Pure: the gateway of the orchestrator asks the same questions.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote, unquote
@@ -33,6 +34,9 @@ SLASHES: Final = re.compile(r"/{2,}")
 
 ANYTHING: Final = "\0"
 """Stands where a parameter was."""
+
+ENDING: Final = "\2"
+"""Marks what a path has to end with."""
 
 ROUNDS: Final = 3
 """How often an escaped escape is undone. The path of a request has been decoded once before, which is what routers do."""
@@ -81,13 +85,6 @@ class GuardedPath:
         """Whether something that is exactly one of the two may be the other."""
         return self.may_be(readings(other._sample)) or other.may_be(readings(self._sample)) or bool(self._exact.fullmatch(other._sample))
 
-    @property
-    def first_segments(self) -> frozenset[str] | None:
-        """What a reading has to begin with, between its first two slashes, to be this path; None where that may be anything."""
-        firsts = frozenset(first_segment(chunks[0]) for chunks in self._variants)
-        whole = all(len(chunks) == 1 or chunks[1] == ANYTHING or chunks[0].count("/") > 1 for chunks in self._variants)
-        return firsts if whole and all(chunks[0] for chunks in self._variants) else None
-
     def may_be(self, found: Iterable[str]) -> bool:
         """Whether one of the `readings` of a path may be this one. A parameter stands for anything, slashes and nothing included."""
         return any(_fits(chunks, text) for text in found for chunks in self._variants)
@@ -101,9 +98,37 @@ class GuardedPath:
         return self._whole.fullmatch(other._sample) is not None
 
 
-def first_segment(reading: str) -> str:
-    """What stands between the first two slashes."""
-    return reading[1:].partition("/")[0]
+class PathIndex:
+    """Many announced paths: which of them a path may be is known without a look at each.
+
+    What is asked of a path in order to be a certain one: whole segments, what it begins with, what it ends with. Each of the paths is
+    found by the one of these that the fewest others ask for.
+    """
+
+    def __init__(self, paths: Iterable[GuardedPath]) -> None:
+        self._paths = tuple(paths)
+        asked = [(number, _asked(chunks)) for number, path in enumerate(self._paths) for chunks in path._variants]
+        shared = Counter(clue for _, clues in asked for clue in clues)
+        self._found_by: dict[str, set[int]] = {}
+        for number, clues in asked:
+            rarest = min(clues, key=lambda clue: (shared[clue], "/" in clue, clue), default="")
+            self._found_by.setdefault(rarest, set()).add(number)
+        self._anywhere = frozenset(self._found_by.pop("", ()))
+        self._heads = sorted({len(clue) for clue in self._found_by if clue[0] == "/"})
+        self._tails = sorted({len(clue) - 1 for clue in self._found_by if clue[0] == ENDING})
+
+    def may_be(self, found: Iterable[str]) -> list[int]:
+        """The places of those that one of the `readings` of a path may be, in their order."""
+        numbers: set[int] = set(self._anywhere)
+        by, nobody = self._found_by, frozenset[int]()
+        for text in found:
+            for clue in by.keys() & text.split("/"):
+                numbers |= by[clue]
+            for length in self._heads:
+                numbers |= by.get(text[:length], nobody)
+            for length in self._tails:
+                numbers |= by.get(ENDING + text[-length:], nobody)
+        return [number for number in sorted(numbers) if self._paths[number].may_be(found)]
 
 
 def _with_and_without_slash(text: str) -> tuple[str, ...]:
@@ -142,6 +167,18 @@ def _chunks(template: str) -> tuple[str, ...]:
     if last and REMAINDER.fullmatch(last[0]) and chunks[-2].endswith("/"):
         return (*chunks[:-2], chunks[-2][:-1], ANYTHING)
     return tuple(chunks)
+
+
+def _asked(chunks: tuple[str, ...]) -> frozenset[str]:
+    """What every text has that the chunks fit: segments, its beginning, and its end behind `ENDING`."""
+    literal = chunks if chunks[-1] != ANYTHING else chunks[:-1]
+    clues = {literal[0]}
+    for chunk in literal[:-1]:
+        clues.update(chunk.split("/")[1:-1])
+    clues.update(literal[-1].split("/")[1:])  # whatever comes behind the last one, it is a slash
+    if len(chunks) > 1 and chunks[-1] != ANYTHING:
+        clues.add(ENDING + chunks[-1])
+    return frozenset(clues - {"", ENDING})
 
 
 def _fits(chunks: tuple[str, ...], text: str) -> bool:

@@ -16,7 +16,7 @@ from .. import telemetry
 from ..errors import ConfigError, Forbidden, InvalidToken, PyWattError, RequestTimeout, Unavailable
 from ..protocol.messages import AnnouncedEndpoint
 from .bearer import Refusal, refusal_of, token_of
-from .guarded_paths import GuardedPath, first_segment, is_itself, readings
+from .guarded_paths import GuardedPath, PathIndex, is_itself, readings
 
 if TYPE_CHECKING:
     from ..access import Authenticator
@@ -113,8 +113,7 @@ class Guard:
     def __init__(self, endpoints: Iterable[AnnouncedEndpoint], authenticators: Mapping[str, Authenticator]) -> None:
         self.attached = False
         """Whether something asks this guard: a front sets it. A server that does not may not serve guarded endpoints."""
-        self._anywhere: list[_Endpoint] = []
-        self._by_segment: dict[str, list[_Endpoint]] = {}
+        self._guarded: list[_Endpoint] = []
         self._open: list[_Endpoint] = []
         self._own: dict[str, Wanted] = {}
         self._roots: tuple[str, ...] = ()
@@ -128,13 +127,10 @@ class Guard:
                     f"the endpoint {endpoint.path} is announced with auth={endpoint.auth!r}, for which there is no authenticator"
                 )
             asked = (authenticators[endpoint.auth],)
-            self._add(_Endpoint(path, methods, asked))
+            self._guarded.append(_Endpoint(path, methods, asked))
             self._own[endpoint.path] = _together(self._own.get(endpoint.path, ()), asked)
-
-    def _add(self, guarded: _Endpoint) -> None:
-        firsts = guarded.path.first_segments
-        for where in [self._anywhere] if firsts is None else [self._by_segment.setdefault(first, []) for first in firsts]:
-            where.append(guarded)
+        self._guarded_paths = PathIndex(one.path for one in self._guarded)
+        self._open_paths = PathIndex(one.path for one in self._open)
 
     def unanswered(self, routes: Iterable[AnnouncedEndpoint], prefix: str = "") -> list[str]:
         """The guarded paths, below `prefix`, that none of an application's `routes` has anything to do with: they may be misspelt."""
@@ -182,7 +178,8 @@ class Guard:
         return self.needed(environ["REQUEST_METHOD"], path, None, signs)
 
     def _needed(self, method: str, path: str, raw: str | None, signs: Signs) -> Wanted:
-        meant = self._meant(readings(path, raw))
+        found = readings(path, raw)
+        meant = [self._guarded[number] for number in self._guarded_paths.may_be(found)]
         if not meant:
             return ()
         signs = signs() if callable(signs) else signs
@@ -190,21 +187,15 @@ class Guard:
         if method == "OPTIONS" and PREFLIGHT in signs and not any(guarded.names(method) for guarded in meant):
             return ()
         if OVERRIDDEN not in signs and is_itself(path, raw):
-            if self._open and self._is_open(method, path, meant):
+            if self._open and self._is_open(method, path, found, meant):
                 return ()
             meant = _narrowest(method, path, meant)
         return _together(*(guarded.asked for guarded in meant))
 
-    def _meant(self, found: Sequence[str]) -> list[_Endpoint]:
-        """The guarded endpoints that a path may be, by what it may be read as."""
-        meant = [guarded for guarded in self._anywhere if guarded.path.may_be(found)]
-        for first in dict.fromkeys(map(first_segment, found)):
-            meant += [guarded for guarded in self._by_segment.get(first, ()) if guarded not in meant and guarded.path.may_be(found)]
-        return meant
-
-    def _is_open(self, method: str, path: str, meant: Sequence[_Endpoint]) -> bool:
+    def _is_open(self, method: str, path: str, found: Sequence[str], meant: Sequence[_Endpoint]) -> bool:
         """Whether an endpoint without `auth` is announced for exactly this, within or beside each guarded one that may be meant."""
-        for endpoint in self._open:
+        for number in self._open_paths.may_be(found):
+            endpoint = self._open[number]
             if endpoint.names(method) and endpoint.path.is_exactly(path) and all(_leaves_open(one, endpoint, method) for one in meant):
                 return True
         return False
@@ -244,8 +235,8 @@ async def prove(authenticator: Authenticator, authorization: Sequence[str]) -> C
 def prove_blocking(authenticator: Authenticator, authorization: Sequence[str], state: Any) -> Claims:
     """The same in a thread that is not the loop's.
 
-    An authenticator with a method ``authenticate_now(token)`` is asked in this thread; where that returns None, or there is no such
-    method, the loop of `state`, an `AppState`, does the work.
+    A `PromptAuthenticator` is asked in this thread; where it cannot tell at once, and for all others, the loop of `state`, an
+    `AppState`, does the work.
     """
     token = token_of(authorization)
     at_once = getattr(authenticator, "authenticate_now", None)

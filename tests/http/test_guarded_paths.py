@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywatt_core.http.guarded_paths import GuardedPath, first_segment, is_itself, readings
+from pywatt_core.http.guarded_paths import PARAMETER, GuardedPath, PathIndex, is_itself, readings
 
 
 def may_be(template: str, path: str, raw: str | None = None) -> bool:
@@ -160,32 +162,50 @@ def test_beyond_doubt_is_exact(template: str, path: str, exact: bool) -> None:
     assert GuardedPath(template).is_exactly(path) is exact
 
 
-@pytest.mark.parametrize(
-    ("template", "firsts"),
-    [
-        ("/admin", {"admin"}),
-        ("/users/{id}", {"users"}),
-        ("/files/{*rest}", {"files"}),
-        ("/a%2Fb/{id}", {"a%2fb", "a"}),
-        ("/", {""}),
-        ("/{id}", None),
-        ("/{*rest}", None),
-        ("/v{version}/x", None),
-    ],
-)
-def test_what_a_path_has_to_begin_with(template: str, firsts: set[str] | None) -> None:
-    assert GuardedPath(template).first_segments == firsts
+WORDS = ("a", "b", "api", "A", "%2F", "a%2fb", "\\", "é", "ß", "..", ".", "", " ", "\n")
+PARAMETERS = ("{x}", "{*r}", "{r:path}", "<int:n>", "*s", ":y", "v{x}", "{x}.js", "a{x}b", "{x}-{y}", "a%2Fb{x}")
+PIECES = st.sampled_from(WORDS + PARAMETERS)
+TEMPLATES = st.lists(PIECES, max_size=5).map(lambda pieces: "/" + "/".join(pieces))
+ASKED = st.one_of(TEMPLATES, st.lists(st.one_of(PIECES, st.text(alphabet="ab/.-%2Fvjs\\é", max_size=4)), max_size=6).map("/".join))
 
 
-@given(
-    st.sampled_from(["/admin", "/a/{x}/b", "/files/{*rest}", "/{x}", "/a%2Fb/{x}", "/v{x}", "/"]),
-    st.text(alphabet="/.%2FabdminvilesAB\n", max_size=12),
-)
-def test_what_begins_otherwise_is_another_path(template: str, path: str) -> None:
-    guarded = GuardedPath(template)
-    for reading in readings(path):
-        if guarded.may_be([reading]) and guarded.first_segments is not None:
-            assert first_segment(reading) in guarded.first_segments
+@given(st.lists(TEMPLATES, max_size=8), ASKED, st.one_of(st.none(), ASKED))
+def test_an_index_finds_what_a_look_at_each_finds_in_their_order(templates: list[str], path: str, raw: str | None) -> None:
+    paths = [GuardedPath(template) for template in templates]
+    found = readings(path, raw)
+    assert PathIndex(paths).may_be(found) == [number for number, one in enumerate(paths) if one.may_be(found)]
+
+
+@given(st.lists(TEMPLATES, min_size=1, max_size=3), st.lists(st.text(alphabet="ab.-1é ", min_size=1, max_size=3), min_size=8, max_size=8))
+def test_what_a_path_is_exactly_it_may_be(templates: list[str], values: list[str]) -> None:
+    filling = iter(values)
+    path = PARAMETER.sub(lambda _: next(filling, "a"), templates[0])
+    for number, one in enumerate(map(GuardedPath, templates)):
+        if is_itself(path) and one.is_exactly(path):
+            assert number in PathIndex(map(GuardedPath, templates)).may_be(readings(path))
+
+
+def test_an_index_looks_at_few_of_many() -> None:
+    looked: list[str] = []
+
+    class Watched(GuardedPath):
+        def may_be(self, found: Iterable[str]) -> bool:
+            looked.append(self.path)
+            return super().may_be(found)
+
+    shapes = [
+        "/api/v1/thing{n}",
+        "/api/v1/thing{n}/{{id}}",
+        "/{{tenant}}/thing{n}/{{id}}",
+        "/api/{{*path}}/of{n}",
+        "/part{n}-{{id}}",
+        "/{{x}}.{n}",
+    ]
+    index = PathIndex(Watched(shape.format(n=n)) for n in range(200) for shape in shapes)
+    for path in ("/api/v1/thing7", "/api/v1/thing7/8", "/me/thing7/x", "/api/x/y/of7", "/part7-12", "/x.7", "/api/v1/other", "/nothing"):
+        looked.clear()
+        index.may_be(readings(path))
+        assert len(looked) <= 4, (path, looked)
 
 
 SEGMENTS = st.text(alphabet="aB7.%2eF\\;\n\x00 é/", max_size=6)
