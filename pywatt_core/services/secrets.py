@@ -173,14 +173,16 @@ class SecretClient:
             if before is not None and self._cache.get(name) is secret:
                 self._take({name: before})
 
-    def subscribe(self, names: Iterable[str], callback: OnRotation) -> Callable[[], None]:
+    def subscribe(self, names: str | Iterable[str], callback: OnRotation) -> Callable[[], None]:
         """Call `callback(name, secret)`, a function or a coroutine function, before another value of one of `names` is used.
 
         It has to be ready for the new value when it returns; the rotation is acknowledged after that. Raising refuses the value: the whole
         change is taken back, and whoever had agreed is called again with the old value. Until the end ``secrets[name]`` is
         the old one. Call what this returns to be told no more.
         """
-        wanted = frozenset(names)
+        if not callable(callback):
+            raise TypeError("a subscriber is a function of a secret's name and its new value")
+        wanted = frozenset([names] if isinstance(names, str) else names)
         self.keep(wanted)
         told = {name: secret for name in wanted if (secret := self._cache.get(name)) is not None}
         return self._rotation.subscribe(Subscriber(wanted, callback, told))

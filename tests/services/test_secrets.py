@@ -285,6 +285,17 @@ async def test_who_does_not_want_to_be_told_any_more_is_not():
     assert (told, secrets["KEY"].expose_secret()) == ([], "value-after")
 
 
+async def test_one_name_is_a_name_and_a_subscriber_is_a_function():
+    vault = Vault(KEY="value-before")
+    secrets = secrets_from(vault)
+    told = []
+    secrets.subscribe("KEY", lambda name, secret: told.append(name))
+    assert (await secrets.rotated(["K", "KEY"], "r1")).status == "success"
+    assert told == ["KEY"]
+    with pytest.raises(TypeError, match="a subscriber is a function"):
+        secrets.subscribe(["KEY"], None)
+
+
 # ── values whose time is over ───────────────────────────────────────────────────────────────────────────────────────
 
 
