@@ -78,6 +78,15 @@ class Authenticator(Protocol):
 
 
 @runtime_checkable
+class PromptAuthenticator(Authenticator, Protocol):
+    """An authenticator that can tell most tokens without a loop: views in threads then need not wait for one."""
+
+    def authenticate_now(self, token: str) -> Mapping[str, Any] | None:
+        """As `authenticate`, in any thread; None where something has to be awaited first. It may block the thread that asks."""
+        ...
+
+
+@runtime_checkable
 class TokenIssuer(Authenticator, Protocol):
     """An authenticator that also makes tokens."""
 

@@ -335,6 +335,26 @@ async def test_no_other_way_to_send_a_token_is_taken(name: str, authenticator: J
         assert guarded.visits.take() == ([], [])
 
 
+@pytest.mark.parametrize("name", ["fastapi", "flask"])
+async def test_a_refused_body_is_no_request_of_its_own(name: str, authenticator: JwtAuthenticator) -> None:
+    """What follows a refusal on the same connection is read as what it is, and a request inside a refused body is none."""
+    smuggled = b"GET /admin HTTP/1.1\r\nhost: localhost\r\nauthorization: " + GOOD.encode() + b"\r\n\r\n"
+    body = smuggled + b"x" * 200_000
+    async with served(HOUSES[name](), authenticator, port=True) as guarded:
+        reader, writer = await connect(guarded.address)
+        try:
+            async with asyncio.timeout(DEADLINE):
+                writer.write(b"DELETE /users/7 HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+                writer.write(b"GET /login HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                statuses = [(await read_response(reader)).status]
+                with suppress(EOFError, OSError):  # a server may close the connection instead of reading all of it
+                    statuses.append((await read_response(reader)).status)
+        finally:
+            writer.close()
+        assert statuses in ([401], [401, 200])
+        assert guarded.visits.take() in (([], []), ([], ["/login"]))
+
+
 @pytest.mark.parametrize(("name", "status"), [("fastapi", 400), ("flask", 200)])
 async def test_a_folded_header_is_one_header_or_none(name: str, status: int, authenticator: JwtAuthenticator) -> None:
     """RFC 9112 5.2 leaves both to a server: refusing the request, as uvicorn does, or reading the fold as a blank, as waitress does."""

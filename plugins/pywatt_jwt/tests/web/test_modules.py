@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pywatt_core.testing import ModuleRunner, assert_no_secret_in
+from pywatt_core import ConfigError
+from pywatt_core.testing import ModuleRunner, app, assert_no_secret_in
 from pywatt_jwt import JwtConfig
 
+from . import modules
 from .callers import FOREIGN, bearer
 
 MODULES = Path(__file__).parent / "modules.py"
@@ -75,3 +78,39 @@ async def test_under_a_foreign_orchestrator_its_own_file_says_who_checks(tmp_pat
         assert (await running.http("GET", "/admin")).status == 401
         assert (await running.http("GET", "/admin", headers={"authorization": bearer(CONFIG)})).status == 200
         await running.stop()
+
+
+@pytest.mark.parametrize("name", ["fast", "flasky"])
+async def test_a_rotated_key_counts_from_the_next_request_on_and_no_request_fails(name: str) -> None:
+    path, newer = ("/v1/admin" if name == "fast" else "/admin"), JwtConfig(secret_key="another key of the modules, of 32 bytes or more")
+    assert newer.secret_key is not None
+    async with module(name) as running:
+        seen: list[tuple[int, int]] = []
+        begun, rotated = asyncio.Event(), asyncio.Event()
+
+        async def ask() -> None:
+            while not rotated.is_set() or len(seen) < 20:
+                both = [await running.http("GET", path, headers={"authorization": bearer(config)}) for config in (CONFIG, newer)]
+                seen.append((both[0].status, both[1].status))
+                begun.set()
+
+        asking = asyncio.create_task(ask())
+        await begun.wait()
+        ack = await running.orchestrator.rotate({"JWT_KEY": newer.secret_key.expose_secret()})
+        rotated.set()
+        await asking
+        assert ack.status == "success"
+        assert seen[0] == (200, 401)
+        assert seen[-1] == (401, 200)
+        assert set(seen) <= {(200, 401), (401, 200), (200, 200)}, "one key or the other, and nothing between them"
+        await running.stop()
+
+
+async def test_in_process_a_module_is_guarded_too() -> None:
+    secrets = {"JWT_KEY": KEY}
+    async with app(modules.flasky, config=SECTION, secrets=secrets) as client:
+        assert (await client.get("/admin")).status == 401
+        assert (await client.get("/admin", headers={"authorization": bearer(CONFIG)})).json() == ["ada"]
+    with pytest.raises(ConfigError, match=r"Add to pywatt.toml:\n\n\[auth.jwt\]"):
+        async with app(modules.flasky, secrets=secrets):
+            pass
