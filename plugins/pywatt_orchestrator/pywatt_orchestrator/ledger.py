@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 
@@ -123,6 +123,11 @@ class Ledger:
             return any(held.get(name, found) != found for held in self._held.values())
         refusal = self.refused.get(name)
         return insist or refusal is None or refusal.value != found
+
+    def refused_beside(self, names: Collection[str]) -> frozenset[str]:
+        """Other secrets with a refused value that somebody holds together with one of these."""
+        together = (held.keys() for held in self._held.values() if not held.keys().isdisjoint(names))
+        return frozenset(name for held in together for name in held if name in self.refused and name not in names)
 
     def groups(self, names: Iterable[str]) -> list[frozenset[str]]:
         """`names` apart, but those together that somebody holds together: each group is rotated as a whole, or not at all."""

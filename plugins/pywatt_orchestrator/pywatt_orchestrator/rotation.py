@@ -150,8 +150,18 @@ class Rotator:
         wanted = {name for name, value in found.items() if self._ledger.wants(name, value, insist=wish.insists(name))}
         results.update((name, Result(name=name, result="unchanged", used_by=self._users([name]))) for name in found.keys() - wanted)
         for group in self._ledger.groups(wanted):
-            results.update(await self._rotate({name: found[name] for name in group}))
+            beside = self._ledger.refused_beside(group)
+            outcome = await self._rotate({name: found[name] for name in group})
+            if beside and any(result.result == "refused" for result in outcome.values()):
+                outcome |= await self._rotate_together({name: found[name] for name in group}, beside)
+            results.update(outcome)
         return results
+
+    async def _rotate_together(self, values: Mapping[str, str], beside: Collection[str]) -> dict[str, Result]:
+        """What was refused just now, once more with what was refused before: a user and a password may stand in two files."""
+        found, _ = await self._find(sorted(beside))
+        changed = self._ledger.changes(found)
+        return await self._rotate({**values, **{name: found[name] for name in changed}}) if changed else {}
 
     async def _find(self, names: Sequence[str]) -> tuple[dict[str, str], dict[str, Result]]:
         """What the sources say of `names` now, and what there is to say of those that cannot be rotated."""

@@ -107,6 +107,18 @@ def test_those_are_rotated_together_that_somebody_holds_together() -> None:
     assert ledger.groups("") == []
 
 
+def test_what_was_refused_is_found_beside_what_somebody_holds_with_it() -> None:
+    ledger = Ledger()
+    for module_id, names in (("one", "AB"), ("two", "BC"), ("three", "D")):
+        process = Process(module_id)
+        for name in names:
+            ledger.give(process, name, "old")
+    ledger.propose(dict.fromkeys("BD", "new"))
+    ledger.withdraw("BD", {"one": "no"})
+    found = {name: ledger.refused_beside([name]) for name in "ABCDX"}
+    assert found == {"A": {"B"}, "B": set(), "C": {"B"}, "D": set(), "X": set()}
+
+
 def test_what_is_wrong_is_said_of_who_refused_who_waits_and_who_is_lost() -> None:
     ledger, one, other, lost = Ledger(), Process("one"), Process("other"), Process("lost")
     for process in (one, other, lost):

@@ -280,6 +280,59 @@ async def test_what_nobody_holds_together_is_rotated_apart() -> None:
         assert "`pywatt rotate A B`" in here.said("the secrets 'A', 'B' not rotated")[0]
 
 
+class Fitting(Process):
+    """A process that takes a user and a password only where they end alike."""
+
+    async def rotate(self, names: Sequence[str], rotation_id: str, *, timeout: float) -> RotationAck | None:
+        self.told.append(tuple(names))
+        wanted = self.uses | {name: await self._world.desk.value(self, name) for name in names}
+        if wanted["USER"][-1] != wanted["PASSWORD"][-1]:
+            return RotationAck(rotation_id=rotation_id, status="error", message="they do not fit")
+        self.uses = wanted
+        return RotationAck(rotation_id=rotation_id, status="success")
+
+
+async def test_a_user_and_a_password_that_change_one_after_the_other_are_tried_together_in_the_end() -> None:
+    async with world(USER="user-1", PASSWORD="password-1", OTHER="other-1") as here:
+        users, orders = Fitting(here, "users"), Process(here, "orders", "never")
+        await users.start("USER", "PASSWORD")
+        await orders.start("OTHER")
+        await here.change(PASSWORD="password-2", OTHER="other-2")
+        await here.until(lambda: len(here.said("not rotated")) == 2)
+        assert users.uses == {"USER": "user-1", "PASSWORD": "password-1"}
+        await here.change(USER="user-2")
+        await here.until(lambda: here.said("the secrets 'PASSWORD', 'USER' rotated: users"))
+        assert users.uses == {"USER": "user-2", "PASSWORD": "password-2"}
+        assert here.rotator.refusals() == {"OTHER": {"orders": "never"}}, "what nobody holds with them is left alone"
+        assert users.told[-1] == ("PASSWORD", "USER")
+
+
+async def test_what_was_refused_holds_up_nothing_that_is_taken_without_it() -> None:
+    async with world(KEY="key-1", OTHER="other-1") as here:
+        users = Process(here, "users", "no such key")
+        await users.start("KEY", "OTHER")
+        await here.change(KEY="key-2")
+        await here.until(lambda: here.said("not rotated"))
+        await here.change(OTHER="other-2")
+        await here.until(lambda: here.said("the secret 'OTHER' rotated"))
+        assert users.uses == {"KEY": "key-1", "OTHER": "other-2"}
+        assert list(here.rotator.refusals()) == ["KEY"]
+
+
+async def test_what_is_refused_together_too_stays_refused() -> None:
+    async with world(USER="user-1", PASSWORD="password-1") as here:
+        users = Fitting(here, "users")
+        await users.start("USER", "PASSWORD")
+        await here.change(PASSWORD="password-2")
+        await here.until(lambda: here.said("not rotated"))
+        (result,) = await by_command(here, "PASSWORD")
+        assert (result.result, len(here.said("not rotated"))) == ("refused", 2), "nothing else was refused that could fit"
+        await here.change(USER="user-3")
+        await here.until(lambda: len(here.said("not rotated")) == 4)
+        assert users.uses == {"USER": "user-1", "PASSWORD": "password-1"}
+        assert list(here.rotator.refusals()) == ["PASSWORD", "USER"]
+
+
 async def test_changes_that_come_meanwhile_are_one_rotation_afterwards() -> None:
     async with world(KEY="value-0") as here:
         held = asyncio.Event()
