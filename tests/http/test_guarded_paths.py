@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import cycle
 
 import pytest
 from hypothesis import given
@@ -166,13 +167,19 @@ WORDS = ("a", "b", "api", "A", "%2F", "a%2fb", "\\", "é", "ß", "..", ".", "", 
 PARAMETERS = ("{x}", "{*r}", "{r:path}", "<int:n>", "*s", ":y", "v{x}", "{x}.js", "a{x}b", "{x}-{y}", "a%2Fb{x}")
 PIECES = st.sampled_from(WORDS + PARAMETERS)
 TEMPLATES = st.lists(PIECES, max_size=5).map(lambda pieces: "/" + "/".join(pieces))
-ASKED = st.one_of(TEMPLATES, st.lists(st.one_of(PIECES, st.text(alphabet="ab/.-%2Fvjs\\é", max_size=4)), max_size=6).map("/".join))
+VALUES = st.one_of(st.sampled_from(WORDS), st.text(alphabet="ab/.-%2Fvjs\\é", max_size=4))
 
 
-@given(st.lists(TEMPLATES, max_size=8), ASKED, st.one_of(st.none(), ASKED))
-def test_an_index_finds_what_a_look_at_each_finds_in_their_order(templates: list[str], path: str, raw: str | None) -> None:
-    paths = [GuardedPath(template) for template in templates]
-    found = readings(path, raw)
+@given(
+    st.lists(TEMPLATES, max_size=8), st.lists(st.one_of(PIECES, VALUES), max_size=6).map("/".join), st.lists(VALUES, min_size=1), st.data()
+)
+def test_an_index_finds_what_a_look_at_each_finds_in_their_order(
+    templates: list[str], other: str, values: list[str], data: st.DataObject
+) -> None:
+    filling = cycle(values)
+    filled = [PARAMETER.sub(lambda _: next(filling), template) for template in templates]
+    path, raw = data.draw(st.sampled_from([other, *filled])), data.draw(st.sampled_from([None, other, *filled]))
+    paths, found = [GuardedPath(template) for template in templates], readings(path, raw)
     assert PathIndex(paths).may_be(found) == [number for number, one in enumerate(paths) if one.may_be(found)]
 
 
