@@ -170,7 +170,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 EXAMPLES = {
     "databases": ("sqlite", 'path = "main.db"'),
     "caches": ("memory", "max_items = 10000"),
-    "auth": ("jwt", 'key = "secret:JWT_KEY"'),
+    "auth": ("jwt", 'secret_key = "secret:JWT_KEY"'),
 }
 SINGULAR = {
     "databases": "database",
