@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from urllib.parse import unquote
 
 from .. import telemetry
 from ..errors import ConfigError, Forbidden, InvalidToken, PyWattError, RequestTimeout, Unavailable
@@ -51,7 +52,7 @@ Wanted: TypeAlias = "tuple[Authenticator, ...]"
 
 def signs_of(headers: Collection[str], query: str) -> frozenset[str]:
     """What the names of a request's headers, in lower case, and its query say about its method."""
-    overridden = not OVERRIDING.isdisjoint(headers) or "_method" in query
+    overridden = not OVERRIDING.isdisjoint(headers) or "_method" in (unquote(query) if "%" in query else query)
     return frozenset(sign for sign, there in ((PREFLIGHT, ASKING in headers), (OVERRIDDEN, overridden)) if there)
 
 

@@ -139,6 +139,7 @@ def test_another_method_that_is_asked_for_makes_no_open_endpoint_of_a_guarded_on
         (["x-http-method"], "", {"overridden"}),
         (["x-method-override", "access-control-request-method"], "", {"overridden", "preflight"}),
         ([], "a=b&_method=DELETE", {"overridden"}),
+        ([], "%5fme%74hod=DELETE", {"overridden"}),
     ],
 )
 def test_the_signs_of_a_request(headers: list[str], query: str, signs: set[str]) -> None:

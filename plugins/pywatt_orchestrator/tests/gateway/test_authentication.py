@@ -134,6 +134,7 @@ async def test_who_asks_for_another_method_than_its_own_needs_a_token(stage: Any
     async with guarded(stage) as (front, module, _):
         assert (await front.get("/m/both", line)).status == 401
         assert (await front.get("/m/both?_method=POST")).status == 401
+        assert (await front.get("/m/both?%5Fmethod=POST")).status == 401
         assert (await front.get("/m/open", line)).status == 200
         assert [request.target for request in module.requests] == ["/open"]
 
