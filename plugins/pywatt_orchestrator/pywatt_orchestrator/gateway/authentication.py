@@ -51,6 +51,10 @@ class Authentication(HeldBack):
             self._refuse(Unavailable(f"checking a token took longer than {seconds:g} s"))
         except PyWattError as error:
             self._refuse(error)
+        except asyncio.CancelledError:
+            if self._task.cancelling():
+                raise
+            self._refuse(Unavailable("checking a token was broken off"))  # by whoever checks, not because the client has left
         except Exception as error:  # nothing of it is shown: it may hold the token
             self._refuse(Unavailable(f"checking a token failed: {type(error).__name__}"))
         else:

@@ -214,12 +214,13 @@ REFUSED = 'Bearer error="invalid_token"'
         (Unavailable("the keys are away"), 503, "Tokens cannot be checked now", None),
         (ValueError(TOKEN), 503, "Tokens cannot be checked now", None),
         (TimeoutError(TOKEN), 503, "Tokens cannot be checked now", None),
+        (asyncio.CancelledError(TOKEN), 503, "Tokens cannot be checked now", None),
         (AuthError("x"), 500, "Tokens cannot be checked", None),
         (StorageError("x"), 500, "Tokens cannot be checked", None),
     ],
 )
 async def test_a_refusal_is_told_in_the_words_of_the_reference(
-    stage: Any, error: Exception, status: int, body: str, challenge: str | None, caplog: pytest.LogCaptureFixture
+    stage: Any, error: BaseException, status: int, body: str, challenge: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         async with guarded(stage) as (front, module, checker):
