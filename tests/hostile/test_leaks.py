@@ -127,10 +127,14 @@ class Orchestrated:
 
     async def everything_it_tells(self) -> dict[str, Any]:
         """What the commands, the pages of the front door and the control socket answer."""
-        told: dict[str, Any] = {}
-        for command in (["ps"], ["logs", "-n", "200"], ["config"], ["check"], ["plugins"]):
-            for options in ([], ["--json"]):
-                told[" ".join([*command, *options])] = await self.run(*command, *options)
+        commands = [
+            [*command, *options]
+            for command in (["ps"], ["logs", "-n", "200"], ["config"], ["check"], ["plugins"])
+            for options in ([], ["--json"])
+        ]
+        told: dict[str, Any] = dict(
+            zip(map(" ".join, commands), await asyncio.gather(*(self.run(*command) for command in commands)), strict=True)
+        )
         for page in ("/_pywatt/metrics", "/_pywatt/", "/", "/nowhere", "/fast/nowhere", "/flask/nowhere", "/fast/openapi.json"):
             answer = await self.get(page)
             told[page] = [answer.status, answer.headers, answer.body]
