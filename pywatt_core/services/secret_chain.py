@@ -133,9 +133,13 @@ class SecretChain:
     async def _ask(self, label: str, source: SecretSource, name: str) -> str | SecretNotFound | None:
         """The value, or None or the source's own words where it does not know the secret."""
         try:
-            return await self._within(label, source.get(name))
+            value: object = await self._within(label, source.get(name))
         except SecretNotFound as error:
             return error
+        if value is None or isinstance(value, str):
+            return value
+        kind, value = type(value).__name__, None  # this frame goes out with the error
+        raise SecretError(f"[secrets.{label}]: its answer for {name!r} is not text but {kind}")
 
     async def _within(self, label: str, answer: Awaitable[T]) -> T:
         """The answer in time; what goes wrong is told with the section's name."""

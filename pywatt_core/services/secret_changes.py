@@ -59,10 +59,13 @@ class ChainChanges(AsyncIterator[frozenset[str]]):
             await _close(changes)
 
     async def _follow(self, label: str, source: WatchedSource) -> None:
-        changes, pause = self._begun[label], FIRST_PAUSE
+        pause = FIRST_PAUSE
         while True:
             try:
-                async for names in changes:
+                if label not in self._begun:
+                    self._begun[label] = source.changes()
+                    await self._tell(label, await _all_of(source))  # whatever changed while nobody looked
+                async for names in self._begun[label]:
                     pause = FIRST_PAUSE
                     await self._tell(label, names)
                 reason = "its changes ended"
@@ -70,11 +73,10 @@ class ChainChanges(AsyncIterator[frozenset[str]]):
                 known = isinstance(error, PyWattError)
                 reason = str(error) if known else type(error).__name__
             log.error("[secrets.%s] cannot be watched, which is tried again in %g s: %s", label, pause, reason)
-            await _close(changes)
+            if (changes := self._begun.pop(label, None)) is not None:
+                await _close(changes)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-            changes = self._begun[label] = source.changes()
-            await self._tell(label, await _all_of(source))  # whatever changed while nobody looked
 
     async def _tell(self, label: str, names: frozenset[str]) -> None:
         """Pass on the names that no earlier source answers."""
@@ -82,7 +84,7 @@ class ChainChanges(AsyncIterator[frozenset[str]]):
         for name in names:
             try:
                 hidden = await earlier.get(name) is not None
-            except SecretError:
+            except Exception:  # whoever asks for it will hear of it
                 hidden = False  # better told once too often
             if not hidden:
                 self._changed.add(name)

@@ -129,6 +129,20 @@ async def test_a_sources_own_timeout_is_not_the_chains() -> None:
         await chain_of(failing).get("A")
 
 
+@pytest.mark.parametrize(
+    "value", [b"chain-canary", bytearray(b"chain-canary"), ["chain-canary"], 4711], ids=lambda value: type(value).__name__
+)
+async def test_an_answer_that_is_no_text_is_a_fault_of_the_source_and_is_not_repeated(value: object) -> None:
+    plain: Any = Plain(A=value)  # type: ignore[arg-type]
+    for chain in (chain_of(plain), chain_of(Plain(), plain, Plain(A="a later one"))):
+        for asking in (chain.get, chain.fetch, chain.describe):
+            with pytest.raises(
+                SecretError, match=rf"^\[secrets\.[ab]\]: its answer for 'A' is not text but {type(value).__name__}$"
+            ) as caught:
+                await asking("A")
+            assert_no_secret_in(caught.value, secrets={"A": "chain-canary"})
+
+
 async def test_names_are_those_of_all_that_can_tell() -> None:
     chain = chain_of(MemorySecrets({"A": "one", "B": "two"}), Plain(C="hidden"), MemorySecrets({"B": "three", "D": "four"}))
     assert await chain.names() == {"A", "B", "D"}

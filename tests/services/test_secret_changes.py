@@ -125,6 +125,42 @@ async def test_a_source_whose_watching_fails_is_watched_anew(
     assert fragile.closed >= 2
 
 
+async def test_a_source_that_fails_again_when_it_is_watched_anew_is_not_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(secret_changes, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(secret_changes, "LONGEST_PAUSE", 0.0)
+
+    class Failing(Fragile):
+        async def names(self) -> frozenset[str]:
+            if self.watched == 2:
+                raise OSError("lost the server")
+            return await super().names()
+
+        def changes(self) -> AsyncIterator[frozenset[str]]:
+            if self.watched == 2:
+                self.watched += 1
+                raise ConnectionError("lost the server")
+            return super().changes()
+
+    failing = Failing({"A": "a", "B": "b"})
+    async with changes_of(failing=failing) as changes:
+        await failing.set("A", "first")
+        told = await soon(changes)
+        while told != {"A", "B"}:
+            told |= await soon(changes)
+    assert failing.watched >= 4
+    assert [text.rpartition(": ")[2] for text in caplog.messages][:3] == ["its changes ended", "OSError", "ConnectionError"]
+
+
+async def test_a_change_is_told_although_an_earlier_source_fails() -> None:
+    earlier, source = Plain(), MemorySecrets({"A": "a"})
+    earlier.error = OSError("lost the server")
+    async with changes_of(earlier=earlier, memory=source) as changes:
+        await source.set("A", "another")
+        assert await soon(changes) == {"A"}
+
+
 async def test_pauses_grow_while_watching_fails(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     pauses: list[float] = []
     enough = asyncio.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pywatt_core.interfaces import SecretSource
 
     from .logs import Journal
+
+_log = logging.getLogger(__name__)
 
 OpenChain = Callable[[AsyncExitStack], Awaitable[Sequence[tuple[str, "SecretSource"]]]]
 OnChange = Callable[["frozenset[str] | None"], None]
@@ -76,8 +79,8 @@ class SecretSources:
             return
         try:
             await opened.chain.refresh()
-        except SecretError as error:
-            self._journal.say(f"the secret sources could not be read again, the values known before stay in use: {error}", level="error")
+        except Exception as error:
+            self._not_again(error)
         self._tell(None)
 
     async def fetch(self, name: str) -> str:
@@ -87,10 +90,14 @@ class SecretSources:
             raise SecretError("the secret sources are closed")
         opened.readers += 1
         try:
-            async with asyncio.timeout(FETCH_TIMEOUT):
+            async with asyncio.timeout(FETCH_TIMEOUT) as limit:
                 return await opened.chain.fetch(name)
-        except TimeoutError:
-            raise SecretError(f"the sources did not answer within {FETCH_TIMEOUT:g} s") from None
+        except SecretError:
+            raise
+        except Exception as error:
+            if limit.expired():
+                raise SecretError(f"the sources did not answer within {FETCH_TIMEOUT:g} s") from None
+            raise SecretError(_what(error)) from error
         finally:
             opened.readers -= 1
             if opened.outdated and not opened.readers:
@@ -123,8 +130,8 @@ class SecretSources:
         held = Held(self._enter, "secret sources")
         try:
             fresh = _Opened(held, await held.value())
-        except PyWattError as error:
-            self._journal.say(f"the secret sources could not be read again, the values known before stay in use: {error}", level="error")
+        except Exception as error:
+            self._not_again(error)
             return
         except asyncio.CancelledError:
             held.abandon()
@@ -137,6 +144,10 @@ class SecretSources:
             self._begin_watching(fresh)
         self._tell(None)
         await self._retire(old)
+
+    def _not_again(self, error: Exception) -> None:
+        text = f"the secret sources could not be read again, the values known before stay in use: {_what(error)}"
+        self._journal.say(text, level="error")
 
     async def _retire(self, opened: _Opened) -> None:
         if opened.watching is not None:
@@ -173,3 +184,11 @@ class SecretSources:
         self.changes += 1
         if self._on_change is not None:
             self._on_change(names)
+
+
+def _what(error: Exception) -> str:
+    """What went wrong. A source may be anybody's: a fault in it is logged, and keeps no secret of another source from anybody."""
+    if isinstance(error, PyWattError):
+        return str(error)
+    _log.error("a secret source failed", exc_info=error)
+    return f"a secret source failed: {type(error).__name__}"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pywatt_core.config import load, references
-from pywatt_core.errors import SecretError, SecretNotFound
+from pywatt_core.errors import ConfigError, SecretError, SecretNotFound
 from pywatt_core.registry import Registry
 from pywatt_orchestrator import sources
 from pywatt_orchestrator.lines import Record
@@ -174,3 +174,40 @@ async def test_a_source_that_does_not_answer_is_not_waited_for_for_ever(monkeypa
     await found.close()
     with pytest.raises(SecretError, match="the secret sources are closed"):
         await found.fetch("KEY")
+
+
+@pytest.mark.parametrize("error", [ValueError("source-canary"), TimeoutError("source-canary"), ConfigError("source-canary")], ids=repr)
+async def test_a_fault_in_a_source_is_an_error_like_others_and_stops_nothing(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty(Fixed):
+        fails = False
+
+        async def get(self, name: str) -> str | None:
+            if self.fails:
+                raise error
+            return await super().get(name)
+
+        async def refresh(self) -> None:
+            if self.fails:
+                raise error
+
+    source, records, changes = Faulty("value", None), list[Record](), Changes()
+
+    async def opening(_stack: AsyncExitStack) -> list[tuple[str, Any]]:
+        return [("faulty", source)]
+
+    found = SecretSources(opening, Journal(records.append))
+    await found.open()
+    found.watch(changes)
+    assert await found.fetch("KEY") == "value"
+    source.fails, changes.told = True, []
+    known = isinstance(error, ConfigError)
+    text = "source-canary" if known else f"a secret source failed: {type(error).__name__}"
+    with pytest.raises(SecretError) as caught:
+        await found.fetch("KEY")
+    await found.refresh()
+    assert (str(caught.value), changes.told) == (text, [None])
+    assert [record.message for record in records] == [
+        f"the secret sources could not be read again, the values known before stay in use: {text}"
+    ]
+    assert ("in get" in caplog.text) is not known, "somebody has to find it"
+    await found.close()
