@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import StorageError, Unavailable
 from ..interfaces import CacheStats
-from ..services.caching import CLOSED, Filling, bytes_value, text_key, text_keys, value_ttl
+from ..services.caching import CLOSED, Filling, bytes_value, steps, text_key, text_keys, value_ttl
 from ..services.shared_locks import SharedLocks
 from ..sql.turns import finished
 from .file_store import FileStore
@@ -139,7 +139,7 @@ class FileCache:
         return total
 
     async def decrement(self, key: str, delta: int = 1) -> int:
-        return await self.increment(key, -delta)
+        return await self.increment(key, -steps(delta))
 
     async def delete(self, key: str) -> bool:
         """Tell whether it was there."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import NotFound, StorageError
 from ..interfaces import CacheStats
-from ..services.caching import CLOSED, Filling, bytes_value, counted, text_key, text_keys, value_ttl
+from ..services.caching import CLOSED, Filling, bytes_value, counted, steps, text_key, text_keys, value_ttl
 from .eviction import POLICIES, Eviction
 from .memory_lock import MemoryLocks
 from .memory_options import MemoryOptions
@@ -121,7 +121,7 @@ class MemoryCache:
         return total
 
     async def decrement(self, key: str, delta: int = 1) -> int:
-        return await self.increment(key, -delta)
+        return await self.increment(key, -steps(delta))
 
     async def delete(self, key: str) -> bool:
         """Tell whether it was there."""

@@ -61,12 +61,12 @@ def steps(delta: int) -> int:
     """By how much to count. Raises `StorageError` for what is no whole number: half a step would be returned and not stored."""
     if not isinstance(delta, int):
         raise StorageError(f"a counter counts in whole numbers, not by {delta!r}")
-    return delta
+    return int(delta)  # True is one step, wherever it is counted
 
 
 def counted(key: str, stored: bytes | None, delta: int) -> int:
     """A counter after `delta`: a decimal integer of 64 bits, 0 where nothing is stored. Raises `StorageError` for what is none."""
-    steps(delta)
+    delta = steps(delta)
     if stored is not None and not INTEGER.match(stored):
         raise StorageError(f"the value of {key!r} is not a decimal integer")
     total = (0 if stored is None else int(stored)) + delta

@@ -12,7 +12,7 @@ from ..errors import NotFound, RemoteProtocolError, StorageError
 from ..interfaces import CacheStats
 from ..protocol.hosted import from_base64, to_base64
 from ..protocol.messages import ServiceType
-from .caching import CLOSED, LARGEST, SMALLEST, Filling, bytes_value, text_key, text_keys, value_ttl
+from .caching import CLOSED, LARGEST, SMALLEST, Filling, bytes_value, steps, text_key, text_keys, value_ttl
 from .hosted import Service, is_concurrent, orchestrator_of
 from .hosted_database import pool_config
 from .shared_locks import SharedLocks
@@ -69,6 +69,7 @@ class HostedCache:
 
     async def increment(self, key: str, delta: int = 1) -> int:
         """Add atomically to a decimal integer of 64 bits (0 where the key is absent) and return the sum."""
+        delta = steps(delta)
         if not SMALLEST <= delta <= LARGEST:
             raise StorageError(f"the value of {key!r} would leave the 64 bits that a counter has")
         total = await self._call("increment", delta=delta, key=_key(key))
@@ -77,7 +78,7 @@ class HostedCache:
         return total
 
     async def decrement(self, key: str, delta: int = 1) -> int:
-        return await self.increment(key, -delta)
+        return await self.increment(key, -steps(delta))
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Only the keys that were found."""

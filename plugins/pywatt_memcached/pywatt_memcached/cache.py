@@ -173,7 +173,7 @@ class MemcachedCache:
     async def increment(self, key: str, delta: int = 1) -> int:
         """Add to a decimal integer of 64 bits (0 where the key is absent), keep its time limit and return the sum."""
         name, end = self._name(key), until(self._ttl(None))
-        steps(delta)
+        delta = steps(delta)
         async with self._asking():
             total = await self._add_up(name, key, delta) if 0 < delta <= LARGEST else None
             while total is None:
@@ -191,7 +191,7 @@ class MemcachedCache:
         return total
 
     async def decrement(self, key: str, delta: int = 1) -> int:
-        return await self.increment(key, -delta)
+        return await self.increment(key, -steps(delta))
 
     async def delete(self, key: str) -> bool:
         """Tell whether it was there."""

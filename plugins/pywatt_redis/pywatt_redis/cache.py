@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pywatt_core.errors import NotFound, StorageError
 from pywatt_core.interfaces import CacheStats
-from pywatt_core.services.caching import CLOSED, Filling, bytes_value, text_key, text_keys, value_ttl
+from pywatt_core.services.caching import CLOSED, Filling, bytes_value, steps, text_key, text_keys, value_ttl
 from pywatt_core.services.shared_locks import SharedLocks
 
 from .client import Source
@@ -175,7 +175,7 @@ class RedisCache:
 
     async def increment(self, key: str, delta: int = 1) -> int:
         """Add to a decimal integer of 64 bits (0 where the key is absent), keep its time limit and return the sum."""
-        name, ttl = self._name(key), self._options.default_ttl
+        name, ttl, delta = self._name(key), self._options.default_ttl, steps(delta)
         total: Any
         if ttl is None:
             total = await self._commands.execute("INCRBY", name, delta)
@@ -185,7 +185,7 @@ class RedisCache:
         return int(total)
 
     async def decrement(self, key: str, delta: int = 1) -> int:
-        return await self.increment(key, -delta)
+        return await self.increment(key, -steps(delta))
 
     async def delete(self, key: str) -> bool:
         """Tell whether it was there."""

@@ -219,6 +219,17 @@ class CacheValues(CacheBackend):
                     await cache.increment("key", delta)
                 assert await cache.get("key") == largest
 
+    @pytest.mark.parametrize("delta", [1.5, 1.0, "1", b"1", None])
+    async def test_only_whole_numbers_are_counted(self, backend: Backend, delta: Any) -> None:
+        async with backend as cache:
+            await cache.set("counter", b"5")
+            for call in (cache.increment, cache.decrement):
+                for key in ("counter", "nothing"):
+                    with pytest.raises(StorageError, match="counts in whole numbers, not by"):
+                        await call(key, delta)
+            assert await cache.get_many(["counter", "nothing"]) == {"counter": b"5"}
+            assert (await cache.increment("counter", True), await cache.decrement("counter", True)) == (6, 5)
+
     async def test_counting_keeps_the_time_limit(self, backend: Backend) -> None:
         async with backend as cache:
             await cache.set("counter", b"1", ttl=self.soon)

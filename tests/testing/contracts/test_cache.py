@@ -72,6 +72,11 @@ async def test_races_are_seen() -> None:
         await contract.test_counting_from_many_tasks_loses_nothing(opened(Hasty(MemoryOptions())))
 
 
+async def test_half_steps_are_seen() -> None:
+    with pytest.raises(pytest.fail.Exception):
+        await contract.test_only_whole_numbers_are_counted(opened(Hasty(MemoryOptions())), 1.5)
+
+
 async def test_a_lock_that_locks_nothing_is_seen() -> None:
     with pytest.raises(AssertionError):
         await contract.test_a_lock_excludes_all_others(opened(Open(MemoryOptions())))
