@@ -78,20 +78,20 @@ def from_toml(data: bytes) -> dict[str, str]:
         line = place[1] if place else str(text.rstrip().count("\n") + 1)
         raise SecretError(f'line {line} cannot be read. Each secret is NAME = "value"') from None
     for name, value in table.items():
-        if not isinstance(value, str):
-            what = "a name with dots needs quotes" if isinstance(value, dict) else "put the value in quotes"
-            raise SecretError(f"{name} is not text: {what}")
         try:
             check_name(name)
         except SecretError as error:
             raise SecretError(f"{name!r}: {error}") from None
+        if not isinstance(value, str):
+            what = "a name with dots needs quotes" if isinstance(value, dict) else "put the value in quotes"
+            raise SecretError(f"{name} is not text: {what}")
     return table
 
 
 def editor(environ: Mapping[str, str]) -> list[str]:
     """The command of ``$VISUAL`` or ``$EDITOR``, or the first usual editor that is installed. Raises `SecretError`."""
     for variable in ("VISUAL", "EDITOR"):
-        if environ.get(variable):
+        if environ.get(variable, "").strip():
             try:
                 return shlex.split(environ[variable])
             except ValueError:
@@ -102,10 +102,10 @@ def editor(environ: Mapping[str, str]) -> list[str]:
     raise SecretError('there is no editor: set EDITOR, such as EDITOR=vim or EDITOR="code --wait"')
 
 
-def run_editor(command: list[str], file: Path) -> None:
+def run_editor(command: list[str], file: Path, environ: Mapping[str, str]) -> None:
     """Wait until the person is done. Raises `SecretError` where the editor cannot be started or says that it failed."""
     try:
-        running = subprocess.Popen([*command, str(file)])
+        running = subprocess.Popen([*command, str(file)], env=environ)
     except OSError as error:
         raise SecretError(f"the editor {command[0]} cannot be started ({error.strerror})") from None
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the editor's
@@ -124,10 +124,16 @@ def run_editor(command: list[str], file: Path) -> None:
 
 @contextmanager
 def private_folder() -> Iterator[tuple[Path, bool]]:
-    """A folder that only we can look into, wiped at the end, also when we are told to end; and whether it is in memory alone."""
-    place, in_memory = _place()
+    """A folder that only we can look into, wiped at the end, also when we are told to end; and whether it is in memory alone.
+
+    Raises `SecretError` where there is no place for it.
+    """
     with _ended_by_signals():
-        folder = Path(tempfile.mkdtemp(prefix="pywatt-secrets-", dir=place))
+        try:
+            place, in_memory = _place()
+            folder = Path(tempfile.mkdtemp(prefix="pywatt-secrets-", dir=place))
+        except OSError as error:
+            raise SecretError(f"there is no place for the values while they are edited ({error.strerror})") from None
         try:
             yield folder, in_memory
         finally:
@@ -157,9 +163,12 @@ def kind_of(folder: Path) -> str:
 
 
 def write_private(file: Path, text: str) -> None:
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as opened:
-        opened.write(text.encode())
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as opened:
+            opened.write(text.encode())
+    except OSError as error:
+        raise SecretError(f"{file}: the values cannot be written there ({error.strerror})") from None
 
 
 def read_edited(file: Path) -> bytes:
@@ -186,12 +195,12 @@ def wipe(folder: Path) -> None:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Be ended by SIGTERM and SIGHUP as by an exception, so that what has to be wiped is wiped."""
+    """Be ended by SIGTERM, SIGHUP and SIGQUIT as by an exception, so that what has to be wiped is wiped."""
 
     def end(number: int, frame: object) -> NoReturn:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)}
     try:
         yield
     finally:
@@ -202,9 +211,11 @@ def _ended_by_signals() -> Iterator[None]:
 def edit_session(store: Store, environ: Mapping[str, str]) -> list[str]:
     """Let a person edit the values; what changed, in words. Where the text cannot be used, a person at a terminal may go on editing.
 
-    Raises `SecretError`; nothing was saved then.
+    The editor does not see the variable of the key: what it starts in turn has no use for it. Raises `SecretError`; nothing was
+    saved then.
     """
     command = editor(environ)
+    environ = {name: value for name, value in environ.items() if name != store.places.variable}
     vault = store.load()
     values = {name: vault.get(name) or "" for name in vault.names()}
     with private_folder() as (folder, in_memory):
@@ -213,7 +224,7 @@ def edit_session(store: Store, environ: Mapping[str, str]) -> list[str]:
         file = folder / "secrets.toml"
         write_private(file, PREFACE + as_toml(values))
         while True:
-            run_editor(command, file)
+            run_editor(command, file, environ)
             try:
                 wanted = from_toml(read_edited(file))
                 return _save(store, vault, values, wanted)

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from pywatt_core.errors import SecretError
 
@@ -14,16 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-Stamp: TypeAlias = tuple[int, ...]
-"""What changes when a file does, as far as the file system tells; empty where there is none."""
-
-
-def stamp(path: Path) -> Stamp:
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
+LOCK_TIMEOUT = 5.0
+"""Seconds that a writer waits for another one."""
 
 
 def read_regular(path: Path, limit: int, *, what: str) -> tuple[bytes, os.stat_result] | None:
@@ -71,18 +63,18 @@ def write_whole(path: Path, text: str, *, mode: int, exclusive: bool = False) ->
     """Write a file so that at any time, also after a power cut, it is the old one or the new one. Raises `SecretError`.
 
     A file that exists keeps its mode and its owner, a link stays one; a new file gets `mode`, less what the umask takes.
-    `exclusive`: there must be none yet.
+    `exclusive`: there must be none yet. Who calls this holds the lock of the file: what a writer that died has left beside
+    it has always the same name, and is removed by the next one.
     """
     try:
         target = path.resolve()
-        fresh = target.with_name(f"{target.name}.{os.urandom(6).hex()}.tmp")
+        if exclusive and os.path.lexists(target):
+            raise FileExistsError
+        fresh = target.with_name(f"{target.name}.pywatt-tmp")
+        fresh.unlink(missing_ok=True)
         try:
             _write_new(fresh, text.encode(), mode, like=target)
-            if exclusive:
-                target.hardlink_to(fresh)
-                fresh.unlink()
-            else:
-                fresh.replace(target)
+            fresh.replace(target)
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
@@ -120,7 +112,7 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
     """Be the only writer of the file at `path`: others wait for `timeout` seconds at most, then a `SecretError` names who writes.
 
     The lock is a file beside it, removed afterwards. It counts only while a process holds it: one that was left behind by a
-    process that died keeps nobody out.
+    process that died keeps nobody out, except other users, who are told to remove it.
     """
     target = path.resolve()  # the same lock, whichever link to the file somebody uses
     lock = target.with_name(f".{target.name}.lock")
@@ -130,8 +122,9 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
             raise SecretError(f"{path}: {_holder(lock)} has been writing it for {timeout:g} s; try again when that is done")
         time.sleep(0.02)
     try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # who holds it is told where there is room to say so
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
     finally:
         with suppress(OSError):
@@ -146,7 +139,10 @@ def _try(lock: Path, path: Path) -> int | None:
     try:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise SecretError(f"{path}: cannot be written: the lock file {lock.name} beside it cannot be made ({error.strerror})") from None
+        what = f"the lock file {lock.name} beside it cannot be made ({error.strerror})"
+        if isinstance(error, PermissionError) and os.path.lexists(lock):
+            what = f"the lock file {lock.name} beside it is another user's, who writes, or was stopped while writing: remove it then"
+        raise SecretError(f"{path}: cannot be written: {what}") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ours, there = os.fstat(handle), lock.lstat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -13,19 +14,19 @@ TIMEOUT = 10.0
 
 def in_repository(path: Path) -> bool:
     """Whether a folder above the file is under Git."""
-    return any((folder / ".git").exists() for folder in path.absolute().parents)
+    return any(os.path.lexists(folder / ".git") for folder in path.absolute().parents)
 
 
-def is_tracked(path: Path) -> bool:
-    """Whether the file is, or is about to be, in a commit. False where Git is not there to ask."""
-    return _git(path, "ls-files", "--error-unmatch") == 0
+def is_tracked(path: Path) -> bool | None:
+    """Whether the file is, or is about to be, in a commit. None where Git cannot be asked."""
+    return _git(path, "ls-files", "--error-unmatch")
 
 
 def is_ignored(path: Path) -> bool:
-    """Whether ``git add`` passes the file over; without Git at hand, whether ``.gitignore`` beside it names it."""
+    """Whether ``git add`` passes the file over; where Git cannot be asked, whether ``.gitignore`` beside it names it."""
     answer = _git(path, "check-ignore", "--quiet", "--no-index")
     if answer is not None:
-        return answer == 0
+        return answer
     try:
         lines = (path.parent / ".gitignore").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -47,10 +48,11 @@ def ignore(path: Path) -> bool:
     return True
 
 
-def _git(path: Path, *arguments: str) -> int | None:
-    """How a question to Git ended, None where it cannot be asked."""
+def _git(path: Path, *arguments: str) -> bool | None:
+    """Git's answer to a question. None without one: there is no Git, or it does not look into a repository of somebody else."""
     command = ["git", "-C", str(path.parent), *arguments, "--", path.name]
     try:
-        return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT, check=False).returncode
+        code = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT, check=False).returncode
     except (OSError, subprocess.TimeoutExpired):
         return None
+    return code == 0 if code in (0, 1) else None

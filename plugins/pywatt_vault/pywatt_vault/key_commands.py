@@ -36,7 +36,7 @@ def init(wanted: str | None, file: str | None, key_file: str | None, passphrase:
         pywatt secrets init --key-file ~/keys/shop.key
         pywatt secrets init --vault production.vault --passphrase
     """
-    from .files import write_whole
+    from .files import LOCK_TIMEOUT, locked, write_whole
     from .keys import read_keys
     from .rotating import key_lock, passphrase_lock
 
@@ -55,11 +55,14 @@ def init(wanted: str | None, file: str | None, key_file: str | None, passphrase:
     places = store.places.read(wanted=False) if key_file is None else [store.places.read_file(target)]
     found = next((place for place in places if place.text), None)
     if found is not None and found.text:
-        store.create(key_lock(path, key=read_keys(found.text, found.name)[0]).empty)
+        store.create(key_lock(path, key=next(iter(read_keys(found.text, found.name).values()))).empty)
         print(f"{located.name}: made. It opens with the key in {found.name.replace(str(target), short(target))}")
+        if found.kind == "file":
+            _keep_out_of_git(target)
     else:
         lock = key_lock(path)
-        write_whole(target, f"{lock.text}\n", mode=0o600, exclusive=True)
+        with locked(target, LOCK_TIMEOUT):
+            write_whole(target, f"{lock.text}\n", mode=0o600, exclusive=True)
         try:
             store.create(lock.empty)
         except BaseException:
@@ -72,9 +75,16 @@ def init(wanted: str | None, file: str | None, key_file: str | None, passphrase:
 
 
 def _keep_out_of_git(key_file: Path) -> None:
+    from pywatt_core.cli.output import warn
+
     from .git import ignore
 
-    if ignore(key_file):
+    try:
+        added = ignore(key_file)
+    except OSError as error:
+        warn(f"{short(key_file.parent / '.gitignore')}: cannot be written ({error.strerror}). Add /{key_file.name}* to it")
+        return
+    if added:
         print(f"{short(key_file.parent / '.gitignore')}: {key_file.name} added, so that Git passes the key over")
 
 
@@ -104,8 +114,9 @@ def rotate(wanted: str | None, file: str | None, key_file: str | None, passphras
     The old key opens nothing that is written from now on. It still opens what it opened before: older versions of the
     file, in the history of the repository too. Where a key got into wrong hands, change the secrets themselves as well.
 
-    The new key goes where the old one was, if that is a file; where it is a variable, name a file with --key-file and
-    bring its content to the variable. A passphrase is asked for anew.
+    The new key goes where the old one was, if that is a file, and the old one into a file beside it with the ending .old.
+    Where the key is in a variable, name a file with --key-file and bring its content to the variable. A passphrase is
+    asked for anew.
 
     \b
     Examples:
@@ -113,7 +124,7 @@ def rotate(wanted: str | None, file: str | None, key_file: str | None, passphras
         pywatt secrets rotate --key-file new.key
         pywatt secrets rotate --passphrase
     """
-    from .rotating import key_lock, passphrase_lock
+    from .rotating import kept_beside, key_lock, passphrase_lock
     from .rotating import rotate as rotated
 
     if passphrase and key_file is not None:
@@ -134,17 +145,22 @@ def rotate(wanted: str | None, file: str | None, key_file: str | None, passphras
     print(f"{located.name}: {_counted(after)} sealed anew. {where}")
     if place is not None and place.kind == "variable":
         print(f"{place.name} still holds the old one: change it wherever the vault is read")
-    elif in_file and target != store.places.file:
-        print(f"{short(store.places.file)} still holds the old key, which opens nothing any more: remove it")
+    elif in_file and target == store.places.file:
+        print(f"The old one is kept in {short(kept_beside(target))}, for older versions of the vault: remove it when nobody needs those")
+    elif in_file:
+        print(f"{short(store.places.file)} still holds the old one, which opens older versions of the vault only")
     if target is not None:
         _keep_out_of_git(target)
+    if target is not None and target != store.places.file and (place is None or place.kind != "variable"):
+        _next_steps(located, target)
     return 0
 
 
 def _for_new_key(key_file: str | None, located: Located, vault: Vault) -> Path:
-    """The file that the new key is written into."""
+    """The file that the new key is written into: that of the old key, or one that is not there yet."""
     places, place = located.store.places, vault.key_from
-    if place is not None and place.kind == "file" and (key_file is None or Path(key_file).resolve() == places.file.resolve()):
+    in_file = place is not None and place.kind == "file" and vault.header.scrypt is None
+    if in_file and (key_file is None or Path(key_file).resolve() == places.file.resolve()):
         return places.file
     if key_file is None:
         where = place.name if place is not None else "what was typed"
@@ -166,7 +182,7 @@ def check(wanted: str | None, file: str | None) -> int:
     The key fits, nothing was changed without it, and Git does not take the key file along.
     Exit code 0: sound, 1: problems found. `pywatt check` tells which secrets the project refers to and nobody knows.
     """
-    from pywatt_core.cli.output import complain
+    from pywatt_core.cli.output import complain, warn
 
     from .git import in_repository, is_ignored, is_tracked
 
@@ -174,8 +190,11 @@ def check(wanted: str | None, file: str | None) -> int:
     vault = located.store.load()
     key = located.store.places.file
     problems = []
-    if key.exists() and in_repository(key):
-        if is_tracked(key):
+    if os.path.lexists(key) and in_repository(key):
+        tracked = is_tracked(key)
+        if tracked is None:
+            warn(f"{short(key)}: Git could not be asked whether it takes this key along")
+        if tracked:
             problems.append(
                 f"{short(key)}: this key is under version control: whoever has the repository can read every secret. Take it out "
                 f"(git rm --cached {short(key)}), then `pywatt secrets rotate` and change the secrets themselves"

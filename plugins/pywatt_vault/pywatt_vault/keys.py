@@ -19,7 +19,7 @@ from pywatt_core.redaction import register
 from .files import read_private
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from .document import Header
@@ -46,10 +46,10 @@ def written(key: bytes) -> str:
     return text
 
 
-def read_keys(text: str, where: str) -> list[bytes]:
-    """The keys in a text, apart by blanks, commas or lines; lines that begin with ``#`` are comments. Raises `SecretError`.
+def read_keys(text: str, where: str) -> dict[str, bytes]:
+    """The keys in a text, each by how it is written there: apart by blanks, commas or lines; lines that begin with ``#`` are comments.
 
-    A key is 32 random bytes in base64 (of either alphabet) or hexadecimal digits, with or without our prefix.
+    A key is 32 random bytes in base64 (of either alphabet) or hexadecimal digits, with or without our prefix. Raises `SecretError`.
     """
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     words = [word for word in re.split(r"[\s,]+", " ".join(lines)) if word]
@@ -57,7 +57,7 @@ def read_keys(text: str, where: str) -> list[bytes]:
         raise SecretError(f"{where}: there is no key in it")
     for word in words:
         register(word, name=REDACTED_AS)
-    return [_read(word, where) for word in words]
+    return {word: _read(word, where) for word in words}
 
 
 def _read(word: str, where: str) -> bytes:
@@ -142,31 +142,33 @@ class KeyPlaces:
     def __repr__(self) -> str:
         return f"KeyPlaces({self.variable!r}, {str(self.file)!r})"
 
-    def read(self, *, wanted: bool = True) -> list[Place]:
-        """Each place with what it holds; without `wanted`, a key file that was named may be missing.
+    def read(self, *, wanted: bool = True) -> Iterator[Place]:
+        """Each place with what it holds, looked at when it is its turn; without `wanted`, a key file that was named may be missing.
 
         Raises `SecretError` for a key file that cannot be read or that others may read.
         """
         value = self._environ.get(self.variable) if self.variable else None
-        places = [Place("variable", f"the variable {self.variable}", value or None)] if self.variable else []
+        if self.variable:
+            yield Place("variable", f"the variable {self.variable}", value or None)
         file = self.read_file(self.file)
         if file.text is None and self._wanted and wanted and not value:
             raise NoKey(f"{self.file}: there is no such key file")
-        return [*places, file]
+        yield file
 
     def read_file(self, path: Path) -> Place:
         return Place("file", f"the file {path}", read_private(path, KEY_FILE_LIMIT, what="key file", any_mode=self.any_mode))
 
     def find(self, header: Header, vault: str) -> tuple[Sealing, Place]:
-        """The key that opens the vault, ready for use, and where it stood. Raises `SecretError` that names the vault and the places."""
-        places = self.read()
-        found = self._fitting(places, header)
-        if found is None and header.scrypt is not None and self._ask is not None:
-            self._typed = self._typed or self._ask() or None
-            places.append(Place("typed", "what was typed", self._typed))
-            found = self._fitting(places[-1:], header)
-        if found is not None:
-            return found
+        """The key that opens the vault, ready for use, and where it stood: the place, holding nothing but what opens the vault.
+
+        Raises `SecretError` that names the vault and the places.
+        """
+        places = []
+        for place in self._asked(header):
+            places.append(place)
+            found = self._fitting(place, header)
+            if found is not None:
+                return found
         kind = "the passphrase" if header.scrypt is not None else "the key"
         given = [place.name for place in places if place.text]
         if given:
@@ -177,22 +179,28 @@ class KeyPlaces:
         ways = " or ".join(place.name.replace("the ", "into the ", 1) for place in places if place.kind != "typed")
         raise NoKey(f"{vault}: there is no key for it. Put {kind} {ways}")
 
-    def _fitting(self, places: Iterable[Place], header: Header) -> tuple[Sealing, Place] | None:
-        for place in places:
-            for master in self._masters(place, header):
-                sealing = _sealing(master, header)
-                if sealing.fits(header):
-                    return sealing, place
+    def _asked(self, header: Header) -> Iterator[Place]:
+        yield from self.read()
+        if header.scrypt is not None and self._ask is not None:
+            self._typed = self._typed or self._ask() or None
+            yield Place("typed", "what was typed", self._typed)
+
+    def _fitting(self, place: Place, header: Header) -> tuple[Sealing, Place] | None:
+        for text, master in self._masters(place, header):
+            sealing = _sealing(master, header)
+            if sealing.fits(header):
+                return sealing, Place(place.kind, place.name, text)
         return None
 
-    def _masters(self, place: Place, header: Header) -> Iterator[bytes]:
+    def _masters(self, place: Place, header: Header) -> Iterator[tuple[str, bytes]]:
+        """What stands there, one after the other, and the key that each is or stands for."""
         if not place.text:
             return
         if header.scrypt is None:
-            yield from read_keys(place.text, place.name)
+            yield from read_keys(place.text, place.name).items()
             return
         for passphrase in read_passphrases(place.text, place.name):
-            yield self._stretch(passphrase, header)
+            yield passphrase, self._stretch(passphrase, header)
 
     def _stretch(self, passphrase: str, header: Header) -> bytes:
         """Stretched once for each passphrase and vault: a file that is looked at every second must not cost a second each time."""

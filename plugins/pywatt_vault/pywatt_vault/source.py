@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pywatt_core.errors import SecretError
 
-from .files import Stamp, stamp
 from .keys import KeyPlaces
 from .store import Store
 
@@ -24,17 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-YOUNG = 2.0
-"""Seconds in which two changes of a file may bear the same time, on the coarsest of file systems."""
 LOOK_TIMEOUT = 5.0
 """Seconds that one look at the file may take."""
-
-
-class Look(NamedTuple):
-    """A vault, and what its files looked like then; None where a change right after that could look the same."""
-
-    vault: Vault
-    seen: tuple[Stamp, Stamp] | None
 
 
 class VaultSource:
@@ -46,10 +35,8 @@ class VaultSource:
 
     def __init__(self, store: Store, vault: Vault, *, poll: float = 1.0) -> None:
         self._store, self._vault, self._poll = store, vault, poll
-        self._seen: tuple[Stamp, Stamp] | None = None
-        """What the files looked like when the vault was read; None where the next look has to read."""
         self._looking = asyncio.Lock()
-        self._busy: asyncio.Future[Look] | None = None
+        self._busy: asyncio.Future[Vault] | None = None
         """The look that is under way in a thread, though whoever began it may have given up."""
         self._due = 0.0
         self._complaint = ""
@@ -111,25 +98,19 @@ class VaultSource:
 
     async def _look(self) -> None:
         try:
-            self._vault, self._seen = await self._in_thread()
+            self._vault = await self._in_thread()
         except SecretError as error:
-            self._seen = None
             self._complain(str(error))
         else:
             self._complain("")
         self._due = asyncio.get_running_loop().time() + self._poll
 
-    def _read(self) -> Look:
-        """The vault in the file, the one that we have where nothing in it changed. Runs in a thread."""
-        now, seen = time.time(), _seen(self._store)
-        if seen == self._seen:
-            return Look(self._vault, seen)
+    def _read(self) -> Vault:
+        """The vault in the file: the one that we have, where the file is what it was. Runs in a thread."""
         data = self._store.data()
-        vault = self._vault if data == self._vault.data else self._store.read(data)
-        newest = max((max(stamp[:2]) for stamp in seen if stamp), default=0)
-        return Look(vault, seen if now - newest / 1e9 > YOUNG else None)
+        return self._vault if data == self._vault.data else self._store.read(data)
 
-    async def _in_thread(self) -> Look:
+    async def _in_thread(self) -> Vault:
         """The result, in time. A file system that hangs gets no second thread to hang in."""
         if self._busy is not None:
             await self._done(self._busy)
@@ -138,7 +119,7 @@ class VaultSource:
         await self._done(running)
         return running.result()
 
-    async def _done(self, running: asyncio.Future[Look]) -> None:
+    async def _done(self, running: asyncio.Future[Vault]) -> None:
         await asyncio.wait({running}, timeout=LOOK_TIMEOUT)
         if not running.done():
             raise SecretError(f"{self.place}: cannot be read within {LOOK_TIMEOUT:g} s")
@@ -160,7 +141,3 @@ def store_of(options: Options, folder: Path, ask: Callable[[], str] | None = Non
     file = folder / Path(options.key_file).expanduser() if options.key_file else path.with_suffix(".key")
     places = KeyPlaces(variable=options.key_env, file=file, file_wanted=bool(options.key_file), any_mode=options.any_mode, ask=ask)
     return Store(path, places)
-
-
-def _seen(store: Store) -> tuple[Stamp, Stamp]:
-    return stamp(store.path), stamp(store.places.file)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pywatt_core.errors import SecretError
 
 from .document import TEXT_LIMIT
-from .files import locked, read_regular, write_whole
+from .files import LOCK_TIMEOUT, locked, read_regular, write_whole
 from .vault import Vault
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .keys import KeyPlaces
-
-LOCK_TIMEOUT = 5.0
-"""Seconds that a writer waits for another one."""
 
 
 class Store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -27,7 +28,7 @@ from pywatt_vault.store import Store
 from pywatt_vault.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 KEY = bytes(range(100, 132))
 CANARY = "vault-canary-Zq81xw"
@@ -104,6 +105,7 @@ def test_a_value_is_shown_as_plainly_as_it_can_be(value: str, shown: str) -> Non
         (f'A = "{CANARY}"\nA = "{CANARY}"\n', "line 2 cannot be read"),
         ("A = 3\n", "A is not text: put the value in quotes"),
         ("A.b = 'x'\n", "A is not text: a name with dots needs quotes"),
+        ('"\\u001b[31m" = 3\n', "'\\x1b[31m': this is no name for a secret"),
         ('"a b" = "x"\n', "'a b': this is no name for a secret"),
         ("A = '''\nx\n", "line 2 cannot be read"),
         ("A = " + "[" * 100_000, "line 1 cannot be read"),
@@ -127,6 +129,7 @@ def test_bytes_that_are_no_text_are_told_with_their_line() -> None:
 def test_the_editor_is_the_one_that_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert editor({"EDITOR": "ed", "VISUAL": "code --wait"}) == ["code", "--wait"]
     assert editor({"EDITOR": "'my editor' -x", "VISUAL": ""}) == ["my editor", "-x"]
+    assert editor({"EDITOR": "ed", "VISUAL": "  "}) == ["ed"]
     with pytest.raises(SecretError, match=r"\$EDITOR is not a command: a quotation mark is not closed"):
         editor({"EDITOR": "'x"})
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/vim" if name == "vim" else None)
@@ -138,9 +141,9 @@ def test_the_editor_is_the_one_that_was_chosen(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_editor_that_is_not_there_or_fails_is_told(tmp_path: Path) -> None:
     with pytest.raises(SecretError, match=r"the editor /no/editor cannot be started \(No such file or directory\)"):
-        run_editor(["/no/editor"], tmp_path / "x")
+        run_editor(["/no/editor"], tmp_path / "x", {})
     with pytest.raises(SecretError, match="the editor false ended with 1; nothing was saved"):
-        run_editor(["false"], tmp_path / "x")
+        run_editor(["false"], tmp_path / "x", {})
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
@@ -232,6 +235,30 @@ path.with_name("new").rename(path)
     assert list(place.iterdir()) == []
 
 
+def test_the_editor_sees_the_environment_without_the_key(store: Store, script: Callable[[str], dict[str, str]]) -> None:
+    environ = script("path.write_text(text + f'SEEN = \"{sorted(os.environ)}\"')")
+    edit_session(store, {**environ, "K": written(KEY), "OTHER": "x"})
+    seen = values(store)["SEEN"]
+    assert seen is not None
+    assert "'OTHER'" in seen
+    assert "'K'" not in seen
+
+
+def test_a_place_that_is_full_or_missing_is_told(store: Store, script: Callable[[str], dict[str, str]], place: Path) -> None:
+    editor = script("")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(SecretError, match=r"/secrets\.toml: the values cannot be written there \(File too large\)"):
+            edit_session(store, editor)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(place.iterdir()) == []
+    place.rmdir()
+    with pytest.raises(SecretError, match=r"there is no place for the values while they are edited \(No such file or directory\)"):
+        edit_session(store, editor)
+
+
 @pytest.mark.parametrize(
     ("program", "said"),
     [
@@ -258,9 +285,9 @@ def test_what_somebody_else_changes_meanwhile_is_kept(
 ) -> None:
     original = run_editor
 
-    def meanwhile(command: list[str], file: Path) -> None:
+    def meanwhile(command: list[str], file: Path, environ: Mapping[str, str]) -> None:
         store.change({"B": "by somebody else", "OTHER": "new"})
-        original(command, file)
+        original(command, file, environ)
 
     monkeypatch.setattr(editing, "run_editor", meanwhile)
     assert edit_session(store, script('path.write_text(text.replace("third", "THIRD"))')) == ["C.dotted set"]
@@ -293,7 +320,7 @@ editing.edit_session(store, {"EDITOR": sys.argv[2]})
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_who_is_told_to_end_wipes_and_ends_the_editor(
     store: Store, script: Callable[[str], dict[str, str]], tmp_path: Path, place: Path, number: signal.Signals
 ) -> None:

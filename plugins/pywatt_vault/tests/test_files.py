@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pywatt_core.errors import SecretError
 from pywatt_vault import files
-from pywatt_vault.files import locked, read_private, read_regular, stamp, write_whole
+from pywatt_vault.files import locked, read_private, read_regular, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = os.geteuid() == 0
 
@@ -33,7 +38,6 @@ def private(path: Path, data: bytes) -> Path:
 def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     assert read_regular(tmp_path / "x", 10, what="vault") is None
     assert read_private(tmp_path / "x", 10, what="key file") is None
-    assert stamp(tmp_path / "x") == ()
 
 
 def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
@@ -68,14 +72,6 @@ def test_a_mark_of_windows_editors_is_left_out_and_other_bytes_are_refused(tmp_p
     assert read_private(private(tmp_path / "x", b"\xef\xbb\xbfkey"), 10, what="key file") == "key"
     with pytest.raises(SecretError, match="/y: the key file is not UTF-8"):
         read_private(private(tmp_path / "y", b"\xff"), 10, what="key file")
-
-
-def test_a_stamp_changes_with_the_file(tmp_path: Path) -> None:
-    file = private(tmp_path / "x", b"one")
-    before = stamp(file)
-    assert stamp(file) == before
-    private(tmp_path / "y", b"two").replace(file)
-    assert stamp(file) != before
 
 
 # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,6 +126,24 @@ def test_what_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path, mo
     monkeypatch.undo()
     assert (tmp_path / "x").read_text() == "old"
     assert names(tmp_path) == ["x"]
+
+
+def test_what_a_writer_that_was_killed_left_behind_is_gone_after_the_next(tmp_path: Path) -> None:
+    program = """
+import os, signal, sys
+from pathlib import Path
+from pywatt_vault.files import write_whole
+os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+write_whole(Path(sys.argv[1]), "of the one that was killed", mode=0o600)
+"""
+    private(tmp_path / "x", b"old")
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", program, str(tmp_path / "x")], check=False).returncode == -9
+        assert len(names(tmp_path)) == 2
+    assert (tmp_path / "x").read_text() == "old"
+    write_whole(tmp_path / "x", "new", mode=0o600)
+    assert names(tmp_path) == ["x"]
+    assert (tmp_path / "x").read_text() == "new"
 
 
 def test_a_folder_that_is_not_there_and_a_circle_of_links_are_told(tmp_path: Path) -> None:
@@ -229,6 +243,38 @@ def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     ):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can be two users")
+def test_a_lock_that_another_user_left_behind_is_told_with_a_way_out(shared_folder: Path) -> None:
+    (shared_folder / ".x.lock").touch(0o600)
+    os.seteuid(12345)
+    try:
+        said = r"/x: cannot be written: the lock file \.x\.lock beside it is another user's, who writes, or was stopped .*: remove it then"
+        with pytest.raises(SecretError, match=said), locked(shared_folder / "x", 1):
+            pass
+        (shared_folder / ".x.lock").unlink()
+        with locked(shared_folder / "x", 1):
+            pass
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+def test_a_full_disk_does_not_keep_a_lock_from_being_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with locked(tmp_path / "x", 1), pytest.raises(SecretError, match="another process has been writing it"), locked(tmp_path / "x", 0.05):
+        pass
+    assert names(tmp_path) == []
 
 
 def test_a_lock_of_a_holder_without_a_number_is_another_process(tmp_path: Path) -> None:

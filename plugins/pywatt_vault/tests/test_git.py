@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pywatt_vault import git
+from pywatt_vault.rotating import kept_beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,10 +21,12 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(params=["with git", "without git"])
+@pytest.fixture(params=["with git", "without git", "somebody else's"])
 def anywhere(request: pytest.FixtureRequest, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if request.param == "without git":
         monkeypatch.setenv("PATH", str(repository / "empty"))
+    if request.param == "somebody else's":  # Git does not look into a repository of another user
+        monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     return repository
 
 
@@ -55,7 +58,8 @@ def test_a_rule_of_another_file_counts(repository: Path) -> None:
 
 def test_what_stands_beside_the_key_while_it_is_written_is_ignored_too(repository: Path) -> None:
     git.ignore(repository / "secrets.key")
-    assert git.is_ignored(repository / "secrets.key.0123456789ab.tmp")
+    assert git.is_ignored(repository / "secrets.key.pywatt-tmp")
+    assert git.is_ignored(kept_beside(repository / "secrets.key"))
     assert not git.is_ignored(repository / "secrets.vault")
 
 
@@ -67,8 +71,10 @@ def test_outside_of_a_repository_nothing_is_written(tmp_path: Path) -> None:
 
 def test_a_key_that_was_added_is_tracked(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = repository / "secrets.key"
-    assert not git.is_tracked(key)
+    assert git.is_tracked(key) is False
     subprocess.run(["git", "-C", str(repository), "add", "secrets.key"], check=True)
-    assert git.is_tracked(key)
+    assert git.is_tracked(key) is True
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert git.is_tracked(key) is None, "Git does not say"
     monkeypatch.setenv("PATH", "")
-    assert not git.is_tracked(key), "without Git nobody can tell"
+    assert git.is_tracked(key) is None, "without Git nobody can tell"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Run = Callable[..., Any]
 
 PASSPHRASE = "correct horse battery staple"
+KEPT = "The old one is kept in secrets.key.old, for older versions of the vault: remove it when nobody needs those"
 
 
 # ── init ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -40,6 +41,22 @@ def test_in_a_repository_the_key_is_ignored(tmp_path: Path, pywatt: Run) -> None
     pywatt("secrets", "set", "A", input="x")
     listed = subprocess.run(["git", "-C", str(tmp_path), "status", "--short", "-uall"], capture_output=True, text=True, check=True)
     assert listed.stdout == "?? .gitignore\n?? secrets.vault\n"
+    (tmp_path / "secrets.key").rename(tmp_path / "brought.key")
+    done = pywatt("secrets", "init", "--vault", "other.vault", "--key-file", "brought.key")
+    assert ".gitignore: brought.key added, so that Git passes the key over" in done.out, "also one that was there"
+
+
+def test_where_git_cannot_be_told_of_the_key_that_is_said(tmp_path: Path, pywatt: Run) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").mkdir()
+    done = pywatt("secrets", "init")
+    assert (done.code, done.err) == (0, "warning: .gitignore: cannot be written (Is a directory). Add /secrets.key* to it\n")
+    assert "secrets.vault: made" in done.out
+    assert "Add to pywatt.toml" in done.out
+    (tmp_path / ".gitignore").rmdir()
+    (tmp_path / ".gitignore").write_text("/secrets.key*\n")
+    done = pywatt("secrets", "check", env={"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"})
+    assert (done.code, done.err) == (0, "warning: secrets.key: Git could not be asked whether it takes this key along\n")
 
 
 def test_what_is_configured_already_is_not_told_again(tmp_path: Path, pywatt: Run) -> None:
@@ -86,13 +103,26 @@ def test_where_the_vault_cannot_be_made_no_key_is_left(tmp_path: Path, pywatt: R
 def test_a_new_key_in_the_key_file_opens_what_the_old_one_does_not(vault: Path, pywatt: Run) -> None:
     old, text = vault.with_suffix(".key").read_text(), vault.read_text()
     done = pywatt("secrets", "rotate")
-    assert (done.code, done.out) == (0, "secrets.vault: 2 secrets sealed anew. The new one is in secrets.key\n")
+    assert (done.code, done.out) == (0, f"secrets.vault: 2 secrets sealed anew. The new one is in secrets.key\n{KEPT}\n")
     assert value(pywatt, "DB_PASSWORD") == CANARY
+    assert vault.with_suffix(".key.old").read_text() == old
     vault.with_suffix(".key").write_text(old)
     done = pywatt("secrets", "get", "DB_PASSWORD")
     assert (done.code, "cannot open it: the key is another one" in done.err) == (1, True)
     vault.write_text(text)
     assert value(pywatt, "DB_PASSWORD") == CANARY, "the old key opens what it opened before"
+
+
+def test_a_new_key_in_another_file_says_what_to_configure(vault: Path, tmp_path: Path, pywatt: Run) -> None:
+    (tmp_path / "pywatt.toml").write_text("[secrets.vault]\n")
+    done = pywatt("secrets", "rotate", "--key-file", "new.key")
+    assert done.out == (
+        "secrets.vault: 2 secrets sealed anew. The new one is in new.key\n"
+        "secrets.key still holds the old one, which opens older versions of the vault only\n"
+        '\nAdd to pywatt.toml:\n\n[secrets.vault]\nkey_file = "new.key"\n\n'
+    )
+    (tmp_path / "pywatt.toml").write_text('[secrets.vault]\nkey_file = "new.key"\n')
+    assert value(pywatt, "DB_PASSWORD") == CANARY
 
 
 def test_a_key_in_a_variable_is_replaced_through_a_file(vault: Path, tmp_path: Path, pywatt: Run) -> None:
@@ -119,7 +149,7 @@ def test_a_key_in_a_variable_is_replaced_through_a_file(vault: Path, tmp_path: P
 def test_a_vault_changes_from_a_key_to_a_passphrase_and_back(vault: Path, tmp_path: Path, pywatt: Run) -> None:
     done = pywatt("secrets", "rotate", "--passphrase", input=f"{PASSPHRASE}\n")
     assert "2 secrets sealed anew. The new passphrase opens it" in done.out
-    assert "secrets.key still holds the old key, which opens nothing any more: remove it" in done.out
+    assert "secrets.key still holds the old one, which opens older versions of the vault only" in done.out
     vault.with_suffix(".key").unlink()
     env = {"PYWATT_VAULT_KEY": PASSPHRASE}
     assert value(pywatt, "DB_PASSWORD", env=env) == CANARY
@@ -137,7 +167,7 @@ def test_a_passphrase_in_a_file_is_replaced_there(tmp_path: Path, pywatt: Run) -
     key.write_text(f"{PASSPHRASE}\n")
     pywatt("secrets", "set", "A", input="value")
     done = pywatt("secrets", "rotate", input="another long passphrase\n")
-    assert done.out == "secrets.vault: 1 secret sealed anew. The new one is in secrets.key\n"
+    assert done.out == f"secrets.vault: 1 secret sealed anew. The new one is in secrets.key\n{KEPT}\n"
     assert key.read_text() == "another long passphrase\n"
     assert value(pywatt, "A") == "value"
     assert pywatt("secrets", "rotate", input="short\n").code == 1

@@ -60,13 +60,13 @@ def test_a_key_is_read_as_it_was_written_and_in_every_usual_form(key: bytes) -> 
         key.hex().upper(),
     ]
     for text in forms:
-        assert read_keys(text, "here") == [key]
-        assert read_keys(f"# a comment\n  {text}\r\n\n", "here") == [key]
+        assert read_keys(text, "here") == {text: key}
+        assert read_keys(f"# a comment\n  {text}\r\n\n", "here") == {text: key}
 
 
 @pytest.mark.parametrize("between", ["\n", " ", ",", ", ", "\r\n# the old one:\r\n"])
 def test_several_keys_stand_one_after_the_other(between: str) -> None:
-    assert read_keys(written(KEY) + between + written(OTHER), "here") == [KEY, OTHER]
+    assert read_keys(written(KEY) + between + written(OTHER), "here") == {written(KEY): KEY, written(OTHER): OTHER}
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,21 @@ def test_the_variable_is_asked_first_then_the_file(tmp_path: Path) -> None:
         assert sealing_.key_id
 
 
+def test_the_file_is_not_looked_at_where_the_variable_has_the_key(tmp_path: Path) -> None:
+    put(tmp_path, "of another user, or rubbish")
+    (tmp_path / "x.key").chmod(0o644)
+    assert places(tmp_path, {"THE_KEY": written(KEY)}).find(header_for(KEY), "x.vault")[1].kind == "variable"
+    with pytest.raises(SecretError, match="others may read the key file"):
+        places(tmp_path, {"THE_KEY": written(OTHER)}).find(header_for(KEY), "x.vault")
+
+
 def test_of_several_keys_the_one_that_fits_is_taken(tmp_path: Path) -> None:
-    put(tmp_path, f"{written(OTHER)}\n{written(KEY)}\n")
-    for key in (KEY, OTHER):
+    put(tmp_path, f"{written(OTHER)}\n{KEY.hex()}\n")
+    for key, text in ((KEY, KEY.hex()), (OTHER, written(OTHER))):
         header = header_for(key)
-        assert places(tmp_path).find(header, "x.vault")[0].fits(header)
+        sealing_, place = places(tmp_path).find(header, "x.vault")
+        assert sealing_.fits(header)
+        assert place.text == text
 
 
 def test_a_key_that_does_not_fit_is_told_with_its_place(tmp_path: Path) -> None:
@@ -194,7 +204,7 @@ def test_neither_a_place_nor_the_places_show_a_key(tmp_path: Path) -> None:
     put(tmp_path, written(KEY))
     found = places(tmp_path, {"THE_KEY": written(OTHER)})
     assert_no_secret_in(
-        repr(found), repr(found.read()), repr(Place("typed", "typed", PASSPHRASE)), secrets=[written(KEY), written(OTHER), PASSPHRASE]
+        repr(found), repr(list(found.read())), repr(Place("typed", "typed", PASSPHRASE)), secrets=[written(KEY), written(OTHER), PASSPHRASE]
     )
 
 
