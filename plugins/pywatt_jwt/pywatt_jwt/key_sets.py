@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from pywatt_core.errors import ConfigError
 
 from .errors import ProxyError
-from .keys import Key, hmac_key, read_keys
+from .keys import Key, hmac_key, is_structured, read_keys
 from .options import JwtOptions
 
 log = logging.getLogger(__name__)
@@ -223,14 +223,12 @@ def fixed_keys(options: JwtOptions) -> list[Key]:
         found += read_keys(options.jwks, "jwks", allowed, public_only=True)
     for number, previous in enumerate(options.previous_keys, 1):
         text, where = previous.expose_secret(), f"previous_keys, entry {number},"
-        keys = read_keys(text, where, allowed) if _is_structured(text) else [hmac_key(_bytes(text), where, allowed)]
+        keys = read_keys(text, where, allowed) if is_structured(_bytes(text)) else [hmac_key(_bytes(text), where, allowed)]
         found += [key.checking() for key in keys]
+        if name is not None:  # what they signed says this name where it was theirs, and another where it is new
+            found += [key.checking(name) for key in keys if key.kid is None]
     return found
 
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def _is_structured(text: str) -> bool:
-    return "-----BEGIN " in text or text.lstrip().startswith("{")

@@ -55,9 +55,9 @@ class Key:
         """Whether it can make tokens."""
         return self._private is not None
 
-    def checking(self) -> Key:
-        """The same key, which does not sign."""
-        return Key(self._public, None, self.algorithms, self.kid)
+    def checking(self, kid: str | None = None) -> Key:
+        """The same key, which does not sign, under its own name or `kid`."""
+        return Key(self._public, None, self.algorithms, self.kid if kid is None else kid)
 
     @property
     def is_shared(self) -> bool:
@@ -90,13 +90,24 @@ def hmac_key(key: bytes, where: str, allowed: tuple[str, ...], *, kid: str | Non
     except ValueError as error:
         raise UnusableKey(str(error)) from None
     try:
-        material = None if b"-----BEGIN " in key else OctKey.import_key(key)  # which refuses public keys and certificates of any form
+        material = None if is_structured(key) else OctKey.import_key(key)  # which refuses public keys of other forms
     except ValueError:
         material = None
     if material is None:
-        raise UnusableKey(f"{where} is a key of HMAC and holds PEM or another form of key: use public_key or private_key for that")
+        raise UnusableKey(f"{where} is a key of HMAC and holds PEM or another form of key: use key, public_key or private_key for that")
     names = (alg,) if alg else tuple(name for name in allowed or ("HS256",) if name in HMAC_BYTES)
     return Key(material, material, names, kid)
+
+
+def is_structured(text: bytes) -> bool:
+    """Whether this is PEM or JSON, as a JWK is, and no random bytes; those may begin with a brace too."""
+    if b"-----BEGIN " in text:
+        return True
+    try:
+        json_object(text.strip())
+    except ValueError:
+        return False
+    return True
 
 
 def native_key(native: Any, where: str, allowed: tuple[str, ...], *, kid: str | None = None, alg: str = "") -> Key:

@@ -292,6 +292,8 @@ def test_the_keys_of_the_configuration_are_read_in_order_and_named() -> None:
         ("ES256", "today", True),
         ("Ed25519", None, False),
         ("HS256", None, False),
+        ("HS256", "today", False),
         ("ES384", None, False),
+        ("ES384", "today", False),
     ]
     assert SECRET not in repr(found)

@@ -148,6 +148,9 @@ def test_what_is_public_is_no_secret(kind: str) -> None:
         b"  " + public_pem(kind).encode(),
         private_pem(kind).encode(),
         public_pem(kind)[:60].encode(),
+        json.dumps(public_jwk(kind)).encode(),
+        json.dumps({"keys": [public_jwk(kind)]}, indent=1).encode(),
+        b" " + json.dumps({"kty": "oct", "k": part(b"x" * 64)}).encode(),
     ):
         with pytest.raises(UnusableKey, match="holds PEM or another form of key"):
             hmac_key(text, "secret_key", ())

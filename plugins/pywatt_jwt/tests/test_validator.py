@@ -26,6 +26,7 @@ from pywatt_jwt import (
     MissingToken,
     ProxyError,
     SerializationError,
+    create_token,
 )
 from pywatt_jwt.keys import Key
 
@@ -147,6 +148,17 @@ def test_old_keys_still_check() -> None:
     ):
         assert checker.validate(token)
     refused(checker, token_of(living(aud="shop"), number=2))
+
+
+@pytest.mark.parametrize(("before", "now"), [("one", "one"), ("one", "two"), ("", "one"), ("one", ""), ("", "")])
+def test_old_keys_still_check_whatever_the_name_of_the_new_one(before: str, now: str) -> None:
+    for old, new in ((SECRET, SECRET[::-1]), ("{" + SECRET, SECRET), (private_pem("P-256"), private_pem("P-256", 1))):
+        of_old: dict[str, Any] = {"private_key" if "PRIVATE" in old else "secret_key": old}
+        of_new: dict[str, Any] = dict.fromkeys(of_old, new)
+        token = create_token({"sub": "ada"}, JwtConfig(kid=before, **of_old))
+        checker = JwtValidator(JwtConfig(previous_keys=[old], kid=now, **of_new))
+        assert checker.validate(token)["sub"] == "ada"
+        assert checker.validate(create_token({"sub": "bob"}, checker.config))["sub"] == "bob"
 
 
 def test_of_many_keys_without_names_only_some_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,7 +443,7 @@ def test_headers_are_remembered_within_bounds() -> None:
         (lambda: JwtConfig(private_key=public_pem("RSA")), "private_key holds no private key"),
         (lambda: JwtConfig(public_key=private_pem("RSA")), "only public ones"),
         (lambda: JwtConfig(public_key=public_pem("RSA"), algorithms=["ES256"]), "algorithms names none of that"),
-        (lambda: JwtConfig(secret_key=public_pem("RSA")), "use public_key or private_key"),
+        (lambda: JwtConfig(secret_key=public_pem("RSA")), "use key, public_key or private_key"),
         (lambda: JwtConfig(jwks_file="nowhere.json"), "jwks_file cannot be read: No such file"),
         (lambda: JwtConfig(jwks='{"keys":[{"kty":"oct","k":"AAAA"}]}'), "only public ones"),
         (lambda: JwtConfig(secret_key=SECRET, previous_keys=["short"]), "previous_keys, entry 1, has 5 bytes"),
