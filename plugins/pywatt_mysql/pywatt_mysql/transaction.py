@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from pywatt_core import statements
 from pywatt_core.errors import StorageError
-from pywatt_core.sql.turns import Turn, finished
+from pywatt_core.sql.transactions import NestableTransaction, isolation_level
+from pywatt_core.sql.turns import finished
 
 from .failures import BACKEND_ERRORS, rolled_back
 from .queries import MySqlQueries
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+    from collections.abc import AsyncGenerator, Awaitable
 
     from pywatt_core.interfaces import Params, Row
     from pywatt_core.statements import Statement
 
-    from .running import Reading, Running
+    from .running import Running
     from .session import Session
 
 log = logging.getLogger("pywatt.mysql")
-
-ISOLATIONS = ("read uncommitted", "read committed", "repeatable read", "serializable")
 
 COMMITTING: Final = frozenset(
     {"ALTER", "ANALYZE", "CACHE", "CREATE", "DROP", "FLUSH", "GRANT", "INSTALL", "LOCK", "OPTIMIZE", "RENAME", "REPAIR", "RESET", "REVOKE"}
@@ -37,26 +35,19 @@ CLEANING_TIMEOUT = 5.0
 """Seconds that rolling back may take before the connection is cut off."""
 
 
-class Transaction(MySqlQueries):
+class Transaction(NestableTransaction, MySqlQueries):
     """Statements inside a transaction. Of no use after its ``async with`` block, and says so."""
 
+    _release = "RELEASE SAVEPOINT"
+
     def __init__(self, session: Session, running: Running, *, timeout: float, outer: Transaction | None = None) -> None:
+        super().__init__(outer, timeout)
         self._session = session
         self._running = running
-        self._timeout = timeout
-        self._outer = outer
-        self._savepoint: str = "pywatt" if outer is None else f"{outer._savepoint}_in"
-        self._turn = Turn(timeout)
-        self._left = False
         self._ended = False
         """The server has committed, or let go of the savepoint: there is nothing to undo."""
         self._lost = ""
         """Why the server has ended the transaction by itself; said of the outermost one."""
-
-    @property
-    def over(self) -> bool:
-        """True once its block, or that of a transaction around it, has been left: its connection is somebody else's."""
-        return self._left or (self._outer is not None and self._outer.over)
 
     @property
     def _outermost(self) -> Transaction:
@@ -64,10 +55,12 @@ class Transaction(MySqlQueries):
 
     def check(self) -> None:
         """Raise `StorageError` where the transaction is over."""
-        if self.over:
-            raise StorageError("the transaction is over: its block has been left")
+        super().check()
         if lost := self._outermost._lost:
             raise StorageError(f"the transaction is over: {lost}")
+
+    def _inside(self) -> Transaction:
+        return Transaction(self._session, self._running, timeout=self._timeout, outer=self)
 
     async def begin(self, *begins: str) -> None:
         """Begin; a savepoint whatever happens to the caller meanwhile, so that it is there to be rolled back to."""
@@ -96,7 +89,7 @@ class Transaction(MySqlQueries):
         if self._outer is None:
             await finished(clean(self._session, "ROLLBACK"))
         else:
-            await finished(clean(self._session, f"ROLLBACK TO SAVEPOINT {self._savepoint}", f"RELEASE SAVEPOINT {self._savepoint}"))
+            await finished(clean(self._session, f"ROLLBACK TO SAVEPOINT {self._savepoint}", f"{self._release} {self._savepoint}"))
 
     async def _run(self, statement: Statement, values: tuple[Any, ...]) -> Any:
         async with self._turn:
@@ -138,31 +131,7 @@ class Transaction(MySqlQueries):
                     yield row
         finally:
             if not self.over:  # otherwise the connection is somebody else's, or has been put in order
-                await finished(self._close(reading))
-
-    async def _close(self, reading: Reading) -> None:
-        try:
-            async with self._turn:
-                if not self.over:
-                    await reading.close()
-        except (*BACKEND_ERRORS, StorageError) as error:  # the transaction goes on without, or tells by itself what is wrong
-            log.debug("a cursor could not be closed: %s", type(error).__name__)
-
-    @asynccontextmanager
-    async def transaction(self, *, isolation: str | None = None, read_only: bool = False) -> AsyncIterator[Transaction]:
-        """A savepoint. It takes the isolation of the transaction that it is in."""
-        if isolation is not None or read_only:
-            raise StorageError("a transaction inside another takes its isolation and read_only from that one")
-        async with self._turn:
-            self.check()
-            inner = Transaction(self._session, self._running, timeout=self._timeout, outer=self)
-            try:
-                await inner.begin(f"SAVEPOINT {inner._savepoint}")
-                yield inner
-                await inner.end(f"RELEASE SAVEPOINT {inner._savepoint}")
-            except BaseException:
-                await inner.undo()
-                raise
+                await finished(self._close(reading.close, BACKEND_ERRORS, log))
 
 
 async def clean(session: Session, *commands: str) -> None:
@@ -191,8 +160,5 @@ def beginning(isolation: str | None, read_only: bool) -> list[str]:
     """The statements that begin a transaction. Raises `StorageError` for an isolation that MySQL does not have."""
     begin = ["START TRANSACTION READ ONLY" if read_only else "START TRANSACTION"]
     if isolation is not None:
-        chosen = isolation.lower().replace("_", " ")
-        if chosen not in ISOLATIONS:
-            raise StorageError(f"isolation {isolation!r} is not one of MySQL's: {', '.join(ISOLATIONS)}")
-        begin.insert(0, f"SET TRANSACTION ISOLATION LEVEL {chosen.upper()}")
+        begin.insert(0, f"SET TRANSACTION ISOLATION LEVEL {isolation_level(isolation, 'MySQL')}")
     return begin

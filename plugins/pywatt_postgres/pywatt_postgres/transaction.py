@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from pywatt_core import statements
 from pywatt_core.errors import StorageError, Unavailable
-from pywatt_core.sql.turns import Turn, finished
+from pywatt_core.sql.transactions import NestableTransaction, isolation_level
+from pywatt_core.sql.turns import finished
 
 from .failures import BACKEND_ERRORS, translated
 from .pool import cut_off
@@ -17,15 +17,13 @@ from .queries import PostgresQueries
 from .running import Reading, run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from pywatt_core.interfaces import Params, Row
     from pywatt_core.sql.slow import SlowLog
     from pywatt_core.statements import Statement
 
 log = logging.getLogger("pywatt.postgres")
-
-ISOLATIONS = ("read uncommitted", "read committed", "repeatable read", "serializable")
 
 CLEANING_TIMEOUT = 5.0
 """Seconds that rolling back, or closing a cursor, may take before the connection is cut off."""
@@ -34,29 +32,18 @@ ENDING_TIMEOUT = 60.0
 """Seconds that a commit, or beginning or ending a savepoint, may take: no cancellation stops those."""
 
 
-class Transaction(PostgresQueries):
+class Transaction(NestableTransaction, PostgresQueries):
     """Statements inside a transaction. Of no use after its ``async with`` block, and says so."""
 
     def __init__(self, connection: Any, slow: SlowLog, *, timeout: float, outer: Transaction | None = None) -> None:
+        super().__init__(outer, timeout)
         self._connection = connection
         self._slow = slow
-        self._timeout = timeout
-        self._outer = outer
-        self._savepoint: str = "pywatt" if outer is None else f"{outer._savepoint}_in"
-        self._turn = Turn(timeout)
-        self._left = False
         self._ended = False
         """The server has committed, or let go of the savepoint: there is nothing to undo."""
 
-    @property
-    def over(self) -> bool:
-        """True once its block, or that of a transaction around it, has been left: its connection is somebody else's."""
-        return self._left or (self._outer is not None and self._outer.over)
-
-    def check(self) -> None:
-        """Raise `StorageError` where the transaction is over."""
-        if self.over:
-            raise StorageError("the transaction is over: its block has been left")
+    def _inside(self) -> Transaction:
+        return Transaction(self._connection, self._slow, timeout=self._timeout, outer=self)
 
     async def begin(self, statement: str) -> None:
         """Begin; a savepoint whatever happens to the caller meanwhile, so that it is there to be rolled back to."""
@@ -116,31 +103,7 @@ class Transaction(PostgresQueries):
                     yield row
         finally:
             if not self.over:  # then the server has closed it with the transaction
-                await finished(self._close(reading))
-
-    async def _close(self, reading: Reading) -> None:
-        try:
-            async with self._turn:
-                if not self.over:
-                    await reading.close(CLEANING_TIMEOUT)
-        except (*BACKEND_ERRORS, StorageError) as error:  # the transaction goes on without, or tells by itself what is wrong
-            log.debug("a cursor could not be closed: %s", type(error).__name__)
-
-    @asynccontextmanager
-    async def transaction(self, *, isolation: str | None = None, read_only: bool = False) -> AsyncIterator[Transaction]:
-        """A savepoint. It takes the isolation of the transaction that it is in."""
-        if isolation is not None or read_only:
-            raise StorageError("a transaction inside another takes its isolation and read_only from that one")
-        async with self._turn:
-            self.check()
-            inner = Transaction(self._connection, self._slow, timeout=self._timeout, outer=self)
-            try:
-                await inner.begin(f"SAVEPOINT {inner._savepoint}")
-                yield inner
-                await inner.end(f"RELEASE {inner._savepoint}")
-            except BaseException:
-                await inner.undo()
-                raise
+                await finished(self._close(lambda: reading.close(CLEANING_TIMEOUT), BACKEND_ERRORS, log))
 
 
 async def clean(connection: Any, statement: str) -> None:
@@ -158,8 +121,5 @@ def beginning(isolation: str | None, read_only: bool) -> str:
     """The statement that begins a transaction. Raises `StorageError` for an isolation that PostgreSQL does not have."""
     begin = "BEGIN"
     if isolation is not None:
-        chosen = str(isolation).lower().replace("_", " ")
-        if chosen not in ISOLATIONS:
-            raise StorageError(f"isolation {isolation!r} is not one of PostgreSQL's: {', '.join(ISOLATIONS)}")
-        begin += f" ISOLATION LEVEL {chosen.upper()}"
+        begin += f" ISOLATION LEVEL {isolation_level(isolation, 'PostgreSQL')}"
     return f"{begin} READ ONLY" if read_only else begin

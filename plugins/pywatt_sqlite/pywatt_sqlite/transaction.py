@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from pywatt_core.errors import StorageError
-from pywatt_core.sql.turns import Turn, finished
+from pywatt_core.sql.transactions import NestableTransaction
+from pywatt_core.sql.turns import finished
 
 from .connection import Connection
 from .queries import SqliteQueries, run
@@ -15,7 +15,7 @@ from .rows import Job, Reading
 from .statements import bound, read
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from pywatt_core.interfaces import Params, Row
     from pywatt_core.statements import Statement
@@ -23,27 +23,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Transaction(SqliteQueries):
+class Transaction(NestableTransaction, SqliteQueries):
     """Statements inside a transaction. Of no use after its ``async with`` block, and says so."""
 
     def __init__(self, connection: Connection, *, timeout: float, outer: Transaction | None = None) -> None:
+        super().__init__(outer, timeout)
         self._connection = connection
-        self._timeout = timeout
-        self._outer = outer
-        self._savepoint: str = "pywatt" if outer is None else f"{outer._savepoint}_in"
-        self._turn = Turn(timeout)
         self._readings: set[Reading] = set()
-        self._left = False
 
-    @property
-    def over(self) -> bool:
-        """True once its block, or that of a transaction around it, has been left: its connection is somebody else's."""
-        return self._left or (self._outer is not None and self._outer.over)
-
-    def check(self) -> None:
-        """Raise `StorageError` where the transaction is over."""
-        if self.over:
-            raise StorageError("the transaction is over: its block has been left")
+    def _inside(self) -> Transaction:
+        return Transaction(self._connection, timeout=self._timeout, outer=self)
 
     async def begin(self, statement: str) -> None:
         await run(self._connection, lambda connection: connection.execute(statement), statement)
@@ -111,22 +100,6 @@ class Transaction(SqliteQueries):
             async with self._turn:
                 await self._connection.clean(reading.close, still=lambda: not self.over)
         self._readings.discard(reading)
-
-    @asynccontextmanager
-    async def transaction(self, *, isolation: str | None = None, read_only: bool = False) -> AsyncIterator[Transaction]:
-        """A savepoint. It takes the isolation of the transaction that it is in."""
-        if isolation is not None or read_only:
-            raise StorageError("a transaction inside another takes its isolation and read_only from that one")
-        async with self._turn:
-            self.check()
-            inner = Transaction(self._connection, timeout=self._timeout, outer=self)
-            try:
-                await inner.begin(f"SAVEPOINT {inner._savepoint}")
-                yield inner
-                await inner.end(f"RELEASE {inner._savepoint}")
-            except BaseException:
-                await inner.undo()
-                raise
 
 
 def alive(connection: sqlite3.Connection) -> None:
