@@ -207,8 +207,19 @@ def check(wanted: str | None, file: str | None) -> int:
         return 1
     place = vault.key_from
     opened = f"opened with {place.name.replace(str(key), short(key))}" if place is not None else ""
-    print(f"{located.name}: sound. {_counted(vault)}, {opened}")
+    print(f"{located.name}: sound. {_counted(vault)}, {opened}{_others(located, vault)}")
     return 0
+
+
+def _others(located: Located, vault: Vault) -> str:
+    """What else stands in the key file: prepared for a rotation, of another vault, or left by a rotation that was cut off."""
+    from .keys import read_keys, read_passphrases
+
+    if vault.key_from is None or vault.key_from.kind != "file":
+        return ""
+    text = located.store.places.read_file(located.store.places.file).text or ""
+    number = len((read_keys if vault.header.scrypt is None else read_passphrases)(text, "")) - 1
+    return f". {number} other{'s stand' if number > 1 else ' stands'} there, too" if number > 0 else ""
 
 
 def _counted(vault: Vault) -> str:

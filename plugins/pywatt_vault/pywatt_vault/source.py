@@ -105,16 +105,11 @@ class VaultSource:
             self._complain("")
         self._due = asyncio.get_running_loop().time() + self._poll
 
-    def _read(self) -> Vault:
-        """The vault in the file: the one that we have, where the file is what it was. Runs in a thread."""
-        data = self._store.data()
-        return self._vault if data == self._vault.data else self._store.read(data)
-
     async def _in_thread(self) -> Vault:
         """The result, in time. A file system that hangs gets no second thread to hang in."""
         if self._busy is not None:
             await self._done(self._busy)
-        self._busy = running = asyncio.get_running_loop().run_in_executor(None, self._read)
+        self._busy = running = asyncio.get_running_loop().run_in_executor(None, self._store.load, self._vault)
         running.add_done_callback(lambda future: future.cancelled() or future.exception())  # nobody may want it any more
         await self._done(running)
         return running.result()

@@ -6,6 +6,8 @@ import subprocess
 import tomllib
 from typing import TYPE_CHECKING, Any
 
+from pywatt_vault.keys import written
+
 from .conftest import CANARY, value
 
 if TYPE_CHECKING:
@@ -179,6 +181,9 @@ def test_a_sound_vault_is_sound(vault: Path, pywatt: Run) -> None:
     assert pywatt("secrets", "check").out == "secrets.vault: sound. 2 secrets, opened with the file secrets.key\n"
     env = {"PYWATT_VAULT_KEY": vault.with_suffix(".key").read_text()}
     assert pywatt("secrets", "check", env=env).out == "secrets.vault: sound. 2 secrets, opened with the variable PYWATT_VAULT_KEY\n"
+    with vault.with_suffix(".key").open("a") as file:
+        file.write(f"{written(bytes(range(32)))}\n")
+    assert pywatt("secrets", "check").out.endswith("opened with the file secrets.key. 1 other stands there, too\n")
     vault.write_bytes(vault.read_bytes().replace(b"JWT_KEY", b"JWT_KEX"))
     done = pywatt("secrets", "check")
     assert (done.code, f"{vault}: its seal is broken" in done.err) == (1, True)

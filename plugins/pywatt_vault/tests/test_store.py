@@ -11,6 +11,7 @@ import pytest
 
 from pywatt_core.errors import SecretError
 from pywatt_vault.keys import KeyPlaces, written
+from pywatt_vault.rotating import key_lock, rotate
 from pywatt_vault.store import Store
 from pywatt_vault.vault import Vault
 
@@ -77,6 +78,26 @@ def test_a_vault_that_is_not_there_says_how_to_make_one(store: Store) -> None:
     with pytest.raises(SecretError, match=r"x\.vault: there is no such vault; `pywatt secrets init` makes one"):
         store.change({"A": "x"})
     assert repr(store) == f"Store({str(store.path)!r})"
+
+
+def test_a_rotation_between_the_look_at_the_vault_and_that_at_its_key_is_no_failure(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, looks = Store(store.path, KeyPlaces(variable="", file=store.places.file)), []
+    original = store.data
+
+    def interrupted() -> bytes:
+        data = original()
+        looks.append(1)
+        if len(looks) == 1:
+            rotate(writer, key_lock(str(store.path), id=writer.load().header.id), file=store.places.file)
+        return data
+
+    monkeypatch.setattr(store, "data", interrupted)
+    assert values(store) == {"A": "first", "B": "second"}
+    known = store.load()
+    assert store.load(known) is known, "the file is what it was"
+    store.places.file.write_text(written(KEY))
+    with pytest.raises(SecretError, match="the key is another one"):
+        Store(store.path, store.places).load()
 
 
 SETTING = """
