@@ -13,23 +13,22 @@ import random
 import re
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from pywatt_core.errors import PyWattError
+from pywatt_core.errors import ConfigError, PyWattError
 
 from .errors import ProxyError
 from .key_sets import Clock, KeySet
 from .keys import UnusableKey, set_of_text
+from .options import is_loopback
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
     from pathlib import Path
-
-    import httpx
 
     from .options import JwtOptions
 
@@ -41,8 +40,7 @@ FRESH: Final = (60.0, 86_400.0)
 AHEAD: Final = 0.8
 """New keys are fetched after this part of the time that the old ones are fresh."""
 
-DIRECTLY: Final = {"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None}
-"""This machine is asked directly, whatever proxy the environment names for others."""
+HEADERS: Final = {"accept": "application/jwk-set+json, application/json", "accept-encoding": "identity", "user-agent": "pywatt-jwt"}
 
 MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,10})\"?(?=$|[,\s])", re.IGNORECASE)
 
@@ -60,21 +58,23 @@ class Document(NamedTuple):
 
 
 class Fetcher:
-    """Small documents from one server, within bounds: no redirect is followed, no byte too many is read.
+    """Small documents within bounds: no redirect is followed, no byte too many is read.
 
-    Used inside ``async with`` of its `client`, from one task.
+    A proxy that the environment names is used for other machines, and never for this one, which is asked without TLS too.
     """
 
-    def __init__(self, client: httpx.AsyncClient, most: int) -> None:
-        self._client, self._most = client, most
+    def __init__(self, tls: ssl.SSLContext, seconds: float, most: int) -> None:
+        self._tls, self._seconds, self._most = tls, seconds, most
 
     async def get(self, url: str) -> Document:
         """Raises `FetchError`, which names the address without what stands behind its ``?``."""
         import httpx
 
-        shown = urlsplit(url)._replace(query="").geturl()
+        parts = urlsplit(url)
+        shown, proxies = parts._replace(query="").geturl(), not is_loopback(parts.hostname or "")
+        client = httpx.AsyncClient(verify=self._tls, headers=HEADERS, timeout=self._seconds, trust_env=proxies)
         try:
-            async with self._client.stream("GET", url) as response:
+            async with client, client.stream("GET", url) as response:
                 if response.status_code != 200:
                     what = (
                         "redirects, which is refused: name the address itself"
@@ -121,11 +121,34 @@ def at(url: str) -> Find:
     return found
 
 
+def trusting(authorities: Path | None) -> ssl.SSLContext:
+    """What checks certificates, by these authorities or those of the system. Raises `ConfigError` that names the file."""
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except OSError as error:  # OpenSSL's errors are some too
+        raise ConfigError(f"ca_cert cannot be read as certificates: {error.strerror or type(error).__name__}: {authorities}") from None
+
+
+def _awaited(fetch: Coroutine[Any, Any, Document]) -> Document:
+    """What `asyncio.run` does, but for the wait for threads: one that looks up a name may take longer than the fetch."""
+    loop = asyncio.SelectorEventLoop()
+    try:
+        return loop.run_until_complete(fetch)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
 class RemoteKeys:
-    """A `Source` whose keys are published at a URL. `where` is what messages call it, `find` says the URL each time."""
+    """A `Source` whose keys are published at a URL. `where` is what messages call it, `find` says the URL each time.
+
+    Raises `ConfigError` where `ca_cert` cannot be read.
+    """
 
     def __init__(self, where: str, find: Find, options: JwtOptions, folder: Path, *, clock: Clock = time.monotonic) -> None:
-        self._where, self._find, self._options, self._folder, self._clock = where, find, options, folder, clock
+        self._where, self._find, self._options, self._clock = where, find, options, clock
         self._lock = threading.Lock()
         self._fetching: Future[None] | None = None
         self._begun = 0.0
@@ -136,7 +159,7 @@ class RemoteKeys:
         self._usable_until = 0.0
         self._failure: str = "they have not been fetched yet"
         self._failing = False
-        self._tls: ssl.SSLContext | None = None
+        self._tls = None if options.ca_cert is None else trusting(folder / options.ca_cert)
 
     def current(self) -> KeySet:
         """The keys that were fetched last; new ones are fetched meanwhile where it is time. Raises `ProxyError` where there are none."""
@@ -166,7 +189,7 @@ class RemoteKeys:
 
     def _run(self, future: Future[None]) -> None:
         try:
-            document = asyncio.run(self._fetch())
+            document = _awaited(self._fetch())
             self._take(document)
         except TimeoutError:
             self._done(future, f"they did not come within {self._options.fetch_timeout:g} s")
@@ -179,22 +202,12 @@ class RemoteKeys:
             self._done(future, "")
 
     async def _fetch(self) -> Document:
-        import httpx
-
-        headers = {"accept": "application/jwk-set+json, application/json", "accept-encoding": "identity", "user-agent": "pywatt-jwt"}
-        seconds = self._options.fetch_timeout
-        async with asyncio.timeout(seconds):
-            async with httpx.AsyncClient(verify=self._context(), headers=headers, timeout=seconds, mounts=DIRECTLY) as client:
-                fetcher = Fetcher(client, self._options.max_jwks)
-                return await fetcher.get(await self._find(fetcher))
-
-    def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            import ssl
-
-            path = self._options.ca_cert
-            self._tls = ssl.create_default_context(cafile=str(self._folder / path) if path is not None else None)
-        return self._tls
+            self._tls = trusting(None)
+        seconds = self._options.fetch_timeout
+        fetcher = Fetcher(self._tls, seconds, self._options.max_jwks)
+        async with asyncio.timeout(seconds):
+            return await fetcher.get(await self._find(fetcher))
 
     def _take(self, document: Document) -> None:
         """The keys that came are the keys from now on."""

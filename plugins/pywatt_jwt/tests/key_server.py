@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from .making import public_jwk
 class KeyServer:
     """What it answers, and what it was asked. `gate` holds every answer back while it is not set."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
         self.pages: dict[str, Any] = {"/keys": {"keys": [public_jwk("RSA", kid="first")]}}
         """By path: JSON, text or bytes; a function gets the handler and does it all itself."""
         self.status = 200
@@ -25,9 +26,10 @@ class KeyServer:
         self._heard = threading.Condition()
         self.gate = threading.Event()
         self.gate.set()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        kind = type("Server", (ThreadingHTTPServer,), {"address_family": socket.AF_INET6 if ":" in address else socket.AF_INET})
+        self._http: ThreadingHTTPServer = kind((address, 0), self._handler())
         self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self.url = f"http://{f'[{address}]' if ':' in address else address}:{self._http.server_address[1]}"
 
     def wait_for(self, number: int) -> None:
         """Until so many questions have come."""
@@ -73,8 +75,8 @@ class KeyServer:
 
 
 @contextmanager
-def serving() -> Iterator[KeyServer]:
-    server = KeyServer()
+def serving(address: str = "127.0.0.1") -> Iterator[KeyServer]:
+    server = KeyServer(address)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

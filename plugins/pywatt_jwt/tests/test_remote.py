@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pywatt_core.errors import Unavailable
+from pywatt_core.errors import ConfigError, Unavailable
 from pywatt_jwt import JwtAuthError, JwtConfig, JwtValidator, ProxyError
 from pywatt_jwt.remote import FRESH, RemoteKeys, lifetime_of
 
@@ -331,10 +333,48 @@ def test_a_key_that_may_not_be_published_is_passed_over(server: KeyServer, monot
             checker.validate(one)
 
 
-def test_this_machine_is_asked_directly(server: KeyServer, monotonic: Time, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert validator(server, monotonic).validate(token())
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "127.9.9.9", "::1", "localhost"])
+def test_this_machine_is_asked_directly(monotonic: Time, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    with serving() as proxy, serving("127.0.0.1" if address == "localhost" else address) as server:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        url = server.url.replace("127.0.0.1", address)
+        assert validator(server, monotonic, jwks_url=f"{url}/keys").validate(token())
+        assert proxy.asked == []
+
+
+def test_other_machines_are_asked_as_the_environment_says(server: KeyServer, monotonic: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    checker = validator(server, monotonic, jwks_url="http://id.example/keys", allow_http=True)
+    with pytest.raises(ProxyError, match="id.example/keys answered 404"):
+        checker.validate(token())
+    assert server.asked == ["http://id.example/keys"]
+
+
+def test_a_name_that_takes_long_to_look_up_does_not_hold_up_the_refusal(monotonic: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, looked_up = threading.Event(), socket.getaddrinfo
+
+    def slowly(host: Any, *arguments: Any, **more: Any) -> Any:
+        found.wait(60)
+        return looked_up("127.0.0.1", *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    try:
+        checker = JwtValidator(JwtConfig(jwks_url="https://id.example/keys", fetch_timeout=0.2), monotonic=monotonic)
+        fetch = remote(checker).refetch()
+        assert fetch is not None
+        fetch.result(30)
+        assert remote(checker)._failure == "they did not come within 0.2 s"
+    finally:
+        found.set()
+
+
+@pytest.mark.parametrize(("text", "complaint"), [(None, "No such file"), ("no certificate", "ca_cert cannot be read as certificates")])
+def test_authorities_that_cannot_be_read_are_told_at_once(tmp_path: Path, text: str | None, complaint: str) -> None:
+    if text is not None:
+        (tmp_path / "ca.pem").write_text(text)
+    with pytest.raises(ConfigError, match=f"{complaint}.*ca.pem"):
+        JwtValidator(JwtConfig(jwks_url="https://id.example/keys", ca_cert="ca.pem"), folder=tmp_path)
 
 
 def test_what_may_not_be_published_is_a_warning(server: KeyServer, monotonic: Time, caplog: pytest.LogCaptureFixture) -> None:
