@@ -78,7 +78,9 @@ class NestableTransaction(ABC):
                 await inner.undo()
                 raise
 
-    async def _close(self, close: Callable[[], Awaitable[None]], failures: tuple[type[BaseException], ...], log: logging.Logger) -> None:
+    async def _close_cursor(
+        self, close: Callable[[], Awaitable[None]], failures: tuple[type[BaseException], ...], log: logging.Logger
+    ) -> None:
         """Close a cursor in its turn, unless it went with the transaction. One of `failures` is logged: the transaction goes on
         without, or tells by itself what is wrong."""
         logged: tuple[type[BaseException], ...] = (*failures, StorageError)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -41,7 +41,7 @@ class Written(NestableTransaction):
         self._sent.append(f"undo {self._savepoint}")
 
     async def close_cursor(self, close: Callable[[], Awaitable[None]]) -> None:
-        await self._close(close, (OSError,), log)
+        await self._close_cursor(close, (OSError,), log)
 
 
 class WithWord(Written):
@@ -78,7 +78,8 @@ async def test_an_error_undoes_its_savepoint_and_goes_on() -> None:
 
 
 async def test_one_that_is_over_takes_what_is_inside_with_it() -> None:
-    outer = Written([])
+    sent: list[str] = []
+    outer = Written(sent)
     async with outer.transaction() as left:
         async with left.transaction() as inner:
             assert (outer.over, left.over, inner.over) == (False, False, False)
@@ -92,6 +93,7 @@ async def test_one_that_is_over_takes_what_is_inside_with_it() -> None:
         with pytest.raises(StorageError, match="its block has been left"):
             async with one.transaction():
                 pass
+    assert sent[-1] == "COMMIT"
 
 
 async def test_while_a_savepoint_is_open_the_outer_one_is_not_for_the_same_task() -> None:
@@ -107,7 +109,7 @@ async def test_a_savepoint_takes_isolation_and_read_only_from_outside() -> None:
     outer = Written(sent)
     for options in ({"isolation": "serializable"}, {"read_only": True}):
         with pytest.raises(StorageError, match="takes its isolation and read_only from that one"):
-            async with outer.transaction(**options):  # type: ignore[arg-type]
+            async with outer.transaction(**options):
                 pass
     assert sent == []
 
@@ -145,6 +147,7 @@ async def test_a_cursor_is_closed_in_its_turn_and_not_once_the_transaction_is_ov
 def test_an_isolation_is_a_name_and_never_a_statement() -> None:
     assert isolation_level("Serializable", "SomeSQL") == "SERIALIZABLE"
     assert isolation_level("repeatable_read", "SomeSQL") == "REPEATABLE READ"
-    for wrong in ("serializable; DROP TABLE items", "", 4):
+    wrongs: list[Any] = ["serializable; DROP TABLE items", "", 4]
+    for wrong in wrongs:
         with pytest.raises(StorageError, match="is not one of SomeSQL's: read uncommitted, read committed, repeatable read, serializable"):
-            isolation_level(wrong, "SomeSQL")  # type: ignore[arg-type]
+            isolation_level(wrong, "SomeSQL")

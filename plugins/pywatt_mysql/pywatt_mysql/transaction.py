@@ -131,7 +131,7 @@ class Transaction(NestableTransaction, MySqlQueries):
                     yield row
         finally:
             if not self.over:  # otherwise the connection is somebody else's, or has been put in order
-                await finished(self._close(reading.close, BACKEND_ERRORS, log))
+                await finished(self._close_cursor(reading.close, BACKEND_ERRORS, log))
 
 
 async def clean(session: Session, *commands: str) -> None:

@@ -103,7 +103,7 @@ class Transaction(NestableTransaction, PostgresQueries):
                     yield row
         finally:
             if not self.over:  # then the server has closed it with the transaction
-                await finished(self._close(lambda: reading.close(CLEANING_TIMEOUT), BACKEND_ERRORS, log))
+                await finished(self._close_cursor(lambda: reading.close(CLEANING_TIMEOUT), BACKEND_ERRORS, log))
 
 
 async def clean(connection: Any, statement: str) -> None:
