@@ -6,7 +6,10 @@ Each is a `JwtAuthError`, and at the same time the core's own kind, so that whoe
 
 from __future__ import annotations
 
-from pywatt_core.errors import AuthError, ExpiredToken, InvalidToken, Unavailable
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pywatt_core.errors import AuthError, ExpiredToken, Forbidden, InvalidToken, PyWattError, RequestTimeout, Unavailable
 from pywatt_core.http import bearer
 
 
@@ -40,3 +43,25 @@ class SerializationError(InvalidClaims):
 
 class ProxyError(JwtAuthError, Unavailable):
     """It cannot be told now: the keys, or the orchestrator that has them, cannot be reached."""
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """What an authenticator raises that knows the core's errors alone, as one of these. `Forbidden` stays what it is."""
+    try:
+        yield
+    except (JwtAuthError, Forbidden):
+        raise
+    except (AuthError, Unavailable, RequestTimeout) as error:
+        raise _own(error) from error
+
+
+def _own(error: PyWattError) -> JwtAuthError:
+    text = str(error)
+    if isinstance(error, bearer.MissingToken):
+        return MissingToken(text)
+    if isinstance(error, ExpiredToken):
+        return ExpiredSignature(text, reason=error.reason)
+    if isinstance(error, InvalidToken):
+        return InvalidClaims(text, reason=error.reason) if error.reason else JwtError(text)
+    return JwtAuthError(text) if isinstance(error, AuthError) else ProxyError(text)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from pywatt_core.errors import ConfigError
 
 from .claims import ClaimRules, reader_of
-from .errors import InvalidSignature, JwtError, MissingToken, ProxyError
+from .errors import InvalidSignature, JwtError, MissingToken, ProxyError, own_errors
 from .key_sets import Clock, FileKeys, FixedKeys, Keyring, KeySet, Source, fixed_keys
 from .options import LOCAL, JwtOptions
 from .tokens import Header, header_of, json_object, unbase64
@@ -82,7 +82,9 @@ class JwtValidator:
         or `ProxyError` where it cannot be told now. It may block for as long as fetching keys takes: in a coroutine `validate_async`.
         """
         if self._keyring is None:
-            return self._converted(_state().sync.validate_jwt_token(token), into)
+            with own_errors():
+                proved = _state().sync.validate_jwt_token(token)
+            return self._converted(proved, into)
         try:
             claims = self._checked(token, now)
         except YET_TO_COME:
@@ -100,7 +102,9 @@ class JwtValidator:
     async def validate_async(self, token: str, into: Any = None, *, now: float | None = None) -> Any:
         """As `validate`, and the loop goes on where keys have to be fetched first."""
         if self._keyring is None:
-            return self._converted(await _state().validate_jwt_token(token), into)
+            with own_errors():
+                proved = await _state().validate_jwt_token(token)
+            return self._converted(proved, into)
         try:
             claims = self._checked(token, now)
         except YET_TO_COME:

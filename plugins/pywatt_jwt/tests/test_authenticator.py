@@ -16,13 +16,27 @@ from starlette.applications import Starlette
 from pywatt_core import AppState, pywatt_module
 from pywatt_core.access import Authenticator, TokenIssuer
 from pywatt_core.config import load
-from pywatt_core.errors import ConfigError, InvalidToken, Unavailable
+from pywatt_core.errors import AuthError, ConfigError, ExpiredToken, Forbidden, InvalidToken, PyWattError, RequestTimeout, Unavailable
+from pywatt_core.http.bearer import MissingToken as CoreMissingToken
+from pywatt_core.http.bearer import refusal_of
 from pywatt_core.interfaces import Context, Orchestrator
 from pywatt_core.protocol.messages import Message, ServiceOperation, ServiceOperationResult, ServiceRequest, ServiceResponse
 from pywatt_core.registry import Registry
 from pywatt_core.services.hosted_auth import HostedAuthenticator
 from pywatt_core.testing import app
-from pywatt_jwt import JwtConfig, JwtOptions, JwtValidator, ProxyError, create_token, open_jwt
+from pywatt_jwt import (
+    ExpiredSignature,
+    InvalidClaims,
+    JwtAuthError,
+    JwtConfig,
+    JwtError,
+    JwtOptions,
+    JwtValidator,
+    MissingToken,
+    ProxyError,
+    create_token,
+    open_jwt,
+)
 from pywatt_jwt.authenticator import JwtAuthenticator, JwtTokenIssuer
 
 from .key_server import KeyServer
@@ -175,6 +189,43 @@ async def test_code_without_a_key_asks_the_modules_own_authenticator() -> None:
             await checker.validate_async(token)
     with pytest.raises(ProxyError):
         await checker.validate_async(token)
+
+
+class Refusing:
+    """An authenticator that knows the core's errors alone, as the orchestrator's does."""
+
+    def __init__(self, error: PyWattError) -> None:
+        self._error = error
+
+    async def authenticate(self, token: str) -> Any:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        (InvalidToken("canary"), JwtError, ""),
+        (InvalidToken("canary", reason="InvalidAudience"), InvalidClaims, "InvalidAudience"),
+        (ExpiredToken("canary"), ExpiredSignature, ""),
+        (CoreMissingToken("canary"), MissingToken, ""),
+        (Unavailable("canary"), ProxyError, None),
+        (RequestTimeout("canary"), ProxyError, None),
+        (AuthError("canary"), JwtAuthError, None),
+        (Forbidden("canary"), Forbidden, None),
+        (JwtError("canary"), JwtError, ""),
+    ],
+)
+async def test_code_without_a_key_hears_the_same_errors(error: PyWattError, kind: type[PyWattError], reason: str | None) -> None:
+    checker = JwtValidator(JwtConfig())
+    async with app(shop) as client:
+        client.state.authenticators["main"] = Refusing(error)
+        for check in (lambda: checker.validate_async("a.b.c"), lambda: asyncio.to_thread(lambda: checker.validate("a.b.c"))):
+            with pytest.raises(kind, match="canary") as caught:
+                await check()
+            assert type(caught.value) is kind
+            assert getattr(caught.value, "reason", None) == reason
+            if not isinstance(error, RequestTimeout):
+                assert refusal_of(caught.value) == refusal_of(error)
 
 
 # ── by the orchestrator ─────────────────────────────────────────────────────────────────────────────────────────────
