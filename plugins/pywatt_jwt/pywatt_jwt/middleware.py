@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
+from weakref import WeakValueDictionary
 
 from pywatt_core.access import Authenticator
 from pywatt_core.errors import ConfigError
@@ -42,7 +43,7 @@ class Checker:
     def __init__(self, source: Source = None, *, into: Any = None, require: Requirement = NOTHING_MORE) -> None:
         if not isinstance(require, Requirement):
             raise TypeError(f'require= takes what require("admin") and require_scopes("read") return, not {type(require).__name__}')
-        self._source = _Validating(source) if isinstance(source, JwtOptions) or hasattr(source, "validate_async") else source
+        self._source = _validating(source) if isinstance(source, JwtOptions) or hasattr(source, "validate_async") else source
         if not (source is None or isinstance(self._source, (str, Authenticator))):
             raise TypeError(
                 f"tokens are checked by a JwtConfig, a JwtValidator, an authenticator or the name of one, not {type(source).__name__}"
@@ -96,6 +97,7 @@ class _Validating:
     """A validator as an authenticator, for threads as well."""
 
     def __init__(self, source: Any) -> None:
+        self._made_of = source  # lives as long as this, so that its id is nobody else's
         if isinstance(source, JwtOptions):
             from .validator import JwtValidator  # imports cryptography
 
@@ -109,6 +111,18 @@ class _Validating:
     def authenticate_now(self, token: str) -> Mapping[str, Any]:
         claims: Mapping[str, Any] = self._validator.validate(token, dict)
         return claims
+
+
+_VALIDATING: Final[WeakValueDictionary[int, _Validating]] = WeakValueDictionary()
+"""By the `id` of what each was made of, which lives as long as it does."""
+
+
+def _validating(source: Any) -> _Validating:
+    """One for each configuration: all endpoints that name the same one share its keys, and what it has found out about a request."""
+    found = _VALIDATING.get(id(source))
+    if found is None:  # two threads may both make one: they are alike
+        found = _VALIDATING[id(source)] = _Validating(source)
+    return found
 
 
 # ── whole applications ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, WebSocket
+from fastapi import Depends, FastAPI, WebSocket
 from flask import Flask, jsonify, request
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,9 +19,13 @@ from websockets.exceptions import InvalidStatus
 from pywatt_core import AppState, pywatt_module
 from pywatt_core.http import HttpIpcRouter
 from pywatt_core.testing import app as in_process
-from pywatt_jwt import JwtValidator, MissingToken, require
+from pywatt_jwt import JwtConfig, JwtValidator, MissingToken, require
+from pywatt_jwt.fastapi import JwtBearer
+from pywatt_jwt.fastapi import require as having
 from pywatt_jwt.middleware import create_jwt_middleware, extract_jwt_claims
 
+from ..key_server import KeyServer
+from ..making import token_of
 from .callers import CONFIG, EXPIRED, FORBIDDEN, FOREIGN, INVALID, MISSING, Counting, bearer, refusal, served
 from .houses import BEHIND, HOUSES, OPEN
 from .houses import served as house_served
@@ -184,6 +188,37 @@ async def test_a_router_with_middleware() -> None:
 
 
 # ── what is said about it ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_one_configuration_has_its_keys_fetched_once_wherever_it_is_named(server: KeyServer) -> None:
+    config = JwtConfig(jwks_url=f"{server.url}/keys")
+    app = FastAPI(dependencies=[Depends(JwtBearer(source=config))])
+    for path in ("/a", "/b", "/c"):
+        app.add_api_route(path, lambda: "in", dependencies=[Depends(having("admin", source=config)), Depends(JwtBearer(source=config))])
+    app.add_middleware(create_jwt_middleware("fastapi", config))
+    token = token_of({"exp": 9_999_999_999, "roles": ["admin"]}, alg="RS256", header={"alg": "RS256", "kid": "first"})
+    async with served(app) as asked:
+        for path in ("/a", "/b", "/c"):
+            assert (await asked.ask(path, f"Bearer {token}")).json() == "in"
+    assert server.asked == ["/keys"]
+
+
+async def test_a_token_is_checked_once_for_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    check = JwtValidator.validate_async
+
+    async def counting(self: JwtValidator, token: str, into: Any = None, *, now: float | None = None) -> Any:
+        checked.append(token)
+        return await check(self, token, into, now=now)
+
+    monkeypatch.setattr(JwtValidator, "validate_async", counting)
+    for source in (CONFIG, JwtValidator(CONFIG)):
+        app = FastAPI(dependencies=[Depends(JwtBearer(source=source)), Depends(having("admin", source=source))])
+        app.add_api_route("/me", lambda: "in")
+        app.add_middleware(create_jwt_middleware("fastapi", source))
+        async with served(app) as asked:
+            assert (await asked.ask("/me", bearer(roles=["admin"]))).json() == "in"
+    assert len(checked) == 2
 
 
 @pytest.mark.parametrize("framework", ["django", "", None, "FastAPI"])
