@@ -15,7 +15,7 @@ import struct
 import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pywatt_core.errors import ChannelClosed, RemoteProtocolError
 from pywatt_core.policies import Intensity
@@ -39,6 +39,7 @@ ENTRY_TIME = 10.0
 """Seconds for a TLS handshake, and again for the token."""
 TOLD = 10
 """Visitors turned away of whom the log tells, within a minute."""
+NO_TOKEN = "its first message did not carry the token of this channel"
 PAUSE = 1.0
 """Seconds without accepting after the system refused to: it has no descriptor left, say."""
 
@@ -64,8 +65,26 @@ class DoorSession(Session):
             Role.ORCHESTRATOR, Wire.CHANNEL, facts=facts, module_id=module_id, limit=limit, on_problem=on_problem, new_id=new_id
         )
         self._claimed, self._token, self._on_proved = claimed, token, on_proved
+        self._early: list[Callable[[], None]] = []
+        """Problems with what came before the token was seen."""
 
     def take(self, data: bytes) -> list[Taken]:
+        received = self._take(data)
+        early, self._early = self._early, []
+        if early and self._token:  # a stranger's mistakes are not the module's, and are not answered
+            self.failure, self.closed = RemoteProtocolError(NO_TOKEN), True
+            raise self.failure
+        for report in early:
+            report()
+        return received
+
+    def _problem(self, kind: str, detail: str, **more: Any) -> None:
+        if self._token:
+            self._early.append(lambda: super(DoorSession, self)._problem(kind, detail, **more))
+        else:
+            super()._problem(kind, detail, **more)
+
+    def _take(self, data: bytes) -> list[Taken]:
         received = super().take(data)
         for index, (message, _answers, metadata) in enumerate(received):
             if metadata is None and not self._token and type(message) is not Identify:
@@ -82,7 +101,7 @@ class DoorSession(Session):
         if self._token:
             given = (metadata.properties or {}).get("auth_token") if metadata is not None else None
             if not isinstance(given, str) or not hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode()):
-                return "its first message did not carry the token of this channel"
+                return NO_TOKEN
             self._token = ""
             self._on_proved()
         claim = message.claimed if isinstance(message, Identify) else metadata.source if metadata is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import ssl
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pywatt_core.errors import ChannelClosed, ServerError
-from pywatt_core.protocol.messages import Heartbeat, HeartbeatAck, Identify, Message, Metadata, Role, Shutdown
+from pywatt_core.protocol.messages import MESSAGES, Heartbeat, HeartbeatAck, Identify, Message, Metadata, Role, Shutdown
 from pywatt_core.protocol.session import Facts, Session, Wire
 from pywatt_core.transports.link import Link, new_id
 from pywatt_core.transports.tls import ClientTls, server_context
@@ -333,6 +334,65 @@ async def test_whoever_shows_another_token_or_none_is_turned_away(properties: An
         assert door.link is None and house.arrived == []
         assert house.turned_away == ["a connection to its channel was refused: its first message did not carry the token of this channel"]
         assert TOKEN not in str(house.turned_away)
+
+
+ID = "0b1c6a6e-0000-4000-8000-000000000001"
+EVERY_MESSAGE: dict[str, dict[str, Any]] = {
+    "announce": {"listen": "127.0.0.1:1", "endpoints": []},
+    "discover_service_providers": {"service_type": "Cache"},
+    "get_secret": {"name": "API_KEY"},
+    "heartbeat_ack": {},
+    "http_request_credit": {"request_id": ID, "amount": 1},
+    "http_response": {"request_id": ID, "status_code": 200, "headers": {}},
+    "http_response_abort": {"request_id": ID},
+    "http_response_piece": {"request_id": ID},
+    "http_response_start": {"request_id": ID, "status_code": 200, "headers": []},
+    "identify": {"module_id": "users"},
+    "port_request": {"request_id": ID},
+    "register_service_provider": {"service_type": "Cache", "name": "store", "address": "127.0.0.1:1"},
+    "rotation_ack": {"rotation_id": ID, "status": "success"},
+    "route_to_module": {"target_module_id": "b", "target_endpoint": "e", "request_id": ID, "payload": {"data": "", "format": "Json"}},
+    "service_operation": {"connection_id": "c", "service_type": "Jwt", "operation": "validate", "params": {}},
+    "service_request": {"id": ID, "service_type": "Jwt", "config": {}},
+}
+
+
+def test_every_message_of_a_module_is_tried_without_the_token() -> None:
+    assert set(EVERY_MESSAGE) == set(MESSAGES[Role.MODULE])
+
+
+@pytest.mark.parametrize("shape", ["bare", "enveloped", "with another token", "malformed"])
+@pytest.mark.parametrize("op", EVERY_MESSAGE)
+async def test_nothing_that_a_module_says_is_heard_before_its_token(op: str, shape: str) -> None:
+    content = {"op": op, **(EVERY_MESSAGE[op] if shape != "malformed" else {name: [[]] for name in EVERY_MESSAGE[op]})}
+    metadata = {"source": "users", "properties": {"auth_token": TOKEN[::-1]} if shape == "with another token" else {}}
+    said = frame(json.dumps(content if shape in ("bare", "malformed") else {"id": ID, "content": content, "metadata": metadata}))
+    proof = {"id": ID, "content": {"op": "heartbeat_ack"}, "metadata": {"source": "users", "properties": {"auth_token": TOKEN}}}
+    house = House(token=TOKEN)
+    async with closing(TcpDoor(house.owner, proof=True)) as door:
+        host, port = door.address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(said)
+        async with asyncio.timeout(20):
+            assert b"".join([part async for part in reader]).count(b'"op"') <= 1, "it hears the greeting and nothing else"
+        writer.write(frame(json.dumps(proof)))
+        assert door.link is None and house.arrived == house.problems == []
+        assert house.turned_away == ["a connection to its channel was refused: its first message did not carry the token of this channel"]
+        writer.close()
+
+
+async def test_mistakes_of_who_shows_the_token_with_them_are_reported() -> None:
+    proof = {"id": ID, "content": {"op": "heartbeat_ack"}, "metadata": {"source": "users", "properties": {"auth_token": TOKEN}}}
+    house = House(token=TOKEN)
+    async with closing(TcpDoor(house.owner, proof=True)) as door:
+        host, port = door.address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        await asyncio.wait_for(reader.readuntil(b"}"), 20)  # an acknowledgement is illegal before the greeting
+        writer.write(frame('{"op":"dance"}') + frame(json.dumps(proof)) + frame('{"op":"sing"}'))
+        await house.until(lambda: door.link)
+        await house.until(lambda: len(house.problems) == 2)
+        assert [problem.kind for problem in house.problems] == ["unknown", "unknown"] and len(house.arrived) == 1
+        writer.close()
 
 
 async def test_whoever_shows_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
