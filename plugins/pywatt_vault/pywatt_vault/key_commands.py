@@ -151,6 +151,7 @@ def rotate(wanted: str | None, file: str | None, key_file: str | None, passphras
         print(f"{short(store.places.file)} still holds the old one, which opens older versions of the vault only")
     if target is not None:
         _keep_out_of_git(target)
+        _keep_out_of_git(kept_beside(target))
     if target is not None and target != store.places.file and (place is None or place.kind != "variable"):
         _next_steps(located, target)
     return 0
@@ -182,25 +183,14 @@ def check(wanted: str | None, file: str | None) -> int:
     The key fits, nothing was changed without it, and Git does not take the key file along.
     Exit code 0: sound, 1: problems found. `pywatt check` tells which secrets the project refers to and nobody knows.
     """
-    from pywatt_core.cli.output import complain, warn
+    from pywatt_core.cli.output import complain
 
-    from .git import in_repository, is_ignored, is_tracked
+    from .rotating import kept_beside
 
     located = locate(wanted, file, asker())
     vault = located.store.load()
     key = located.store.places.file
-    problems = []
-    if os.path.lexists(key) and in_repository(key):
-        tracked = is_tracked(key)
-        if tracked is None:
-            warn(f"{short(key)}: Git could not be asked whether it takes this key along")
-        if tracked:
-            problems.append(
-                f"{short(key)}: this key is under version control: whoever has the repository can read every secret. Take it out "
-                f"(git rm --cached {short(key)}), then `pywatt secrets rotate` and change the secrets themselves"
-            )
-        elif not is_ignored(key):
-            problems.append(f"{short(key)}: Git would take this key along: add /{key.name} to {short(key.parent / '.gitignore')}")
+    problems = [problem for one in (key, kept_beside(key)) if (problem := _taken_along(one))]
     for problem in problems:
         complain(problem)
     if problems:
@@ -209,6 +199,27 @@ def check(wanted: str | None, file: str | None) -> int:
     opened = f"opened with {place.name.replace(str(key), short(key))}" if place is not None else ""
     print(f"{located.name}: sound. {_counted(vault)}, {opened}{_others(located, vault)}")
     return 0
+
+
+def _taken_along(key: Path) -> str:
+    """What is wrong with the key file as far as Git is concerned."""
+    from pywatt_core.cli.output import warn
+
+    from .git import in_repository, is_ignored, is_tracked
+
+    if not os.path.lexists(key) or not in_repository(key):
+        return ""
+    tracked = is_tracked(key)
+    if tracked is None:
+        warn(f"{short(key)}: Git could not be asked whether it takes this key along")
+    if tracked:
+        return (
+            f"{short(key)}: this key is under version control: whoever has the repository can read every secret. Take it out "
+            f"(git rm --cached {short(key)}), then `pywatt secrets rotate` and change the secrets themselves"
+        )
+    if not is_ignored(key):
+        return f"{short(key)}: Git would take this key along: add /{key.name}* to {short(key.parent / '.gitignore')}"
+    return ""
 
 
 def _others(located: Located, vault: Vault) -> str:

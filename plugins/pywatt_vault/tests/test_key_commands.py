@@ -192,7 +192,15 @@ def test_a_sound_vault_is_sound(vault: Path, pywatt: Run) -> None:
 def test_a_key_that_git_would_take_along_is_a_problem(tmp_path: Path, pywatt: Run, vault: Path) -> None:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     done = pywatt("secrets", "check")
-    assert (done.code, done.err) == (1, "pywatt: secrets.key: Git would take this key along: add /secrets.key to .gitignore\n")
+    assert (done.code, done.err) == (1, "pywatt: secrets.key: Git would take this key along: add /secrets.key* to .gitignore\n")
+    (tmp_path / ".gitignore").write_text("secrets.key\n")
+    done = pywatt("secrets", "rotate")
+    assert ".gitignore: secrets.key.old added, so that Git passes the key over" in done.out
+    assert pywatt("secrets", "check").code == 0
+    (tmp_path / ".gitignore").write_text("secrets.key\n")
+    done = pywatt("secrets", "check")
+    assert (done.code, done.err) == (1, "pywatt: secrets.key.old: Git would take this key along: add /secrets.key.old* to .gitignore\n")
+    (tmp_path / ".gitignore").unlink()
     subprocess.run(["git", "-C", str(tmp_path), "add", "secrets.key"], check=True)
     done = pywatt("secrets", "check")
     assert (done.code, "secrets.key: this key is under version control: whoever has the repository can read every secret" in done.err) == (
