@@ -230,7 +230,7 @@ class ControlServer:
             if record.module in names and queue.qsize() < MAX_BEHIND:
                 queue.put_nowait(record)
 
-        gone = asyncio.create_task(reader.read())
+        gone = asyncio.create_task(_end_of(reader))
         gone.add_done_callback(lambda _task: queue.put_nowait(None))
         unfollow = self._journal.follow(take)
         try:
@@ -242,10 +242,16 @@ class ControlServer:
             gone.cancel()
 
 
+async def _end_of(reader: asyncio.StreamReader) -> None:
+    """Wait until the client has gone. What it still sends is nobody's business."""
+    while await reader.read(MAX_COMMAND):
+        pass
+
+
 async def _while_there(reader: asyncio.StreamReader, work: Coroutine[Any, Any, T]) -> T:
     """The outcome of `work`, which is cancelled where the client goes away. Raises `ConnectionResetError` then."""
     working = asyncio.create_task(work)
-    gone = asyncio.create_task(reader.read())
+    gone = asyncio.create_task(_end_of(reader))
     try:
         await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():

@@ -100,3 +100,25 @@ async def test_a_client_that_says_nothing_or_leaves_disturbs_nobody(running: Run
         assert await project.stop() == 0
         silent.close()
         await project.nothing_left()
+
+
+async def test_what_a_client_goes_on_sending_is_not_kept(running: Running) -> None:
+    async with running() as project:
+        project.peer("users", "serve")
+        await project.start()
+        await project.ready("users")
+        reader, writer = await asyncio.open_unix_connection(str(control_of(project)))
+        writer.write(b'{"command":"logs","follow":true}\n')
+        await reader.readline()
+        before = memory_of(project.process.pid)
+        for _ in range(100):
+            writer.write(b"x" * 1_000_000)
+            await writer.drain()
+        assert memory_of(project.process.pid) - before < 50_000
+        writer.close()
+
+
+def memory_of(pid: int) -> int:
+    """The most that a process has had in memory, in kB."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1])
