@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import WebSocketException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket
@@ -29,28 +30,27 @@ from .requirements import NOTHING_MORE, Requirement
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def jwt_required(*, source: Source = None, require: Requirement = NOTHING_MORE) -> Callable[[F], F]:
+def jwt_required(*, source: Source = None, claims_type: Any = None, require: Requirement = NOTHING_MORE) -> Callable[[F], F]:
     """A decorator for endpoints: functions, and methods of ``HTTPEndpoint`` and ``WebSocketEndpoint``, that take a request or WebSocket.
 
-    `extract_jwt_claims` then gives the claims. `source` says who checks, as for `create_jwt_middleware`.
+    `extract_jwt_claims` then gives the claims. `source` says who checks, as for `create_jwt_middleware`. `claims_type` is tried on the
+    claims of each request, so that `extract_jwt_claims` cannot fail.
     """
-    checker = Checker(source, require=require)
+    checker = Checker(source, into=claims_type, require=require)
 
     def decorate(endpoint: F) -> F:
         if inspect.isclass(endpoint):
             raise TypeError(f"decorate the methods of {endpoint.__name__}, or what it is mounted in: a class is called with its scope")
-        is_coroutine = inspect.iscoroutinefunction(inspect.unwrap(endpoint))
+        is_coroutine = inspect.iscoroutinefunction(endpoint)
 
         @functools.wraps(endpoint)
         async def guarded(*args: Any, **kwargs: Any) -> Any:
             connection = _connection(args, kwargs)
             refusal = await _refusal(checker, connection)
-            if refusal is None:
-                return await endpoint(*args, **kwargs) if is_coroutine else await run_in_threadpool(endpoint, *args, **kwargs)
-            if isinstance(connection, WebSocket):
-                await connection.close(POLICY_VIOLATION)
-                return None
-            return _response(refusal)
+            if refusal is not None:
+                return await _turned_away(connection) if isinstance(connection, WebSocket) else _response(refusal)
+            answer = endpoint(*args, **kwargs) if is_coroutine else await run_in_threadpool(endpoint, *args, **kwargs)
+            return await answer if inspect.isawaitable(answer) else answer  # what calls a coroutine function need be none
 
         setattr(guarded, AUTH_MARK, checker.announced)
         return guarded  # type: ignore[return-value]  # what was decorated, behind a check
@@ -58,14 +58,18 @@ def jwt_required(*, source: Source = None, require: Requirement = NOTHING_MORE) 
     return decorate
 
 
-def require(*roles: str, source: Source = None, claim: str | Iterable[str] = requirements.ROLE_CLAIMS) -> Callable[[F], F]:
+def require(
+    *roles: str, source: Source = None, claims_type: Any = None, claim: str | Iterable[str] = requirements.ROLE_CLAIMS
+) -> Callable[[F], F]:
     """A decorator for endpoints that only callers with one of `roles` may use."""
-    return jwt_required(source=source, require=requirements.require(*roles, claim=claim))
+    return jwt_required(source=source, claims_type=claims_type, require=requirements.require(*roles, claim=claim))
 
 
-def require_scopes(*scopes: str, source: Source = None, claim: str | Iterable[str] = requirements.SCOPE_CLAIMS) -> Callable[[F], F]:
+def require_scopes(
+    *scopes: str, source: Source = None, claims_type: Any = None, claim: str | Iterable[str] = requirements.SCOPE_CLAIMS
+) -> Callable[[F], F]:
     """A decorator for endpoints that only callers may use whose token has all of `scopes`."""
-    return jwt_required(source=source, require=requirements.require_scopes(*scopes, claim=claim))
+    return jwt_required(source=source, claims_type=claims_type, require=requirements.require_scopes(*scopes, claim=claim))
 
 
 async def _refusal(checker: Checker, connection: HTTPConnection) -> Refusal | None:
@@ -81,6 +85,13 @@ def _connection(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> HTTPConnect
         if isinstance(value, HTTPConnection):
             return value
     raise TypeError("a decorated endpoint takes the request or the WebSocket")
+
+
+async def _turned_away(websocket: WebSocket) -> None:
+    """Raised where Starlette closes the WebSocket then: methods of the same class that come after this one are not called."""
+    if "starlette.exception_handlers" in websocket.scope:
+        raise WebSocketException(POLICY_VIOLATION)
+    await websocket.close(POLICY_VIOLATION)
 
 
 def _response(refusal: Refusal) -> Response:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import threading
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from starlette.applications import Starlette
@@ -71,6 +73,11 @@ class Talk(WebSocketEndpoint):
     async def on_receive(self, websocket: WebSocket, data: Any) -> None:
         await websocket.send_text(data)
 
+    async def on_disconnect(self, websocket: WebSocket, close_code: int) -> None:
+        LEFT.set()
+
+
+LEFT = asyncio.Event()
 
 APP = Starlette(
     routes=[
@@ -118,10 +125,81 @@ async def test_websockets(path: str, kind: str) -> None:
                 await connect(f"ws://{app.address}{path}", additional_headers=said, proxy=None)
             assert caught.value.response.status_code == 403
         assert not TALKED
+        assert not LEFT.is_set(), "who did not come in does not leave"
         async with connect(f"ws://{app.address}{path}", additional_headers={"authorization": bearer()}, proxy=None) as socket:
             await socket.send("ada")
             assert await socket.recv() == "ada"
         assert [kind] == TALKED
+        if kind == "class":
+            await asyncio.wait_for(LEFT.wait(), 20)
+
+
+async def test_a_websocket_without_starlettes_application_is_closed() -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    await talk(WebSocket({"type": "websocket", "path": "/", "headers": []}, receive, send))
+    assert [(event["type"], event["code"]) for event in sent] == [("websocket.close", 1008)]
+
+
+class Called:
+    async def __call__(self, request: Request) -> Response:
+        return PlainTextResponse("in")
+
+
+def plainly(endpoint: Any) -> Any:
+    @functools.wraps(endpoint)
+    def wrapper(request: Request) -> Any:
+        return endpoint(request)
+
+    return wrapper
+
+
+def asynchronously(endpoint: Any) -> Any:
+    @functools.wraps(endpoint)
+    async def wrapper(request: Request) -> Any:
+        return endpoint(request)
+
+    return wrapper
+
+
+async def coroutine(request: Request) -> Response:
+    return PlainTextResponse("in")
+
+
+def function(request: Request) -> Response:
+    return PlainTextResponse("in")
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [Called(), functools.partial(coroutine), functools.partial(function), plainly(coroutine), plainly(function), asynchronously(function)],
+)
+async def test_whatever_starlette_calls_may_be_decorated(endpoint: Any) -> None:
+    decorated = jwt_required(source=CONFIG)(endpoint)
+    async with served(Starlette(routes=[Route("/me", decorated)])) as app:
+        assert (await app.ask("/me", bearer())).text == "in"
+        assert refusal(await app.ask("/me")) == MISSING
+
+
+class Member(TypedDict):
+    sub: str
+    level: int
+
+
+@pytest.mark.parametrize("decorate", [jwt_required, functools.partial(require, "admin"), functools.partial(require_scopes, "read")])
+async def test_claims_are_tried_as_the_type_that_the_endpoint_wants(decorate: Any) -> None:
+    async def level(request: Request) -> Response:
+        return JSONResponse(extract_jwt_claims(request, "starlette", Member)["level"])
+
+    async with served(Starlette(routes=[Route("/me", decorate(source=CONFIG, claims_type=Member)(level))])) as app:
+        assert (await app.ask("/me", bearer(level=3, roles=["admin"], scope="read"))).json() == 3
+        assert refusal(await app.ask("/me", bearer(level="3", roles=["admin"], scope="read"))).text == "Unauthorized: JSON error"
 
 
 async def test_what_the_guard_has_checked_is_not_checked_again() -> None:
