@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncContextDecorator
 from functools import cache, partial, wraps
 from types import FunctionType, TracebackType
@@ -265,12 +265,7 @@ def _member(name: str, declared: Any) -> Any:
     function = declared.__func__ if isinstance(declared, staticmethod | classmethod) else declared
     if isinstance(function, type) or not callable(function) or not hasattr(type(function), "__get__"):  # no method
         return property(lambda self: getattr(self._behind.value, name))
-    if inspect.iscoroutinefunction(function):
-        made = _calling(name)
-    elif inspect.isasyncgenfunction(function):
-        made = _iterating(name)
-    else:
-        made = _asking(name)
+    made = _calling(name) if inspect.iscoroutinefunction(function) else _asking(name)
     return wraps(function)(made) if isinstance(function, FunctionType) else made
 
 
@@ -288,28 +283,8 @@ def _calling(name: str) -> Callable[..., Any]:
     return call
 
 
-def _iterating(name: str) -> Callable[..., AsyncIterator[Any]]:
-    async def iterate(self: Face, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        behind = self._behind
-        behind.under_way += 1
-        try:
-            items = getattr(behind.value, name)(*args, **kwargs)
-            try:
-                async for item in items:
-                    yield item
-            finally:
-                close = getattr(items, "aclose", None)
-                if close is not None:
-                    await close()
-        finally:
-            behind.ended()
-
-    return iterate
-
-
 def _asking(name: str) -> Callable[..., Any]:
-    """A plain method: what it returns tells how long the call lasts."""
-    iterate = _iterating(name)
+    """A plain method, or one that makes an async iterator: what it returns tells how long the call lasts."""
 
     def ask(self: Face, *args: Any, **kwargs: Any) -> Any:
         behind = self._behind
@@ -317,14 +292,39 @@ def _asking(name: str) -> Callable[..., Any]:
         if answer is None or isinstance(answer, str | bytes | int | float):
             return answer
         if hasattr(answer, "__aenter__") and hasattr(answer, "__aexit__"):
-            return Entrance(self, behind, answer, name, args, kwargs)
+            kind = AwaitableEntrance if hasattr(answer, "__await__") else Entrance
+            return kind(self, behind, answer, name, args, kwargs)
         if hasattr(answer, "__anext__"):
-            return iterate(self, *args, **kwargs)
+            return _items(self, behind, answer, name, args, kwargs)
         if inspect.isawaitable(answer):
             return _awaited(behind, answer)
         return answer
 
     return ask
+
+
+async def _items(
+    face: Face, behind: Behind[Any], items: Any, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> AsyncIterator[Any]:
+    if behind is not face._behind:  # exchanged since it was made
+        await _close(items)
+        behind = face._behind
+        items = getattr(behind.value, name)(*args, **kwargs)
+    behind.under_way += 1
+    try:
+        async for item in items:
+            yield item
+    finally:
+        try:
+            await _close(items)
+        finally:
+            behind.ended()
+
+
+async def _close(items: Any) -> None:
+    close = getattr(items, "aclose", None)
+    if close is not None:
+        await close()
 
 
 async def _awaited(behind: Behind[Any], answer: Awaitable[Any]) -> Any:
@@ -368,3 +368,10 @@ class Entrance(AsyncContextDecorator, AbstractAsyncContextManager[Any]):
             return await self._manager.__aexit__(kind, error, traceback)
         finally:
             self._behind.ended()
+
+
+class AwaitableEntrance(Entrance):
+    """One that can be awaited instead of entered, as a connection of some pools."""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return _awaited(self._behind, self._manager).__await__()

@@ -77,7 +77,12 @@ class Store:
 
     def numbers(self):
         """Beyond the interface: an iterator that nobody but its user closes."""
+        self.events.append("numbers begun")
         return Numbers(self.events)
+
+    def connection(self):
+        """Beyond the interface: awaited or entered, as with some pools."""
+        return Connection(self)
 
     def version(self):
         return f"version of {self.value}"
@@ -109,6 +114,20 @@ class Numbers:
 
     async def aclose(self):
         self.events.append("numbers closed")
+
+
+class Connection:
+    def __init__(self, store):
+        self.store = store
+
+    def __await__(self):
+        return self.store.execute("").__await__()
+
+    async def __aenter__(self):
+        return self.store
+
+    async def __aexit__(self, *_):
+        pass
 
 
 class Keeping(Store):
@@ -277,11 +296,40 @@ async def test_an_iteration_is_waited_for_whether_it_is_exhausted_closed_or_drop
 
 
 @on_a_store
-async def test_an_iterator_that_is_no_generator_is_closed_too(replaceable, events):
+async def test_an_iterator_that_is_no_generator_is_made_once_and_closed_too(replaceable, events):
     async for _number in replaceable.face.numbers():
         break
     await until(lambda: "numbers closed" in events)
     assert replaceable.face._behind.under_way == 0
+    assert events.count("numbers begun") == 1
+
+
+@on_a_store
+async def test_an_iteration_that_was_made_before_the_exchange_begins_on_the_new_one(replaceable, events):
+    made, numbers = replaceable.face.iterate(""), replaceable.face.numbers()
+    await exchange(replaceable, "second")
+    await until(lambda: "close first" in events)
+    assert await anext(made) == "second0"
+    assert await anext(numbers) == 1
+    assert events.count("numbers closed") == 1, "the one that was made first is not used"
+    assert replaceable.face._behind.under_way == 2
+    await made.aclose()
+    await numbers.aclose()
+    assert replaceable.face._behind.under_way == 0
+
+
+@on_a_store
+async def test_what_can_be_awaited_or_entered_can_be_both_and_counts(replaceable):
+    face, first = replaceable.face, replaceable.stores[0]
+    async with face.connection() as store:
+        assert (store, face._behind.under_way) == (first, 1)
+    first.gate.clear()
+    waiting = asyncio.ensure_future(face.connection())
+    await asyncio.sleep(0)
+    assert face._behind.under_way == 1
+    first.gate.set()
+    assert (await waiting, face._behind.under_way) == ("first", 0)
+    assert not inspect.isawaitable(face.transaction())
 
 
 @on_a_store

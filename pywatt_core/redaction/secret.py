@@ -115,8 +115,8 @@ class TypedSecret(_Hidden, Generic[T]):
 
     _value: T
 
-    def __init__(self, value: T, *, text: str = "", name: str = "") -> None:
-        register(text or str(value), name=name)
+    def __init__(self, value: T, *, text: str | None = None, name: str = "") -> None:
+        register(str(value) if text is None else text, name=name)
         object.__setattr__(self, "_value", value)
 
     @classmethod

@@ -108,6 +108,12 @@ class Rotation:
         self._subscribers.append(subscriber)
         return partial(_drop, self._subscribers, subscriber)
 
+    def delivered(self, name: str, secret: Secret) -> None:
+        """The first value of a secret has come into use: whoever has subscribed to it before that knows it now."""
+        for one in self._subscribers:
+            if name in one.names:
+                one.told.setdefault(name, secret)
+
     def concerns(self, values: Values) -> bool:
         """Whether anybody would have to be asked or told about these values."""
         return any(one.concerned(values) for one in self._participants) or any(one.news(values) for one in self._subscribers)
@@ -211,7 +217,7 @@ class Attempt:
             subscriber.told[name] = before
             try:
                 await subscriber.tell(name, before)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 known = isinstance(error, PyWattError)
                 log.error(
                     "%s does not take the old value back: %s",
@@ -257,7 +263,7 @@ class Attempt:
         except asyncio.CancelledError:
             self._told.append(told)  # nobody knows how far it came
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a task that raises SystemExit would end the event loop
             raise refusal(f"{subscriber.label}: {reason(error)}", error) from error
         subscriber.told[name] = secret
         self._told.append(told)

@@ -33,7 +33,8 @@ class SecretCache:
     def __init__(self, size: int = SIZE, ttl: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._size, self._ttl, self._clock = size, ttl, clock
         self._values: dict[str, Delivered] = {}
-        self._kept: set[str] = set()
+        self._kept: dict[str, int] = {}
+        """How many want each one to stay."""
         self._loose: OrderedDict[str, None] = OrderedDict()
 
     def get(self, name: str) -> Secret | None:
@@ -61,11 +62,7 @@ class SecretCache:
         self._values[name] = Delivered(secret, now + (self._ttl or 0.0), now)
         if name in self._kept:
             return
-        self._loose[name] = None
-        self._loose.move_to_end(name)
-        if len(self._loose) > self._size:
-            oldest, _ = self._loose.popitem(last=False)
-            del self._values[oldest]
+        self._loosen(name)
 
     def use_on(self, name: str) -> None:
         """The value's time is over and its source cannot be reached: it is not asked for again for a while."""
@@ -80,8 +77,17 @@ class SecretCache:
     def keep(self, names: Iterable[str]) -> None:
         """Never drop these to make room for others."""
         for name in names:
-            self._kept.add(name)
+            self._kept[name] = self._kept.get(name, 0) + 1
             self._loose.pop(name, None)
+
+    def let_go(self, names: Iterable[str]) -> None:
+        """Take back one `keep` of each: what nobody wants to stay any more may be dropped."""
+        for name in names:
+            self._kept[name] -= 1
+            if not self._kept[name]:
+                del self._kept[name]
+                if name in self._values:
+                    self._loosen(name)
 
     def is_kept(self, name: str) -> bool:
         """Whether somebody wants this one to stay."""
@@ -95,3 +101,11 @@ class SecretCache:
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def _loosen(self, name: str) -> None:
+        """It may be dropped from now on, after all others that may."""
+        self._loose[name] = None
+        self._loose.move_to_end(name)
+        if len(self._loose) > self._size:
+            oldest, _ = self._loose.popitem(last=False)
+            del self._values[oldest]

@@ -51,9 +51,10 @@ class Watching(AsyncIterator[tuple[str, Secret]]):
         return self
 
     async def __anext__(self) -> tuple[str, Secret]:
-        await self._ready.wait()
-        if self._closed:
-            raise StopAsyncIteration
+        while not self._waiting:  # somebody else may have taken it meanwhile
+            if self._closed:
+                raise StopAsyncIteration
+            await self._ready.wait()
         name = next(iter(self._waiting))
         secret = self._waiting.pop(name)
         if not self._waiting:

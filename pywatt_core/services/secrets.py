@@ -13,6 +13,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -156,7 +157,6 @@ class SecretClient:
     def put(self, name: str, value: str) -> Secret:
         """Take a value that came unasked, or that this process sets for itself; it replaces the cached one, whoever uses that."""
         secret = Secret(value, name=name)
-        self._asking.pop(name, None)  # what is on its way is older
         self._take({name: secret})
         return secret
 
@@ -185,7 +185,10 @@ class SecretClient:
         wanted = frozenset([names] if isinstance(names, str) else names)
         self.keep(wanted)
         told = {name: secret for name in wanted if (secret := self._cache.get(name)) is not None}
-        return self._rotation.subscribe(Subscriber(wanted, callback, told))
+        leaving = ExitStack()
+        leaving.callback(self._rotation.subscribe(Subscriber(wanted, callback, told)))
+        leaving.callback(self._cache.let_go, wanted)
+        return leaving.close
 
     def join(self, participant: Participant) -> Callable[[], None]:
         """Have `participant` prepare for each change that concerns it. Call what this returns to leave it out."""
@@ -218,7 +221,10 @@ class SecretClient:
         for name in wanted:
             self._asking.pop(name, None)  # an answer on its way may be the value from before
         if concerned := self.concerned(wanted):
-            await self._change(concerned, partial(self._read_anew, concerned), limit)
+            gone: list[str] = []
+            await self._change(concerned, partial(self._read_anew, concerned, gone), limit)
+            for name in gone:
+                self._cache.forget(name)
 
     async def rotated(self, names: Sequence[str], rotation_id: str) -> RotationAck | None:
         """Carry out a rotation and say how it ended; see `refresh`. One that was seen before gives None: it is acknowledged once."""
@@ -283,12 +289,11 @@ class SecretClient:
             self._take({name: secret})
         return secret
 
-    async def _read_anew(self, names: Collection[str]) -> Values:
-        """The values that the source has now. What is gone and nobody depends on is forgotten."""
+    async def _read_anew(self, names: Collection[str], gone: list[str]) -> Values:
+        """The values that the source has now. What it does not know any more, and nobody depends on, is added to `gone`."""
         answers = await asyncio.gather(*(self._fetch(name) for name in names), return_exceptions=True)
         values: dict[str, Secret] = {}
         failed: list[BaseException] = []
-        gone: list[str] = []
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, str):
                 values[name] = Secret(answer, name=name)
@@ -298,28 +303,39 @@ class SecretClient:
                 failed.append(answer)
         if failed:
             raise SecretError("; ".join(map(reason, failed))) from failed[0]
-        for name in gone:
-            self._cache.forget(name)
         return values
 
     async def _change(self, names: Iterable[str], obtain: Callable[[], Awaitable[Values]], limit: float = ANSWER_TIMEOUT) -> None:
         changing = frozenset(names)
+        news: list[str] = []
 
         async def obtaining() -> Values:
             self._changing = changing  # its turn has come
-            return await obtain()
+            values = await obtain()
+            news.extend(name for name, one in values.items() if self._cache.get(name) != one or self._rotation.concerns({name: one}))
+            return values
 
         try:
             await self._rotation.run(obtaining, self._take, limit)
+        except BaseException:
+            for name in filter(
+                self.__contains__, changing
+            ):  # of each name the newest values are hidden: this one must not become the oldest
+                Secret(self[name].expose_secret(), name=name)
+            raise
         finally:
             if self._changing is changing:
                 self._changing = frozenset()
-        log.info("secrets changed", extra={"names": sorted(changing)})
+        if news:
+            log.info("secrets changed", extra={"names": sorted(news)})
 
     def _take(self, values: Values) -> None:
         for name, secret in values.items():
+            self._asking.pop(name, None)  # an answer that is still on its way is older
             before = self._cache.get(name)
             self._cache.put(name, secret)
+            if before is None:
+                self._rotation.delivered(name, secret)
             if before != secret:
                 for watching in self._watching:
                     watching.add(name, secret)

@@ -173,3 +173,8 @@ def test_pydantic_reads_secrets_and_describes_them() -> None:
         "writeOnly": True,
         "title": "Password",
     }
+
+
+def test_an_empty_text_hides_nothing_of_what_was_read_from_it():
+    empty = TypedSecret.parse("", lambda text: text.split(","), name="LIST")
+    assert (empty.expose_secret(), redact("the list ['']")) == ([""], "the list ['']")

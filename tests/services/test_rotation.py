@@ -192,6 +192,27 @@ async def test_one_that_does_not_take_the_old_value_back_does_not_keep_the_other
     assert "Traceback" in caplog.text, "a fault in somebody's function needs one"
 
 
+async def test_one_that_ends_the_process_refuses_like_any_other(caplog):
+    events: list[str] = []
+    rotation = rotation_of(Listener(events, fails=[None, SystemExit("gone")]), Listener(events, "two", fails=[SystemExit(3)]))
+    with pytest.raises(SecretError, match="^the subscriber two: SystemExit: 3$"):
+        await change(rotation, events)
+    assert events == ["obtain", "tell one afterwards", "tell two afterwards", "tell one before"]
+    assert "the subscriber one does not take the old value back: SystemExit: gone" in caplog.text
+
+
+async def test_who_subscribed_before_the_first_value_came_knows_that_one():
+    events: list[str] = []
+    first = Listener(events, before="")
+    rotation = rotation_of(first, Listener(events, "two", fails=[SecretError("no")]))
+    for name in ("KEY", "OTHER"):
+        rotation.delivered(name, Secret("the-value-before"))
+    with pytest.raises(SecretError):
+        await change(rotation, events)
+    assert events[-1] == "tell one before"
+    assert list(first.subscriber.told) == ["KEY"]
+
+
 async def test_who_never_knew_a_value_is_not_told_one_that_is_made_up(caplog):
     events: list[str] = []
     first = Listener(events, before="")

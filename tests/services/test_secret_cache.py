@@ -63,12 +63,12 @@ names = st.sampled_from([f"S{number}" for number in range(8)])
 
 @given(
     size=st.integers(0, 4),
-    steps=st.lists(st.tuples(st.sampled_from(["put", "get", "keep", "forget"]), names), max_size=60),
+    steps=st.lists(st.tuples(st.sampled_from(["put", "get", "keep", "let go", "forget"]), names), max_size=60),
 )
 def test_what_is_kept_stays_and_of_the_others_those_that_were_used_last(size, steps):
     cache = SecretCache(size)
     values: dict[str, Secret] = {}
-    kept: set[str] = set()
+    kept: list[str] = []
     used: list[str] = []  # the loose ones, the one that was used last at the end
     for number, (step, name) in enumerate(steps):
         if step == "put":
@@ -76,20 +76,26 @@ def test_what_is_kept_stays_and_of_the_others_those_that_were_used_last(size, st
             cache.put(name, values[name])
             if name not in kept:
                 used = [*(one for one in used if one != name), name]
-                while len(used) > size:
-                    del values[used.pop(0)]
         elif step == "get":
             assert cache.get(name) == values.get(name)
             if name in used:
                 used = [*(one for one in used if one != name), name]
         elif step == "keep":
             cache.keep([name])
-            kept.add(name)
+            kept.append(name)
             used = [one for one in used if one != name]
+        elif step == "let go":
+            if name in kept:
+                cache.let_go([name])
+                kept.remove(name)
+                if name not in kept and name in values:
+                    used.append(name)
         else:
             cache.forget(name)
             values.pop(name, None)
             used = [one for one in used if one != name]
+        while len(used) > size:
+            del values[used.pop(0)]
         assert list(cache) == sorted(values)
         assert (len(cache), cache.is_kept(name)) == (len(values), name in kept)
         assert all(one in cache for one in values)

@@ -6,7 +6,8 @@ import pytest
 from pywatt_core import redaction
 from pywatt_core.access import SecretInfo
 from pywatt_core.errors import SecretError, SecretNotFound
-from pywatt_core.redaction import Secret
+from pywatt_core.redaction import Secret, redact
+from pywatt_core.redaction.redactor import KEPT_PER_NAME
 from pywatt_core.services.secret_chain import SecretChain
 from pywatt_core.services.secrets import SecretClient, SecretMode
 
@@ -24,6 +25,10 @@ class Vault:
         self.asked.append(name)
         await self.gate.wait()
         return self.values.get(name)
+
+
+def refuses(_name, _secret):
+    raise SecretError("not this one")
 
 
 def secrets_from(*vaults):
@@ -150,7 +155,7 @@ async def test_only_so_many_rotations_are_remembered():
     assert await secrets.rotated([], "r0") is not None
 
 
-@pytest.mark.parametrize("change", ["rotated", "set"])
+@pytest.mark.parametrize("change", ["rotated", "set", "changed"])
 async def test_an_answer_that_is_overtaken_by_a_change_is_not_kept(change):
     vault = Vault(KEY="value-before")
     vault.gate.clear()
@@ -159,8 +164,10 @@ async def test_an_answer_that_is_overtaken_by_a_change_is_not_kept(change):
     await asyncio.sleep(0)
     if change == "rotated":
         assert (await secrets.rotated(["KEY"], "r1")).status == "success"
-    else:
+    elif change == "set":
         secrets.put("KEY", "value-after")
+    else:
+        await secrets.change({"KEY": "value-after"})
     vault.values["KEY"] = "value-before"
     vault.gate.set()
     assert (await asking).expose_secret() == "value-before"
@@ -248,9 +255,6 @@ async def test_one_refusal_keeps_every_value_of_the_rotation():
     secrets = secrets_from(vault)
     await asyncio.gather(secrets.get("ONE"), secrets.get("TWO"))
 
-    def refuses(_name, _secret):
-        raise SecretError("not this one")
-
     secrets.subscribe(["TWO"], refuses)
     vault.values.update(ONE="one-after", TWO="two-after")
     assert (await secrets.rotated(["ONE", "TWO"], "r1")).status == "error"
@@ -283,6 +287,71 @@ async def test_who_does_not_want_to_be_told_any_more_is_not():
     vault.values["KEY"] = "value-after"
     assert (await secrets.rotated(["KEY"], "r1")).status == "success"
     assert (told, secrets["KEY"].expose_secret()) == ([], "value-after")
+
+
+async def test_who_subscribed_before_the_first_value_came_is_told_that_one_again_when_another_is_refused():
+    vault = Vault(KEY="value-before")
+    secrets = secrets_from(vault)
+    told = []
+    secrets.subscribe(["KEY"], lambda name, secret: told.append(secret.expose_secret()))
+    assert (await secrets.get("KEY")).expose_secret() == "value-before"
+
+    secrets.subscribe(["KEY"], refuses)
+    vault.values["KEY"] = "value-after"
+    assert (await secrets.rotated(["KEY"], "r1")).status == "error"
+    assert told == ["value-after", "value-before"]
+
+
+async def test_nobody_depends_on_what_the_last_subscriber_has_left():
+    vault = Vault(KEY="value-before")
+    secrets = secrets_from(vault)
+    leave = [secrets.subscribe(["KEY"], lambda _name, _secret: None) for _ in range(2)]
+    await secrets.get("KEY")
+    del vault.values["KEY"]
+    leave[0]()
+    leave[0]()
+    assert (await secrets.rotated(["KEY"], "r1")).status == "error", "there is another one"
+    leave[1]()
+    assert (await secrets.rotated(["KEY"], "r2")).status == "success"
+    assert "KEY" not in secrets
+
+
+async def test_what_is_gone_is_still_there_after_a_refusal():
+    vault = Vault(KEY="value-before", OTHER="other-value")
+    secrets = secrets_from(vault)
+    await asyncio.gather(secrets.get("KEY"), secrets.get("OTHER"))
+
+    leave = secrets.subscribe(["KEY"], refuses)
+    vault.values = {"KEY": "value-after"}
+    assert (await secrets.rotated(["KEY", "OTHER"], "r1")).status == "error"
+    assert secrets["OTHER"].expose_secret() == "other-value"
+    leave()
+    assert (await secrets.rotated(["KEY", "OTHER"], "r2")).status == "success"
+    assert list(secrets) == ["KEY"]
+
+
+async def test_the_value_in_use_stays_hidden_however_many_others_were_refused():
+    address = "postgres://app:pass-in-use@db/app"
+    secrets = secrets_from(vault := Vault(ADDRESS=address))
+    await secrets.get("ADDRESS")
+
+    secrets.subscribe(["ADDRESS"], refuses)
+    for number in range(KEPT_PER_NAME + 4):
+        vault.values["ADDRESS"] = f"postgres://app:wrong-{number}-pass@db/app"
+        assert (await secrets.rotated(["ADDRESS"], f"r{number}")).status == "error"
+    assert redact(f"{address} pass-in-use") == "[REDACTED] [REDACTED]"
+
+
+async def test_what_did_not_change_is_not_said_to_have_changed(caplog):
+    caplog.set_level("INFO")
+    vault = Vault(KEY="value-before", OTHER="other-value")
+    secrets = secrets_from(vault)
+    await asyncio.gather(secrets.get("KEY"), secrets.get("OTHER"))
+    assert (await secrets.rotated(["KEY", "OTHER"], "r1")).status == "success"
+    assert "secrets changed" not in caplog.messages
+    vault.values["KEY"] = "value-after"
+    assert (await secrets.rotated(["KEY", "OTHER"], "r2")).status == "success"
+    assert [record.names for record in caplog.records if record.message == "secrets changed"] == [["KEY"]]
 
 
 async def test_one_name_is_a_name_and_a_subscriber_is_a_function():
@@ -466,9 +535,6 @@ async def test_a_pushed_value_that_is_refused_gives_way_to_the_one_before(caplog
     secrets = SecretClient(Vault(KEY="value-before"))
     await secrets.get("KEY")
 
-    def refuses(_name, _secret):
-        raise SecretError("not this one")
-
     await secrets.deliver("OTHER", "nobody-depends-on-it")
     assert secrets["OTHER"].expose_secret() == "nobody-depends-on-it"
     secrets.subscribe(["KEY"], refuses)
@@ -516,6 +582,12 @@ async def test_watching_gives_what_comes_into_use_and_only_the_newest_of_each():
     everything = secrets.watch()
     secrets.put("NEW", "value")
     assert (await anext(everything))[0] == "NEW"
+    both = [asyncio.create_task(anext(everything)) for _ in range(2)]
+    await asyncio.sleep(0)
+    for value in ("first", "second"):
+        secrets.put("NEW", value)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    assert [(await one)[1].expose_secret() for one in both] == ["first", "second"], "each value is taken once"
 
 
 async def test_a_change_of_several_is_one_change():
