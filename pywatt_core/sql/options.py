@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import ConfigError
@@ -198,6 +198,41 @@ def address(options: ServerDatabaseOptions, *, scheme: str, schemes: Collection[
         url.mode or options.ssl_mode or options.sslmode or _usual_tls(options),
         url.parameters,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressedOptions(ServerDatabaseOptions):
+    """Options that come to an address, which is looked at as soon as there are any. Subclasses say how such servers are addressed."""
+
+    scheme: ClassVar[str]
+    """The dialect, and how a URL that is shown begins."""
+    schemes: ClassVar[tuple[str, ...]]
+    """How URLs may begin."""
+    usual_port: ClassVar[int]
+    parameters: ClassVar[frozenset[str]] = frozenset()
+    """What may stand behind the ``?`` of a URL, beside where the server is and how to speak TLS with it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            self.address  # noqa: B018 - raises what is wrong with it
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def address(self) -> Address:
+        """Where the database is. Raises `ConfigError` that names the option and shows no URL."""
+        found = address(self, scheme=self.scheme, schemes=self.schemes, port=self.usual_port)
+        unknown = sorted(found.parameters.keys() - self.parameters)
+        if unknown:
+            name = "dsn" if self.dsn else "url"
+            raise ConfigError(f"{name} has the parameter {unknown[0]!r}, which is unknown here: set it as an option of the section instead")
+        if not found.database:
+            raise ConfigError(
+                f'no database is named: set url = "{self.scheme}://user:password@host/database", best as "secret:NAME", '
+                "or host, user, password and database"
+            )
+        return found
 
 
 def _tls_problem(options: ServerDatabaseOptions, mode: TlsMode | None) -> str:

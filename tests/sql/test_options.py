@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from pywatt_core.config.sections import from_raw
 from pywatt_core.errors import ConfigError
 from pywatt_core.redaction import Secret
-from pywatt_core.sql.options import Address, PoolOptions, ServerDatabaseOptions, address, tls_context
+from pywatt_core.sql.options import Address, AddressedOptions, PoolOptions, ServerDatabaseOptions, address, tls_context
 
 SCHEMES = ("postgres", "postgresql")
 
@@ -135,6 +136,48 @@ def test_an_option_that_makes_no_sense_is_refused_by_its_name(values: dict[str, 
     with pytest.raises(msgspec.ValidationError) as caught:
         options(**values)
     assert complaint in str(caught.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addressed(AddressedOptions):
+    scheme = "mysql"
+    schemes = ("mysql", "mariadb")
+    usual_port = 3306
+    parameters = frozenset({"charset"})
+
+    zone: str = ""
+
+
+def test_options_that_are_addressed_have_an_address_of_their_kind() -> None:
+    found = msgspec.convert({"url": "mariadb://me@db/shop?charset=utf8&sslmode=require", "zone": "UTC"}, Addressed, dec_hook=from_raw)
+    assert str(found.address) == "mysql://me@db:3306/shop"
+    assert parts(found.address) == ((("db", 3306),), "me", None, "shop", "require", {"charset": "utf8"})
+    assert {field.name for field in fields(Addressed)} - {field.name for field in fields(ServerDatabaseOptions)} == {"zone"}
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        (
+            {},
+            'no database is named: set url = "mysql://user:password@host/database", best as "secret:NAME", '
+            "or host, user, password and database",
+        ),
+        ({"url": "mysql://me:word-4711@db/"}, "no database is named"),
+        (
+            {"url": "mysql://me:word-4711@db/shop?charset=utf8&x=1"},
+            "url has the parameter 'x', which is unknown here: set it as an option of the section instead",
+        ),
+        ({"dsn": "mysql://me:word-4711@db/shop?b=1&a=2"}, "dsn has the parameter 'a', which is unknown here"),
+        ({"url": "postgres://me:word-4711@db/shop"}, "url has to begin with mariadb:// or mysql://"),
+        ({"url": "mysql://a", "dsn": "mysql://a"}, "dsn is the same as url"),
+    ],
+)
+def test_an_address_that_makes_no_sense_is_refused_with_the_options(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert(values, Addressed, dec_hook=from_raw)
+    assert str(caught.value).startswith(complaint)
+    assert "word-4711" not in str(caught.value)
 
 
 def test_the_pool_has_two_names_and_defaults() -> None:

@@ -6,21 +6,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pywatt_core.errors import ConfigError
-from pywatt_core.sql.options import Address, ServerDatabaseOptions, address
+from pywatt_core.sql.options import Address, AddressedOptions
 
 SCHEMES = tuple(f"{kind}{driver}" for kind in ("mysql", "mariadb") for driver in ("", "+asyncmy", "+aiomysql", "+pymysql"))
-PORT = 3306
-PARAMETERS = frozenset({"charset"})
-"""What may stand behind the ``?`` of a URL, beside where the server is and how to speak TLS with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(ServerDatabaseOptions):
+class Options(AddressedOptions):
     """The keys of a ``[databases.NAME]`` section with ``use = "mysql"`` or ``"mariadb"``. Times are in seconds.
 
     ``url = "mysql://user:password@host:port/database"``, or the fields. A URL may end with ``?ssl_mode=…``, and with
     ``host=/path`` for a Unix socket: its folder, where it is called ``mysqld.sock``, or itself.
     """
+
+    scheme = "mysql"
+    schemes = SCHEMES
+    usual_port = 3306
+    parameters = frozenset({"charset"})
 
     application_name: str = ""
     """What the connections call themselves (``program_name`` in ``performance_schema``); the module's id by default."""
@@ -35,28 +37,16 @@ class Options(ServerDatabaseOptions):
     your own that change the session are called outside transactions."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if "NO_BACKSLASH_ESCAPES" in self.sql_mode.upper():
             raise ValueError("sql_mode holds NO_BACKSLASH_ESCAPES: where parameters stand in a statement is read with backslashes")
-        try:
-            self.address  # noqa: B018 - raises what is wrong with it
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
+        super().__post_init__()
 
     @property
     def address(self) -> Address:
         """Where the database is. Raises `ConfigError` that names the option and shows no URL."""
-        found = address(self, scheme="mysql", schemes=SCHEMES, port=PORT)
-        name = "dsn" if self.dsn else "url"
-        unknown = sorted(found.parameters.keys() - PARAMETERS)
-        if unknown:
-            raise ConfigError(f"{name} has the parameter {unknown[0]!r}, which is unknown here: set it as an option of the section instead")
+        found = super().address
         charset = found.parameters.get("charset", "utf8mb4")
         if charset not in ("utf8mb4", "utf8"):
+            name = "dsn" if self.dsn else "url"
             raise ConfigError(f"{name} asks for charset={charset}: connections speak utf8mb4, and the server converts")
-        if not found.database:
-            raise ConfigError(
-                'no database is named: set url = "mysql://user:password@host/database", best as "secret:NAME", '
-                "or host, user, password and database"
-            )
         return found
