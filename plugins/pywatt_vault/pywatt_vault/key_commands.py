@@ -92,8 +92,8 @@ def _next_steps(located: Located, key_file: Path | None = None) -> None:
     """What is to be added to the configuration, if anything."""
     lines = []
     if not located.section:
-        lines += [] if located.configured else ["[secrets.env]", "[secrets.dotenv]", "required = false"]
-        lines += ["[secrets.vault]"]
+        lines += [] if located.sources else ["[secrets.env]", "[secrets.dotenv]", "required = false"]
+        lines += ["[secrets.NAME]", 'use = "vault"'] if "vault" in located.sources else ["[secrets.vault]"]
         if located.store.path != located.folder / "secrets.vault":
             lines.append(f'path = "{short(located.store.path, located.folder)}"')
     if key_file is not None and key_file != located.store.places.file:

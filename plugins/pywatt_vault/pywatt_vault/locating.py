@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,8 +30,8 @@ class Located(NamedTuple):
     """Relative paths of the configuration start here."""
     section: str
     """``secrets.NAME`` where the configuration names it, else empty."""
-    configured: bool
-    """Whether any section of the configuration is a source of secrets."""
+    sources: Collection[str]
+    """The names of all sources of secrets in the configuration."""
 
     @property
     def name(self) -> str:
@@ -50,7 +50,7 @@ def locate(wanted: str | None, file: str | None, ask: Callable[[str], str] | Non
     section, options, folder = _chosen(wanted, sections, settings)
     where = short(folder / options.path)
     store = store_of(options, folder, None if ask is None else lambda: ask(f"Passphrase of {where}"))
-    return Located(store, settings.folder, f"secrets.{section}" if section else "", "secrets" in settings.merged.data)
+    return Located(store, settings.folder, f"secrets.{section}" if section else "", settings.merged.data.get("secrets", {}).keys())
 
 
 def _sections(settings: Settings) -> dict[str, Options]:

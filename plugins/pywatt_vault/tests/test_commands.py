@@ -279,7 +279,8 @@ def test_a_merge_of_two_changed_sides_is_resolved_as_the_page_says(vault: Path, 
 def test_another_vault_for_another_environment_is_a_variable_away(vault: Path, tmp_path: Path, pywatt: Run) -> None:
     (tmp_path / "pywatt.toml").write_text('[secrets.vault]\n[databases.main]\nuse = "sqlite"\npath = "secret:ONLY_IN_PRODUCTION"\n')
     (tmp_path / "deploy").mkdir()
-    assert pywatt("secrets", "init", "--vault", "deploy/production.vault").code == 0
+    done = pywatt("secrets", "init", "--vault", "deploy/production.vault")
+    assert done.out.endswith('\nAdd to pywatt.toml:\n\n[secrets.NAME]\nuse = "vault"\npath = "deploy/production.vault"\n\n')
     assert pywatt("secrets", "set", "ONLY_IN_PRODUCTION", "--vault", "deploy/production.vault", input=":memory:").code == 0
     assert pywatt("check").code == 1
     assert pywatt("check", env={"PYWATT__SECRETS__VAULT__PATH": "deploy/production.vault"}).code == 0

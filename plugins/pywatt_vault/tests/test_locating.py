@@ -34,7 +34,8 @@ def configure(text: str) -> None:
 
 def test_without_a_configuration_it_is_the_one_here(here: Path) -> None:
     found = locate(None, None)
-    assert (found.store.path, found.section, found.configured, found.name) == (here / "secrets.vault", "", False, "secrets.vault")
+    assert list(found.sources) == []
+    assert (found.store.path, found.section, found.name) == (here / "secrets.vault", "", "secrets.vault")
     assert found.store.places.file == here / "secrets.key"
     assert found.store.places.variable == "PYWATT_VAULT_KEY"
 
@@ -44,7 +45,8 @@ def test_the_only_one_that_is_configured_is_meant_also_from_below(here: Path, mo
     (here / "below").mkdir()
     monkeypatch.chdir(here / "below")
     found = locate(None, None)
-    assert (found.store.path, found.section, found.configured, found.folder) == (here / "deploy/x.vault", "secrets.mine", True, here)
+    assert (found.store.path, found.section, found.folder) == (here / "deploy/x.vault", "secrets.mine", here)
+    assert list(found.sources) == ["env", "mine"]
     assert found.name == "../deploy/x.vault"
 
 
@@ -65,7 +67,7 @@ def test_where_several_are_configured_one_has_to_be_said() -> None:
 def test_any_other_path_is_a_vault_of_its_own(here: Path) -> None:
     configure(TWO)
     found = locate("other.vault", None)
-    assert (found.store.path, found.section, found.configured) == (here / "other.vault", "", True)
+    assert (found.store.path, found.section, list(found.sources)) == (here / "other.vault", "", ["env", "vault", "production"])
     assert found.store.places.file == here / "other.key"
     assert found.store.places.variable == "PYWATT_VAULT_KEY"
 
