@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,11 @@ async def _carefully(hosted: Hosted, work: Awaitable[Any]) -> Any:
         raise
     except PyWattError as error:
         raise Unavailable(f"the authenticator {hosted.name!r} cannot tell now: {error}") from error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise Unavailable(f"the authenticator {hosted.name!r} broke it off") from None  # who asked is still waiting
     except (Exception, SystemExit) as error:
         log.error("[services.%s] failed: %s in %s", hosted.name, type(error).__name__, _place(error))
         raise Unavailable(f"the authenticator {hosted.name!r} failed: {type(error).__name__}") from None

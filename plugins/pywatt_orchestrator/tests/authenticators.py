@@ -60,6 +60,8 @@ class Words:
             raise ValueError(f"{token} does not fit {key}")
         if what == "exit":
             raise SystemExit(7)
+        if what == "cancelled":
+            raise asyncio.CancelledError(f"{token} and {key}")
         if what == "nothing":
             return None
         if what == "odd":

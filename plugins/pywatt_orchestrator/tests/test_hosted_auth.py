@@ -126,6 +126,7 @@ async def test_a_token_is_checked_where_the_key_is(host: str, tmp_path: Path, fr
         ("nothing.x", Unavailable, "the authenticator 'tokens' gave no claims", None),
         ("bug.x", Unavailable, "the authenticator 'tokens' failed: ValueError", None),
         ("exit.x", Unavailable, "the authenticator 'tokens' failed: SystemExit", None),
+        ("cancelled.x", Unavailable, "the authenticator 'tokens' broke it off", None),
         ("secret.x", Unavailable, "the authenticator 'tokens' cannot tell now: the key [REDACTED] is no key", None),
     ],
 )
