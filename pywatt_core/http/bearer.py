@@ -21,8 +21,11 @@ AUTHENTICATOR_KEY: Final = "pywatt.authenticator"
 MAX_TOKEN: Final = 16_384
 """Characters of a token; a longer one is refused unread."""
 
-_BEARER = re.compile(r"(?i:bearer) ([A-Za-z0-9\-._~+/]+=*)", re.ASCII)
-"""RFC 6750 2.1: the scheme in any case, one blank, a token in these characters."""
+_BEARER = re.compile(r"(?i:bearer) ([\t -~]+)", re.ASCII)
+"""The scheme in any case, one blank, visible ASCII; nothing else counts as said."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
+"""RFC 6750 2.1: what a token is made of."""
 
 
 class Refusal(NamedTuple):
@@ -39,7 +42,10 @@ class MissingToken(InvalidToken):
 
 
 def token_of(authorization: Sequence[str]) -> str:
-    """The token of a request, from the values of all its ``Authorization`` headers. Raises `MissingToken` or `InvalidToken`."""
+    """The token of a request, from the values of all its ``Authorization`` headers. Raises `MissingToken` or `InvalidToken`.
+
+    Several headers are refused, where the reference reads the first: what stands before us may have read another.
+    """
     if len(authorization) > 1:
         raise InvalidToken("the request has more than one Authorization header")
     said = authorization[0] if authorization else ""
@@ -48,7 +54,9 @@ def token_of(authorization: Sequence[str]) -> str:
     found = _BEARER.fullmatch(said.strip(" \t"))
     if found is None:
         raise MissingToken("the request has no Authorization header with a bearer token")
-    return found.group(1)
+    if _TOKEN.fullmatch(found[1]) is None:
+        raise InvalidToken("what the request sends as a bearer token has characters that no token has")
+    return found[1]
 
 
 def refusal_of(error: PyWattError) -> Refusal:

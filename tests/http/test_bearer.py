@@ -23,16 +23,28 @@ def test_the_token(said: str) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        "", "Bearer", "Bearer ", f"Bearer  {TOKEN}", f"Bearer\t{TOKEN}", f"Bearer{TOKEN}", f"Token {TOKEN}", f"Basic {TOKEN}", TOKEN,
-        f"Bearer {TOKEN} ,", f"Bearer {TOKEN}, Bearer {TOKEN}", f"Bearer {TOKEN}\n", f"Bearer\n {TOKEN}", f"Bearer a=b{TOKEN}",
-        f"Bearer {TOKEN}\x00", f"Bearer \xe9{TOKEN}", "Bearer ٣٤٥",
-        f"\u00a0Bearer {TOKEN}", f"Bearer\u00a0{TOKEN}", "Bearer =", 'Bearer "a"',
-        f"Bearer Bearer {TOKEN}", f"Béarer {TOKEN}",
+        "", "Bearer", "Bearer ", f"Bearer\t{TOKEN}", f"Bearer{TOKEN}", f"Token {TOKEN}", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}\n",
+        f"Bearer\n {TOKEN}", f"Bearer {TOKEN}\x00", f"Bearer \xe9{TOKEN}", "Bearer ٣٤٥", f"\u00a0Bearer {TOKEN}",
+        f"Bearer\u00a0{TOKEN}", f"Béarer {TOKEN}", f"Bearer {TOKEN}\x7f", f"BEARER\x00 {TOKEN}", f"Bear\u0435r {TOKEN}",
     ],
 )  # fmt: skip
 def test_what_is_no_bearer_token_is_none(said: str) -> None:
     with pytest.raises(MissingToken, match="no Authorization header with a bearer token"):
         token_of([said])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"Bearer  {TOKEN}", f"Bearer {TOKEN} ,", f"Bearer {TOKEN}, Bearer {TOKEN}", f"Bearer {TOKEN},Bearer {TOKEN}", f"bearer a=b{TOKEN}",
+        "Bearer =", 'Bearer "a"', f"Bearer Bearer {TOKEN}", f"Bearer \t{TOKEN}", f"Bearer {TOKEN} {TOKEN}", "Bearer {}", "Bearer a%2Eb",
+    ],
+)  # fmt: skip
+def test_what_is_said_after_the_scheme_is_no_good_where_it_is_no_token(said: str) -> None:
+    with pytest.raises(InvalidToken, match="characters that no token has") as caught:
+        token_of([said])
+    assert not isinstance(caught.value, MissingToken)
+    assert refusal_of(caught.value).body == b'{"error":"Unauthorized: InvalidToken"}'
 
 
 def test_none_and_several_are_refused() -> None:
