@@ -292,6 +292,8 @@ def _way_out(settings: Settings) -> str:
     for section in settings.secrets.values():
         if section.use == "env":
             ways.append(f"`export {_in_braces(section.options.get('prefix', ''))}{{name}}=…` before you start pywatt")
+        elif section.use == "vault":
+            ways.append("`pywatt secrets set {name}`")
         elif section.use == "dotenv":
             ways.append(f"a line {{name}}=… in {_in_braces(settings.folder / str(section.options.get('path', '.env')))}")
     return f"{', or '.join(ways) or 'add it to one of these'}; then `pywatt restart {{module}}`"

@@ -181,7 +181,7 @@ def check(wanted: str | None, file: str | None) -> int:
     """Check the vault and its key.
 
     The key fits, nothing was changed without it, and Git does not take the key file along.
-    Exit code 0: sound, 1: problems found. `pywatt check` tells which secrets the project refers to and nobody knows.
+    Exit code 0: sound, 1: problems found. `pywatt check` tells which secrets the configuration refers to and nobody knows.
     """
     from pywatt_core.cli.output import complain
 

@@ -72,14 +72,14 @@ class Project:
         self.changed = asyncio.Event()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Project]:
+    async def running(self, until: str = "ready in") -> AsyncIterator[Project]:
         command = [sys.executable, "-m", "pywatt_core.cli.main", "up", "--port", "0", "--json"]
         process = await asyncio.create_subprocess_exec(
             *command, cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         reading = asyncio.create_task(self.read(process))
         try:
-            await self.line("ready in")
+            await self.line(until)
             yield self
         finally:
             if process.returncode is None:
@@ -144,6 +144,13 @@ async def test_a_secret_that_is_set_reaches_the_module_that_runs(project: Projec
     values = [CANARY, "later-canary-Vv93", "last-canary-Uu17", key]
     assert_no_secret_in(project.lines, project.folder / "secrets.vault", secrets=values)
     assert sum("ready in" in line for line in project.lines) == 1, "nothing was started again"
+
+
+async def test_a_secret_that_is_missing_says_what_to_type(project: Project, pywatt: Run) -> None:
+    assert pywatt("secrets", "remove", "API_KEY").code == 0
+    async with project.running("`pywatt secrets set API_KEY`; then `pywatt restart shop`"):
+        assert (await asyncio.to_thread(pywatt, "secrets", "set", "API_KEY", input=CANARY)).code == 0
+        await project.line("ready in")
 
 
 async def test_a_value_that_the_module_refuses_is_not_used(project: Project, pywatt: Run) -> None:
