@@ -119,7 +119,7 @@ class Exchange:
                     instance = first or await client.gateway.ready_instance(name, avoid)
                     if instance is None:
                         break
-                    if instance.address is None:
+                    if instance.address is None or client.gateway.is_guarded_since(self._request, self._match):
                         self._hand_over()
                         return
                     self._enter(instance)
@@ -142,7 +142,7 @@ class Exchange:
             client.problem(503, detail, module=name)
 
     def _hand_over(self) -> None:
-        """The module has announced meanwhile that it serves no port: the request is routed once more, to travel over the link."""
+        """The module has announced meanwhile that it serves no port, or that a token is needed: the request is routed once more."""
         assert self._unsent is not None  # Only a connection makes it None, and there has been none, or one that gave it back.
         body = self._unsent[self._unsent.index(HEAD_END) + len(HEAD_END) :]
         if self._request.lines.chunked:

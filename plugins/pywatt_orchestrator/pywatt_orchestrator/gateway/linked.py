@@ -87,6 +87,8 @@ class OverLink(ABC, Generic[R]):
             raise NotReady(f"module {name} has no instance ready") from None
         if instance is None:
             raise NotReady(f"module {name} is not running")
+        if client.gateway.is_guarded_since(client.request, self._match):
+            raise NotReady(f"module {name} wants a token for this path now; ask again")
         return instance
 
     def _can_repeat(self) -> bool:

@@ -78,6 +78,10 @@ class Match:
     needs_token: Callable[[RequestHead, bytes], bool] | None = None
     """Whether a request to a path inside the mount needs a token; None where nothing of the module does."""
 
+    def guards(self, request: RequestHead) -> bool:
+        """Whether a request that leads here needs a token."""
+        return self.needs_token is not None and self.needs_token(request, self.inner)
+
 
 class _Mount:
     """One module with its paths compiled."""

@@ -199,11 +199,17 @@ class Gateway:
         if match.module.endpoints is None and self.options.authenticate is not None:  # what needs a token is not known yet
             client.converse(Waiting(client, match.module.name))
             return None
-        needs_token = match.needs_token if self.options.authenticate is not None else None
-        request.guarded = needs_token is not None and needs_token(request, match.inner)
+        request.guarded = self.options.authenticate is not None and match.guards(request)
         request.route = match
         request.start = b"".join((request.method, b" ", match.inner, request.query, b" HTTP/1.1", request.lines.kept))
         return match
+
+    def is_guarded_since(self, request: RequestHead, match: Match) -> bool:
+        """Whether a request that has waited needs a token by now that it did not need when `match` was found for it."""
+        if self.options.authenticate is None:
+            return False
+        now = self.table.resolve(request.path)
+        return now is not None and now.guards(request) and not match.guards(request)
 
     def _closed(self, client: ClientConnection, match: Match | None) -> None:
         """Answer where nothing is open to the request."""

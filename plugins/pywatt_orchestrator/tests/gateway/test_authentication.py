@@ -434,6 +434,41 @@ async def test_a_table_that_changes_during_the_check_counts(stage: Any) -> None:
         assert module.requests == []
 
 
+@pytest.mark.parametrize(("line", "status"), [("X: y", 401), (GOOD, 200)])
+async def test_who_waited_until_a_token_was_needed_needs_one(stage: Any, line: str, status: int) -> None:
+    async with guarded(stage) as (front, module, checker):
+        starting = module.instance(ready=False)
+        front.gateway.update(RouteTable([ModuleRoutes(name="users", mount="/m", endpoints=announced("POST /x"), instances=(starting,))]))
+        client = await front.client()
+        asking = asyncio.create_task(client.ask(f"POST /m/x HTTP/1.1\r\nHost: x\r\n{line}\r\nContent-Length: 5\r\n\r\nhello".encode()))
+        await stage.until(lambda: [one for one in front.gateway._clients if one._conversation is not None])
+        front.gateway.update(
+            RouteTable([ModuleRoutes(name="users", mount="/m", endpoints=announced("POST /x jwt"), instances=(starting,))])
+        )
+        starting.ready = True
+        assert (await asking).status == status
+        assert [request.body for request in module.requests] == ([b"hello"] if status == 200 else [])
+        assert len(checker.asked) == (1 if status == 200 else 0)
+
+
+async def test_who_waited_for_a_module_without_a_port_until_a_token_was_needed_asks_again(stage: Any) -> None:
+    asked = []
+
+    async def http_request(request: Any) -> Any:
+        asked.append(request)
+        raise PyWattError("not needed here")
+
+    async with guarded(stage) as (front, _, _checker):
+        starting = Instance("users", None, ready=False, http_request=http_request)
+        front.gateway.update(RouteTable([ModuleRoutes(name="users", mount="/m", endpoints=announced("GET /x"), instances=(starting,))]))
+        asking = asyncio.create_task(front.get("/m/x"))
+        await stage.until(lambda: [one for one in front.gateway._clients if one._conversation is not None])
+        front.gateway.update(RouteTable([ModuleRoutes(name="users", mount="/m", endpoints=announced("GET /x jwt"), instances=(starting,))]))
+        starting.ready = True
+        answer = await asking
+        assert (answer.status, answer.json()["detail"], asked) == (503, "module users wants a token for this path now; ask again", [])
+
+
 async def test_a_module_that_is_not_ready_yet_does_not_keep_a_refusal_back(stage: Any) -> None:
     checker = Checker()
     routes = ModuleRoutes(name="users", mount="/m", endpoints=announced(*USUAL), instances=(Instance("users", TcpAddress("127.0.0.1", 1)),))
