@@ -49,6 +49,12 @@ async def _ask(port: int, sql: str) -> Any:
 
 
 @pytest.fixture
+def server(mariadb_server: MariadbServer) -> MariadbServer:
+    """The server, for the tests that are the same for every server."""
+    return mariadb_server
+
+
+@pytest.fixture
 def ask(mariadb_server: MariadbServer) -> Callable[[str], Any]:
     """Calls with SQL ask the server itself, through nothing of ours: the first value of the first row."""
     return lambda sql: asyncio.run(_ask(mariadb_server.port, sql))
@@ -79,15 +85,3 @@ def opened(mariadb_server: MariadbServer, schema: str, tmp_path: Path) -> Callab
         return open_mysql(chosen, Context(module_id="test", section="databases.main", folder=tmp_path))
 
     return open_it
-
-
-@pytest.fixture
-def until() -> Callable[..., Any]:
-    """``await until(condition)``: asks a coroutine function again and again until it says yes."""
-
-    async def wait(condition: Callable[[], Any]) -> None:
-        async with asyncio.timeout(30):
-            while not await condition():
-                await asyncio.sleep(0.01)
-
-    return wait

@@ -20,6 +20,7 @@ from asyncmy.errors import ProgrammingError
 from pywatt_core.errors import StorageError
 from pywatt_core.sql.options import PoolOptions
 from pywatt_mysql.values import sendable
+from tools.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,9 +169,7 @@ async def test_a_statement_that_the_server_has_forgotten_is_prepared_again(opene
         assert await database.fetch_value("SELECT count(*) FROM t") == 3
 
 
-async def test_what_code_for_databases_gives_up_is_ended_at_the_server(
-    opened: Opened, until: Callable[..., Any], endless: str, how_many_endless: str
-) -> None:
+async def test_what_code_for_databases_gives_up_is_ended_at_the_server(opened: Opened, endless: str, how_many_endless: str) -> None:
     async with opened() as watcher, opened() as database:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):

@@ -9,6 +9,7 @@ from asyncmy import errors
 
 from pywatt_core.errors import Conflict, StorageError, Unavailable
 from pywatt_mysql.failures import rolled_back, translated
+from tools.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,9 +111,7 @@ async def test_what_the_server_or_the_driver_refuses_is_said_without_values(
         await database.ping()
 
 
-async def test_a_statement_that_takes_too_long_is_ended_at_the_server(
-    opened: Opened, until: Callable[..., Any], endless: str, how_many_endless: str
-) -> None:
+async def test_a_statement_that_takes_too_long_is_ended_at_the_server(opened: Opened, endless: str, how_many_endless: str) -> None:
     async with opened() as watcher, opened(statement_timeout=0.2) as database:
         with pytest.raises(Unavailable, match=r"longer than statement_timeout.*seq_1_to_100000000"):
             await database.fetch_value(endless)

@@ -34,6 +34,12 @@ async def _ask(port: int, sql: str) -> Any:
 
 
 @pytest.fixture
+def server(postgres_server: PostgresServer) -> PostgresServer:
+    """The server, for the tests that are the same for every server."""
+    return postgres_server
+
+
+@pytest.fixture
 def ask(postgres_server: PostgresServer) -> Callable[[str], Any]:
     """Calls with SQL ask the server itself, through nothing of ours: the first value of the first row."""
     return lambda sql: asyncio.run(_ask(postgres_server.port, sql))
