@@ -182,7 +182,7 @@ class _Nobody:
     """Stands for the checker in a fence's guard, which only says where a token is needed."""
 
     async def authenticate(self, token: str) -> Mapping[str, Any]:
-        raise NotImplementedError
+        raise AssertionError("a fence asks its checker")
 
 
 def said_in(environ: Environ) -> list[str]:
