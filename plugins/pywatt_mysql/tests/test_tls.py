@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import asyncmy
 import pytest
@@ -14,41 +13,29 @@ from pywatt_core.interfaces import Context
 from pywatt_core.redaction import Secret
 from pywatt_mysql import Options, open_mysql
 from tools.running_servers import MariadbServer
+from tools.server_databases.tls import ShowsCertificates, TlsSuite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from tools.certificates import Authority, Issued
+    from tools.certificates import Authority
+    from tools.running_servers import RunningServer
 
 USED = "SELECT VARIABLE_VALUE FROM information_schema.session_status WHERE VARIABLE_NAME = 'Ssl_version'"
 
 
-class TlsServer(MariadbServer):
-    """Speaks TLS with certificates that can be changed."""
-
-    def show(self, issued: Issued, trusts: Path) -> None:
-        """Have it show this certificate from now on."""
-        self.stop()
-        for file, name in ((issued.cert, "server.crt"), (issued.key, "server.key"), (trusts, "root.crt")):
-            there = self.folder / name
-            shutil.copy(file, there)
-            there.chmod(0o600)
-            if self._as:
-                shutil.chown(there, "nobody", "nogroup")
-        self.start()
-
+class TlsServer(ShowsCertificates, MariadbServer):
     def command(self) -> list[str]:
-        if not (self.folder / "server.crt").exists():
+        if not self.speaks_tls:
             return super().command()
         files = {"ssl-cert": "server.crt", "ssl-key": "server.key", "ssl-ca": "root.crt"}
-        return [*super().command(), *[f"--{option}={self.folder / name}" for option, name in files.items()]]
+        return [*super().command(), *[f"--{option}={self.certificates / name}" for option, name in files.items()]]
 
 
 @pytest.fixture(scope="module")
 def tls_server(start_server: Callable[..., Any], authorities: Callable[[str], Authority]) -> Iterator[TlsServer]:
     with start_server(TlsServer) as server:
-        server.show(authorities("ours").issue("mariadb"), authorities("ours").cert)
+        server.show(authorities("ours").issue("server"), authorities("ours").cert)
         asyncio.run(make_users(server.port))
         yield server
 
@@ -62,7 +49,7 @@ async def make_users(port: int) -> None:
     await connection.ensure_closed()
 
 
-async def version(server: MariadbServer, **options: Any) -> str | None:
+async def version(server: RunningServer, **options: Any) -> str | None:
     """The version of TLS that a connection with these options speaks; None without TLS."""
     where = {"host": "localhost", "port": server.port, "user": "over_tls", "password": Secret("let-me-in"), "database": "test"}
     context = Context(module_id="test", section="databases.main")
@@ -71,47 +58,12 @@ async def version(server: MariadbServer, **options: Any) -> str | None:
         return found or None
 
 
-async def test_each_mode_connects_as_it_says(tls_server: TlsServer, authorities: Callable[[str], Authority]) -> None:
-    ours = authorities("ours").cert
-    assert await version(tls_server) == "TLSv1.3"
-    assert await version(tls_server, ssl_mode="require") == "TLSv1.3"
-    assert await version(tls_server, ca_cert=ours) == "TLSv1.3"
-    assert await version(tls_server, sslmode="verify-ca", ca_cert=ours, host="127.0.0.1") == "TLSv1.3"
-    assert await version(tls_server, ssl_mode="disable", user="pywatt") is None
-    with pytest.raises(StorageError, match="does not let this user in"):
-        await version(tls_server, ssl_mode="disable")
+class TestTls(TlsSuite):
+    in_the_clear: ClassVar = {"user": "pywatt"}
+    refused = "does not let this user in"
 
-
-async def test_a_certificate_of_somebody_else_is_refused(tls_server: TlsServer, authorities: Callable[[str], Authority]) -> None:
-    with pytest.raises(StorageError, match="certificate cannot be trusted"):
-        await version(tls_server, ca_cert=authorities("theirs").cert)
-    with pytest.raises(StorageError, match="certificate cannot be trusted"):
-        await version(tls_server, ssl_mode="verify-ca", ca_cert=authorities("theirs").cert)
-    with pytest.raises(StorageError, match="certificate cannot be trusted"):
-        await version(tls_server, ssl_mode="verify-full")  # the system's authorities do not know it
-
-
-async def test_a_certificate_for_another_name_is_refused_where_names_count(
-    tls_server: TlsServer, authorities: Callable[[str], Authority]
-) -> None:
-    ours = authorities("ours")
-    tls_server.show(ours.issue("elsewhere", names=("DNS:elsewhere.example",)), ours.cert)
-    try:
-        with pytest.raises(StorageError, match="cannot be trusted: Hostname mismatch"):
-            await version(tls_server, ca_cert=ours.cert)
-        assert await version(tls_server, ssl_mode="verify-ca", ca_cert=ours.cert) == "TLSv1.3"
-    finally:
-        tls_server.show(ours.issue("mariadb"), ours.cert)
-
-
-async def test_an_expired_certificate_is_refused(tls_server: TlsServer, authorities: Callable[[str], Authority]) -> None:
-    ours = authorities("ours")
-    tls_server.show(ours.issue("old", expired=True), ours.cert)
-    try:
-        with pytest.raises(StorageError, match="expired"):
-            await version(tls_server, ca_cert=ours.cert)
-    finally:
-        tls_server.show(ours.issue("mariadb"), ours.cert)
+    async def version(self, server: RunningServer, **options: Any) -> str | None:
+        return await version(server, **options)
 
 
 async def test_a_client_certificate_lets_in_whom_the_server_wants_to_see(
@@ -146,13 +98,6 @@ async def test_a_cancelled_statement_is_ended_over_tls_too(
             while await database.fetch_value(how_many_endless):
                 await asyncio.sleep(0.01)
         assert len(await database.fetch_value("SELECT REPEAT('x', 1000000)")) == 1_000_000
-
-
-async def test_a_server_without_tls_is_refused_where_tls_is_asked_for(mariadb_server: MariadbServer) -> None:
-    assert await version(mariadb_server, host="127.0.0.1", user="pywatt") is None
-    for mode in ("require", "verify-full"):
-        with pytest.raises(StorageError, match="speaks no TLS, and ssl_mode asks for it"):
-            await version(mariadb_server, host="127.0.0.1", user="pywatt", ssl_mode=mode)
 
 
 async def test_a_password_is_not_sent_in_the_clear_to_whoever_asks() -> None:
