@@ -90,9 +90,9 @@ def stamp_of(path: Path) -> Stamp:
     return Stamp(key, max(status.st_mtime, status.st_ctime))
 
 
-def open_to_read(path: str | Path, flags: int = 0) -> FileIO:
-    """The file, open. A pipe that nobody writes to does not hold us up."""
-    return FileIO(path, opener=lambda name, mode: os.open(name, mode | flags | os.O_NONBLOCK))
+def open_to_read(path: str | Path, flags: int = 0, folder: int | None = None) -> FileIO:
+    """The file, open; a relative path begins in `folder`. A pipe that nobody writes to does not hold us up."""
+    return FileIO(path, opener=lambda name, mode: os.open(name, mode | flags | os.O_NONBLOCK, dir_fd=folder))
 
 
 def content(file: FileIO, path: str | Path, longest: int = LONGEST) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,12 +19,16 @@ from .polled_secrets import PolledSecrets, Reading, Stamp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from io import FileIO
 
     from ..interfaces import Context
     from .secret_options import FolderOptions
 
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,252}")
 """Names of files that are names of secrets: what Kubernetes and Docker allow, but for hidden ones."""
+
+FOLDER: Final = os.O_DIRECTORY | os.O_NOFOLLOW | getattr(os, "O_PATH", os.O_RDONLY)
+"""How a folder is opened to go on from there."""
 
 MOST_FILES: Final = 4096
 MOST_BYTES: Final = 16 * 1024 * 1024
@@ -101,7 +105,7 @@ class FolderReader:
             real = Path(os.path.realpath(path))
             if not real.is_relative_to(inside):
                 return SecretError(f"{path}: is a link that leads out of the folder")
-            with open_to_read(real, os.O_NOFOLLOW) as file:
+            with _open_inside(inside, real) as file:
                 value = decoded(content(file, path), path)
                 return _without_line_end(value), os.fstat(file.fileno()).st_mtime
         except (FileNotFoundError, IsADirectoryError):
@@ -110,6 +114,17 @@ class FolderReader:
             return SecretError(f"{path}: cannot be read ({error.strerror})")
         except SecretError as error:
             return error.with_traceback(None)
+
+
+def _open_inside(inside: Path, real: Path) -> FileIO:
+    """The file, on a way without links: somebody may have put one there since the way was found."""
+    *folders, name = real.relative_to(inside).parts or (".",)
+    with ExitStack() as stack:
+        here = None
+        for folder in (str(inside), *folders):
+            here = os.open(folder, FOLDER, dir_fd=here)
+            stack.callback(os.close, here)
+        return open_to_read(name, os.O_NOFOLLOW, here)
 
 
 def _without_line_end(text: str) -> str:

@@ -167,15 +167,42 @@ async def test_links_are_followed_as_long_as_they_stay_inside(tmp_path: Path) ->
     (folder / "FAR").symlink_to("..far/KEY")
     (folder / "NOWHERE").symlink_to("..data/GONE")
     (folder / "LOOP").symlink_to("LOOP")
+    (folder / "ITSELF").symlink_to(".")
     source = await source_of(folder)
     assert (await source.get("INSIDE"), await source.get("ABSOLUTE")) == ("an inside value", "an inside value")
-    assert await source.get("NOWHERE") is None
+    assert (await source.get("NOWHERE"), await source.get("ITSELF")) == (None, None)
     for name in ("OUTSIDE", "UP", "FAR"):
         with pytest.raises(SecretError, match=rf"folder/{name}: is a link that leads out of the folder") as caught:
             await source.get(name)
         assert_no_secret_in(caught.value, secrets="outside-canary")
     with pytest.raises(SecretError, match=r"LOOP: cannot be read \(Too many levels of symbolic links\)"):
         await source.get("LOOP")
+
+
+@pytest.mark.parametrize("swapped", ["inner", "inner/KEY"])
+async def test_a_link_that_is_put_there_after_the_look_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swapped: str
+) -> None:
+    folder, outside = tmp_path / "folder", tmp_path / "outside"
+    for inner in (folder / "..data" / "inner", outside):
+        inner.mkdir(parents=True)
+    fill(folder / "..data" / "inner", {"KEY": "an inside value"})
+    fill(outside, {"KEY": "outside-canary"})
+    (folder / "KEY").symlink_to("..data/inner/KEY")
+    real, place = os.path.realpath, folder / "..data" / swapped
+
+    def swapping(path: Any) -> str:
+        found = str(real(path))
+        if found.endswith("KEY"):
+            place.rename(folder / "..data" / "gone")
+            place.symlink_to(outside / "KEY" if swapped.endswith("KEY") else outside)
+        return found
+
+    reader = FolderReader(folder)
+    assert reader.read().values == {"KEY": "an inside value"}
+    monkeypatch.setattr(os.path, "realpath", swapping)
+    reading = reader.read()
+    assert (reading.values, list(reading.faults)) == ({}, ["KEY"])
 
 
 async def test_a_folder_may_be_reached_through_a_link_itself(tmp_path: Path) -> None:
