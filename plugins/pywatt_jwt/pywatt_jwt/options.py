@@ -82,7 +82,7 @@ class JwtOptions:
     token_ttl: float = 3600.0
     """How long a token that is made here is good, where its claims do not say so. 0: no ``exp`` is added."""
     max_token: int = LONGEST_TOKEN
-    """Characters of a token; a longer one is refused unread."""
+    """Characters of a token; a longer one is refused unread. That of a request has at most 16384 anyway."""
     remembered: int = 4096
     """How many signatures that held are remembered, so that a token that comes again is checked for its times and claims alone. 0: none.
     Each takes about 120 bytes, only digests are kept, and whoever changes the keys begins anew. Never those of HMAC: they are cheap."""

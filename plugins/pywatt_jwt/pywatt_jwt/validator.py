@@ -133,11 +133,6 @@ class JwtValidator:
         if missing:
             await self._arrived(self._keyring.refetches())
 
-    @property
-    def needs_nobody(self) -> bool:
-        """Whether `validate` never waits for anybody: all keys are in this process for good."""
-        return self._keyring is not None and not (self.config.jwks_url or self.config.openid_issuer)
-
     # ── checking ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _checked(self, token: str, now: float | None) -> dict[str, Any]:
