@@ -72,7 +72,11 @@ class Fetcher:
 
         parts = urlsplit(url)
         shown, proxies = parts._replace(query="").geturl(), not is_loopback(parts.hostname or "")
-        client = httpx.AsyncClient(verify=self._tls, headers=HEADERS, timeout=self._seconds, trust_env=proxies)
+        try:
+            client = httpx.AsyncClient(verify=self._tls, headers=HEADERS, timeout=self._seconds, trust_env=proxies)
+        except (ValueError, httpx.InvalidURL, ImportError) as error:  # the first two may quote a password, the last names what to install
+            why = f": {error}" if isinstance(error, ImportError) else ""
+            raise FetchError(f"{shown} cannot be fetched: the proxy that the environment names cannot be used{why}") from None
         try:
             async with client, client.stream("GET", url) as response:
                 if response.status_code != 200:

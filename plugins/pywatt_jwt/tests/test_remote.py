@@ -351,6 +351,18 @@ def test_other_machines_are_asked_as_the_environment_says(server: KeyServer, mon
     assert server.asked == ["http://id.example/keys"]
 
 
+@pytest.mark.parametrize("proxy", ["gopher://user:qz7@127.0.0.1", "http://user:qz7/xw9@127.0.0.1", "://"])
+def test_a_proxy_that_cannot_be_used_is_told(
+    monotonic: Time, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    checker = JwtValidator(JwtConfig(jwks_url="https://id.example/keys"), monotonic=monotonic)
+    with pytest.raises(ProxyError, match="https://id.example/keys cannot be fetched: the proxy that the environment names cannot be used"):
+        checker.validate(token())
+    assert "qz7" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_a_name_that_takes_long_to_look_up_does_not_hold_up_the_refusal(monotonic: Time, monkeypatch: pytest.MonkeyPatch) -> None:
     found, looked_up = threading.Event(), socket.getaddrinfo
 
