@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pywatt_core.errors import StorageError, Unavailable
+from pywatt_core.errors import Unavailable
 from pywatt_core.interfaces import Context
 from pywatt_core.redaction import Secret
 from pywatt_core.sql.options import PoolOptions
 from pywatt_mysql import Options, open_mysql, running
 from tools.running_servers import MariadbServer
+from tools.server_databases.restart import RestartSuite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from pywatt_mysql.database import MySqlDatabase
+    from tools.running_servers import RunningServer
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def own_server(start_server: Callable[..., Any]) -> Iterator[MariadbServer]:
         yield server
 
 
-def opened(server: MariadbServer, **options: Any) -> AbstractAsyncContextManager[MySqlDatabase]:
+def opened(server: RunningServer, **options: Any) -> AbstractAsyncContextManager[MySqlDatabase]:
     where = {
         "host": "127.0.0.1",
         "port": server.port,
@@ -44,81 +46,12 @@ def opened(server: MariadbServer, **options: Any) -> AbstractAsyncContextManager
     return open_mysql(Options(**{**where, **options}), Context(module_id="test", section="databases.main"))
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-async def test_under_load_a_restart_is_a_gap_and_nothing_more(own_server: MariadbServer, how: signal.Signals) -> None:
-    async with opened(own_server, pool=PoolOptions(max_connections=5, acquire_timeout=5)) as database:
-        await database.execute("CREATE TABLE counters (id INT PRIMARY KEY, total INT NOT NULL)")
-        await database.execute("INSERT INTO counters SELECT seq, 0 FROM seq_0_to_9")
-        stop = asyncio.Event()
-        kept, unclear, refused, wrong = [0] * 10, [0] * 10, [], []
+class TestRestart(RestartSuite):
+    connections = "SELECT count(*) FROM information_schema.processlist WHERE DB = 'test'"
+    unreachable = r"connecting to mysql://pywatt@127.0.0.1:\d+/test: the server cannot be reached"
 
-        async def load(number: int) -> None:
-            while not stop.is_set():
-                try:
-                    async with database.transaction() as transaction:
-                        await transaction.execute("UPDATE counters SET total = total + 1 WHERE id = ?", (number,))
-                        await transaction.fetch_value("SELECT 1")
-                    kept[number] += 1
-                except StorageError as error:
-                    refused.append(error)
-                    unclear[number] += "COMMIT" in str(error)
-                    await asyncio.sleep(0.01)
-                except Exception as error:
-                    wrong.append(error)
-
-        async def until(condition: Callable[[], bool]) -> None:
-            async with asyncio.timeout(60):
-                while not condition():
-                    await asyncio.sleep(0.01)
-
-        tasks = [asyncio.create_task(load(number)) for number in range(10)]
-        await until(lambda: min(kept) > 3)
-        await asyncio.to_thread(own_server.stop, how)
-        await until(lambda: len(refused) >= 20)
-        await asyncio.to_thread(own_server.start)
-        before = list(kept)
-        await until(lambda: all(now > then + 3 for now, then in zip(kept, before, strict=True)))
-        stop.set()
-        await asyncio.gather(*tasks)
-        assert wrong == []
-        assert {type(error) for error in refused} <= {Unavailable, StorageError}
-        rows = await database.fetch_all("SELECT id, total FROM counters ORDER BY id")
-        if how is signal.SIGTERM:  # a killed server may lose what innodb_flush_log_at_trx_commit=0 had promised
-            assert all(kept[row.id] <= row.total <= kept[row.id] + unclear[row.id] for row in rows), (kept, unclear, rows)
-        assert await database.fetch_value("SELECT count(*) FROM information_schema.processlist WHERE DB = 'test'") <= 5
-        assert not [error for error in refused if "Traceback" in str(error) or "object at" in str(error)]
-
-
-async def test_an_idle_database_notices_nothing_of_a_restart(own_server: MariadbServer) -> None:
-    async with opened(own_server) as database:
-        await database.ping()
-        await asyncio.to_thread(own_server.restart)
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    assert await database.fetch_value("SELECT 1") == 1
-                    break
-                except Unavailable:  # its end has not been heard of yet
-                    continue
-
-
-async def test_without_a_server_every_call_is_unavailable(own_server: MariadbServer) -> None:
-    async with opened(own_server, pool=PoolOptions(min_connections=0)) as database:
-        await asyncio.to_thread(own_server.stop)
-        async with asyncio.timeout(30):
-            while True:
-                with pytest.raises(Unavailable) as caught:
-                    await database.ping()
-                if "cannot be reached" in str(caught.value):
-                    break
-        with pytest.raises(Unavailable, match=r"connecting to mysql://pywatt@127.0.0.1:\d+/test: the server cannot be reached"):
-            await database.execute("DELETE FROM items")
-        with pytest.raises(Unavailable):
-            async with database.transaction():
-                pass
-        with pytest.raises(Unavailable):
-            async for _ in database.iterate("SELECT 1"):
-                pass
+    def opened(self, server: RunningServer, **options: Any) -> AbstractAsyncContextManager[MySqlDatabase]:
+        return opened(server, **options)
 
 
 def freeze(server: MariadbServer) -> None:
