@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pywatt_core.errors import Conflict, StorageError
 from pywatt_core.sql.options import PoolOptions
 from pywatt_mysql.transaction import beginning
+from tools.server_databases.transactions import TransactionSuite, make_counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     Opened = Callable[..., AbstractAsyncContextManager[MySqlDatabase]]
 
 
-async def make_counters(database: MySqlDatabase) -> None:
-    await database.execute("CREATE TABLE counters (id BIGINT PRIMARY KEY, total BIGINT NOT NULL)")
-    await database.execute("INSERT INTO counters VALUES (1, 0), (2, 0)")
+class TestTransaction(TransactionSuite):
+    connection = "SELECT CONNECTION_ID()"
+
+    async def kill(self, watcher: MySqlDatabase, connection: int) -> None:
+        await watcher.execute(f"KILL CONNECTION {connection}")
 
 
 @pytest.mark.parametrize(
@@ -153,24 +156,6 @@ async def test_after_a_failed_statement_the_transaction_goes_on(opened: Opened) 
         assert await database.fetch_value("SELECT sum(total) FROM counters") == 18
 
 
-async def test_a_commit_that_has_begun_is_carried_through(opened: Opened) -> None:
-    async with opened() as database:
-        await make_counters(database)
-        leaving = asyncio.Event()
-
-        async def work() -> None:
-            async with database.transaction() as transaction:
-                await transaction.execute("UPDATE counters SET total = 1")
-                leaving.set()
-
-        task = asyncio.create_task(work())
-        await leaving.wait()  # the next that the task does is to commit
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert task.cancelled()
-        assert await database.fetch_value("SELECT sum(total) FROM counters") == 2
-
-
 async def test_a_transaction_that_is_cancelled_anywhere_is_kept_whole_or_not_at_all(opened: Opened) -> None:
     async with opened() as database:
         await make_counters(database)
@@ -213,15 +198,3 @@ async def test_statements_run_between_the_rows_of_an_iteration(opened: Opened) -
                         async with transaction.transaction() as savepoint:
                             await savepoint.execute("INSERT INTO copies VALUES (0)")
             assert await transaction.fetch_value("SELECT count(*) FROM copies") == 101
-
-
-async def test_a_transaction_whose_connection_was_killed_says_so_and_its_place_is_free_again(opened: Opened) -> None:
-    async with opened() as watcher, opened(pool=PoolOptions(max_connections=1)) as database:
-        await make_counters(watcher)
-        with pytest.raises(StorageError):
-            async with database.transaction() as transaction:
-                await transaction.execute("UPDATE counters SET total = 1")
-                number: Any = await transaction.fetch_value("SELECT CONNECTION_ID()")
-                await watcher.execute(f"KILL CONNECTION {int(number)}")
-                await transaction.execute("UPDATE counters SET total = 2")
-        assert await database.fetch_value("SELECT sum(total) FROM counters") == 0

@@ -14,6 +14,7 @@ from pywatt_core.errors import Conflict, StorageError, Unavailable
 from pywatt_core.sql.options import PoolOptions
 from pywatt_postgres import transaction as transactions
 from pywatt_postgres.transaction import beginning
+from tools.server_databases.transactions import TransactionSuite, make_counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     Opened = Callable[..., AbstractAsyncContextManager[PostgresDatabase]]
 
 
-async def make_counters(database: PostgresDatabase) -> None:
-    await database.execute("CREATE TABLE counters (id BIGINT PRIMARY KEY, total BIGINT NOT NULL)")
-    await database.execute("INSERT INTO counters VALUES (1, 0), (2, 0)")
+class TestTransaction(TransactionSuite):
+    connection = "SELECT pg_backend_pid()"
+
+    async def kill(self, watcher: PostgresDatabase, connection: int) -> None:
+        await watcher.fetch_value("SELECT pg_terminate_backend(?)", (connection,))
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "SERIALIZABLE", "repeatable_read"])
@@ -137,24 +140,6 @@ async def test_a_savepoint_that_is_cancelled_anywhere_leaves_its_transaction_usa
         assert await database.fetch_value("SELECT total FROM counters WHERE id = 1") == 0
 
 
-async def test_a_commit_that_has_begun_is_carried_through(opened: Opened) -> None:
-    async with opened() as database:
-        await make_counters(database)
-        leaving = asyncio.Event()
-
-        async def work() -> None:
-            async with database.transaction() as transaction:
-                await transaction.execute("UPDATE counters SET total = 1")
-                leaving.set()
-
-        task = asyncio.create_task(work())
-        await leaving.wait()  # the next that the task does is to commit
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert task.cancelled()
-        assert await database.fetch_value("SELECT sum(total) FROM counters") == 2
-
-
 async def test_the_task_that_has_a_savepoint_open_uses_the_savepoint(opened: Opened) -> None:
     async with opened() as database, database.transaction() as outer, outer.transaction() as inner:
         with pytest.raises(StorageError, match="open in the same task"):
@@ -180,18 +165,6 @@ async def test_a_long_transaction_does_not_collect_cursors_at_the_server(opened:
             async with aclosing(transaction.iterate("SELECT n FROM generate_series(1, 100) AS n")) as rows:
                 await anext(rows)
         assert await transaction.fetch_value("SELECT count(*) FROM pg_cursors WHERE name LIKE '%portal%'") == 0
-
-
-async def test_a_transaction_whose_connection_was_killed_says_so_and_its_place_is_free_again(opened: Opened) -> None:
-    async with opened() as watcher, opened(pool=PoolOptions(max_connections=1)) as database:
-        await make_counters(watcher)
-        with pytest.raises(StorageError):
-            async with database.transaction() as transaction:
-                await transaction.execute("UPDATE counters SET total = 1")
-                pid = await transaction.fetch_value("SELECT pg_backend_pid()")
-                await watcher.fetch_value("SELECT pg_terminate_backend(?)", (pid,))
-                await transaction.execute("UPDATE counters SET total = 2")
-        assert await database.fetch_value("SELECT sum(total) FROM counters") == 0
 
 
 async def test_a_commit_without_an_answer_says_that_nobody_knows(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
