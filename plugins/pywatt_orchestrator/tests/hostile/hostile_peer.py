@@ -1,4 +1,4 @@
-"""A module that sends what it finds in a file, once FILE.go is there, and asks an honest question after each piece.
+"""A module that sends what it finds in a file, once nobody holds its lock, and asks an honest question after each piece.
 
 ``hostile_peer.py MODE FILE``: the file holds a JSON array of [name, Base64]. It knows nothing but the standard library.
 MODE: ``stdout``, ``unix`` and ``tcp`` send each piece and then ask; ``unix_fatal`` and ``tcp_fatal`` expect to be cut off after each
@@ -6,12 +6,12 @@ and connect again; ``unix_deaf`` and the like send all pieces in a loop and neve
 """
 
 import base64
+import fcntl
 import json
 import os
 import socket
 import struct
 import sys
-import time
 
 INIT = {}
 
@@ -92,11 +92,10 @@ def main():
     mode, file = sys.argv[1:]
     with open(file) as source:
         pieces = [(name, base64.b64decode(data)) for name, data in json.load(source)]
-    INIT.update(read_line())
-    announce()
+        INIT.update(read_line())
+        announce()
+        fcntl.flock(source, fcntl.LOCK_SH)
     kind, _, manner = mode.partition("_")
-    while not os.path.exists(file + ".go"):
-        time.sleep(0.01)
     way = Stdio() if kind == "stdout" else Channel(kind)
     for number, (name, data) in enumerate(pieces):
         if manner == "deaf":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -56,10 +57,16 @@ TEXTS = [
 ]
 
 
+HELD: dict[Path, IO[str]] = {}
+"""The files whose peers have to wait."""
+
+
 def corpus(project: Any, *pieces: Bad) -> str:
-    """A file for the peer."""
+    """A file for the peer, locked until it may begin."""
     file: Path = project.folder / f"corpus{len(list(project.folder.iterdir()))}.json"
     file.write_text(json.dumps([[bad.name, base64.b64encode(bad.data).decode()] for bad in pieces]))
+    HELD[file] = file.open()
+    fcntl.flock(HELD[file], fcntl.LOCK_EX)
     return str(file)
 
 
@@ -82,7 +89,8 @@ async def beside(project: Any, top: str = "") -> Memory:
     await project.ready("hostile")
     memory = Memory(project.process.pid)
     for file in project.folder.glob("corpus*.json"):
-        file.with_name(file.name + ".go").touch()
+        with HELD.pop(file) as held:
+            fcntl.flock(held, fcntl.LOCK_UN)
     return memory
 
 
