@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .secret_references import reference, url_password
+from ..redaction import url_password
+from .secret_references import reference
 
 if TYPE_CHECKING:
     from .settings import Settings

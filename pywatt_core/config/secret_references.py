@@ -43,6 +43,8 @@ async def resolve(section: Section, get: Callable[[str], Awaitable[str | None]])
     `get` answers None, or raises `SecretNotFound`, where there is no such secret. Raises `SecretNotFound` that names
     every secret nobody knows and where it is wanted; other errors of `get` pass.
     """
+    from ..redaction import register
+
     values: dict[str, str] = {}
     missing: dict[str, str] = {}
     for path, name in references(section.options):
@@ -56,7 +58,7 @@ async def resolve(section: Section, get: Callable[[str], Awaitable[str | None]])
         if value is None:
             missing[name] = f"{section.path}.{path} ({section.origin(path)}): {reason}"
         else:
-            hide(value, name)
+            register(value, name=name)
             values[name] = value
     if missing:
         raise SecretNotFound("; ".join(missing.values()))
@@ -74,26 +76,3 @@ def _filled(value: Any, values: Mapping[str, str]) -> Any:
     if isinstance(value, list | tuple):
         return [_filled(inner, values) for inner in value]
     return value
-
-
-def hide(value: str, name: str) -> None:
-    """Register a secret value for redaction, and the password inside it where it is a URL."""
-    from ..redaction import register
-
-    register(value, name=name)
-    password = url_password(value)
-    if password:
-        from urllib.parse import unquote
-
-        register(password, name=name)
-        register(unquote(password), name=name)
-
-
-def url_password(text: str) -> str | None:
-    """The password as written in ``scheme://user:password@host``, None where there is none."""
-    scheme, separator, rest = text.partition("://")
-    if not separator or not scheme.replace("+", "").replace("-", "").replace(".", "").isalnum():
-        return None
-    user, at, _ = rest.partition("/")[0].rpartition("@")
-    password = user.partition(":")[2]
-    return password if at and password else None

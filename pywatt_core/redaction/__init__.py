@@ -9,6 +9,7 @@ from .framed import hide_broken, redact_framed
 from .redactor import REPLACEMENT, Redactor, redact, redactor, register
 from .secret import Secret, TypedSecret
 from .stream import RedactedStream
+from .urls import url_password
 
 __all__ = [
     "REPLACEMENT",
@@ -21,4 +22,5 @@ __all__ = [
     "redact_framed",
     "redactor",
     "register",
+    "url_password",
 ]

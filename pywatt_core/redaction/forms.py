@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote
 
 from .redactor import REPLACEMENT, TOKEN_BELOW, Form
+from .urls import url_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +31,6 @@ NEVER = frozenset({"true", "false", "null", "none", "yes", "no", "on", "off"})
 
 WRAPPED_AT = (64, 76)
 """Line lengths at which base64 is broken (PEM, MIME)."""
-
-_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*?:([^/?#]+)@")
-"""The password inside a URL."""
 
 
 def forms_of(value: str | bytes) -> tuple[Form, ...]:
@@ -62,8 +60,8 @@ def weakness(value: str | bytes, forms: tuple[Form, ...]) -> str:
         return "is a word that every log holds: it is not hidden"
     if len(plain) < TOKEN_BELOW:
         return f"is shorter than {TOKEN_BELOW} characters: it is hidden only where it stands alone, as a word"
-    url = _PASSWORD.match(plain)
-    if url and len(unquote(url[1])) < TOKEN_BELOW:
+    password = url_password(plain)
+    if password and len(unquote(password)) < TOKEN_BELOW:
         return f"holds a password that is shorter than {TOKEN_BELOW} characters: that is hidden only where it stands alone, as a word"
     return ""
 
@@ -86,11 +84,11 @@ def _spellings(value: str | bytes) -> Iterator[tuple[str, bytes]]:
     lines = [line.strip() for line in stripped.splitlines()]
     if len(lines) > 1:
         yield from ((line, _encode(line)) for line in lines if len(line) >= LINE_FROM and not line.startswith("-----"))
-    url = _PASSWORD.match(stripped)
-    if url:
-        yield url[1], _encode(url[1])
-        decoded = unquote(url[1])
-        if decoded != url[1]:
+    password = url_password(stripped)
+    if password:
+        yield password, _encode(password)
+        decoded = unquote(password)
+        if decoded != password:
             yield decoded, _encode(decoded)
 
 

@@ -22,8 +22,8 @@ from ..config import (
 )
 from ..config.loading import overlaid
 from ..config.problems import report
-from ..config.secret_references import hide, url_password
 from ..errors import PluginError
+from ..redaction import register, url_password
 from .kinds import KINDS
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _warn_of_literals(values: Mapping[str, Any], options: type[Any], path: str, 
     for here, value in _texts(values, path):
         if not value or reference(value) is not None or not (secret.get(here, False) or url_password(value)):
             continue
-        hide(value, here)
+        register(value, name=here)
         where, name = origin(here), here.rpartition(".")[2]
         if not where.startswith("environment"):
             what = "is a secret in plain text" if secret.get(here) else "holds a password in plain text"

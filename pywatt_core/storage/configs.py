@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..config.secret_references import hide, url_password
 from ..errors import ConfigError
-from ..redaction import Secret, register
+from ..redaction import Secret, register, url_password
 
 
 class DatabaseType(enum.Enum):
@@ -96,7 +95,7 @@ def _in_order(config: DatabaseConfig | CacheConfig, spellings: Sequence[tuple[st
         object.__setattr__(config, "hosts", (config.hosts,))
     object.__setattr__(config, "password", hidden(config.password))
     if config.url and url_password(config.url) is not None:
-        hide(config.url, "url")
+        register(config.url, name="url")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pywatt_core.config import Text, load, reference, references, resolve, settings_references
-from pywatt_core.config.secret_references import url_password
 from pywatt_core.errors import SecretError, SecretNotFound
 from pywatt_core.redaction import redact
 
@@ -88,20 +87,3 @@ def test_all_references_of_a_configuration_are_known_by_path(tmp_path: Path) -> 
     assert settings_references(load(start=tmp_path, environ={})) == {"databases.main.dsn": "A", "other.list[0].key": "B"}
     assert list(references("secret:X", "here")) == [("here", "X")]
     assert reference("no secret:X") is None
-
-
-@pytest.mark.parametrize(
-    ("url", "password"),
-    [
-        ("postgres://u:p@h/db", "p"),
-        ("postgresql+asyncpg://u:p%40ss@h:5432", "p%40ss"),
-        ("redis://:only@h", "only"),
-        ("postgres://u:a:b@h", "a:b"),
-        ("postgres://u@h/db", None),
-        ("postgres://h/a:b@c", None),
-        ("not a url: x@y", None),
-        ("", None),
-    ],
-)
-def test_the_password_of_a_url_is_found(url: str, password: str | None) -> None:
-    assert url_password(url) == password
