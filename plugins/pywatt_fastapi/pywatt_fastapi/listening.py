@@ -162,6 +162,9 @@ class Listener:
             await asyncio.sleep(0)
 
     async def close(self) -> None:
+        """Also of a listener that was not drained, or not to the end: the loop must not look at a socket that somebody closes."""
+        for server in getattr(self._uvicorn, "servers", []):
+            server.close()
         self._uvicorn.over.set()
         if self._task is not None:
             await asyncio.wait([self._task])

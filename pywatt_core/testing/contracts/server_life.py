@@ -15,6 +15,12 @@ from .server_probe import DEADLINE, UPGRADE, Place, Probe, ServerSubject, bound,
 class LifeContract(ServerSubject):
     """Start, drain, close."""
 
+    async def test_servers_that_are_only_closed_follow_each_other_on_one_loop(self) -> None:
+        for _ in range(4):  # the sockets have the same descriptor, one after the other: a server that is closed must not hold on to it
+            with bound("tcp") as place:
+                async with self.served(place):
+                    assert (await fetch(place.address, "GET", "/hello")).body == b"hello"
+
     @pytest.mark.parametrize("port", [True, False])
     async def test_the_lifespan_is_entered_once_and_left_once(self, port: bool) -> None:
         if not self.lifespan:
