@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..lazy import lazily
-from .arrival import AUTH_MARK, ExtraRoutes, below, clean_prefix, literal_path, under
+from .arrival import AUTH_MARK, BARE_MARK, ExtraRoutes, below, clean_prefix, literal_path, under
 from .mapping import MAX_BODY, BadRequest, plain
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUTH_MARK",
+    "BARE_MARK",
     "MAX_BODY",
     "ApiResponse",
     "AsgiFront",

@@ -20,6 +20,9 @@ logger = logging.getLogger("pywatt.http")
 AUTH_MARK = "__pywatt_auth__"
 """A dependency or view function with this attribute guards its routes; the value (``"jwt"``) is announced as `auth`."""
 
+BARE_MARK = "__pywatt_bare__"
+"""A view with this attribute was decorated to be guarded, and is itself what the decorator guards: nobody may serve it as it is."""
+
 PREFIX = r"(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@%]+)+"
 HOST = r"[A-Za-z0-9\-._~:\[\]]{1,255}"
 ADDRESS = r"(?=.*[.:])[0-9A-Fa-f.:]{2,45}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pywatt_core.http import AUTH_MARK, literal_path, under
+from pywatt_core.errors import ConfigError
+from pywatt_core.http import AUTH_MARK, BARE_MARK, literal_path, under
 from pywatt_core.protocol.messages import AnnouncedEndpoint
 
 if TYPE_CHECKING:
@@ -38,6 +39,18 @@ def has_literal(application: Application, path: str) -> bool:
         return True
     wanted = literal_path(path)
     return any(literal_path(rule.rule) == wanted for rule in application.flask.url_map.iter_rules())
+
+
+def refuse_bare(application: Application) -> None:
+    """Raise `ConfigError` where a view is served without the decorator that was to guard it."""
+    flask = application.flask
+    bare = {endpoint for endpoint, view in flask.view_functions.items() if getattr(view, BARE_MARK, False)}
+    rules = [rule.rule for rule in flask.url_map.iter_rules() if rule.endpoint in bare]
+    if rules:
+        raise ConfigError(
+            f"{', '.join(rules)}: the decorator that asks for a token stands above the route's, which has taken the view without it. "
+            'Put it below: @app.get("…") first, then @jwt_required()'
+        )
 
 
 def _walk(application: Application) -> Iterator[tuple[str, Sequence[str], str | None]]:

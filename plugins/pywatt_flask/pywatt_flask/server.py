@@ -13,7 +13,7 @@ from werkzeug.exceptions import ClientDisconnected
 from pywatt_core.errors import ServerError
 from pywatt_core.http import Calls, Disconnected, WsgiFront, below, call_wsgi, clean_prefix, refuse, stream_wsgi, unavailable
 
-from .routes import announced, has_literal
+from .routes import announced, has_literal, refuse_bare
 
 if TYPE_CHECKING:
     import socket
@@ -100,6 +100,7 @@ class FlaskServer:
     """Implements `pywatt_core.interfaces.Server`."""
 
     def __init__(self, application: Application, options: ServerOptions) -> None:
+        refuse_bare(application)
         self._application = application
         self._prefix = clean_prefix(options.prefix)
         self._threads = options.threads

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, overload
 
 from flask import Response, current_app, request
 
-from pywatt_core.http.arrival import AUTH_MARK
+from pywatt_core.http.arrival import AUTH_MARK, BARE_MARK
 from pywatt_core.http.guarding import refused
 
 from . import requirements
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 class jwt_required:
     """A decorator for views, below ``@app.get(…)``; `claims` then gives what the token proved.
+
+    Above it, the route would have the view without its guard: such an application is not served.
 
     `source` says who checks: the NAME of a section ``[auth.NAME]``, a `JwtConfig`, an authenticator, or None for ``state.authenticator``.
     `claims_type` is tried on the claims of each request, so that `claims` cannot fail.
@@ -41,6 +44,8 @@ class jwt_required:
             return current_app.ensure_sync(view)(*args, **kwargs) if refusal is None else refusal
 
         setattr(guarded, AUTH_MARK, self._checker.announced)
+        with suppress(AttributeError):  # of what takes no attributes, such as a method
+            setattr(view, BARE_MARK, True)
         return guarded  # type: ignore[return-value]  # what was decorated, behind a check
 
     def refusal(self) -> Response | None:

@@ -13,7 +13,7 @@ import pytest
 from flask import Blueprint, Flask, jsonify, request
 from flask.views import MethodView
 
-from pywatt_core import AppState, pywatt_module
+from pywatt_core import AppState, ConfigError, pywatt_module
 from pywatt_core.testing import app as in_process
 from pywatt_jwt import MissingToken, extract_jwt_claims
 from pywatt_jwt.flask import claims, jwt_required, require, require_scopes
@@ -114,6 +114,29 @@ async def test_all_views_of_a_blueprint() -> None:
     async with served(app) as asked:
         assert refusal(await asked.ask("/inner/a")) == MISSING
         assert (await asked.ask("/inner/a", bearer())).json() == "ada"
+
+
+async def test_an_application_with_a_decorator_above_its_route_is_not_served() -> None:
+    app = Flask("wrong", static_folder=None)
+
+    @require("admin", source=CONFIG)
+    @app.get("/wrong")
+    def wrong() -> str:
+        raise AssertionError("nobody comes here")
+
+    @app.get("/right")
+    @require("admin", source=CONFIG)
+    @jwt_required(source=CONFIG)
+    def right() -> str:
+        return "in"
+
+    with pytest.raises(ConfigError, match=r"^/wrong: the decorator that asks for a token stands above the route's"):
+        async with served(app):
+            pass
+    app.view_functions["wrong"] = right
+    async with served(app) as asked:
+        assert (await asked.ask("/wrong")).status == 401
+        assert (await asked.ask("/right", bearer(roles=["admin"]))).text == "in"
 
 
 async def test_coroutine_views_stay_coroutines_for_flask() -> None:
