@@ -52,6 +52,21 @@ class TokenRefused(HTTPException):
     """401, 403, or 503 where the authenticator cannot tell now. An application may answer it in its own way, as any HTTPException."""
 
 
+class _NoSignature:
+    """Stands where FastAPI looks for the parameters of a dependency: ``Depends(JwtBearer)`` would make one, and ask nobody for a token."""
+
+    def __init__(self, instead: str) -> None:
+        self._instead = instead
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        raise TypeError(f"this dependency would guard nothing: write {self._instead}")
+
+    def __repr__(self) -> str:
+        return f"<this dependency would guard nothing: write {self._instead}>"
+
+
 class JwtBearer(SecurityBase):
     """A dependency that lets requests and WebSockets with a good token pass, and gives their claims.
 
@@ -59,6 +74,8 @@ class JwtBearer(SecurityBase):
     checks: the NAME of a section ``[auth.NAME]``, a `JwtConfig`, an authenticator, or None for ``state.authenticator``. `require` is
     what else has to hold. Scopes of ``Security(JwtBearer(), scopes=["read"])`` are required too.
     """
+
+    __signature__ = _NoSignature("Depends(JwtBearer()), with parentheses")
 
     def __init__(self, claims_type: Any = None, *, source: Source = None, require: Requirement = NOTHING_MORE) -> None:
         self._checker = Checker(source, into=claims_type, require=require)
@@ -93,6 +110,10 @@ def require_scopes(
 ) -> JwtBearer:
     """A dependency for callers whose token has all of `scopes`: ``Depends(require_scopes("read", "write"))``."""
     return JwtBearer(claims_type, source=source, require=requirements.require_scopes(*scopes, claim=claim))
+
+
+require.__dict__["__signature__"] = _NoSignature('Depends(require("admin")), with a role')
+require_scopes.__dict__["__signature__"] = _NoSignature('Depends(require_scopes("read")), with a scope')
 
 
 def document_refusals(app: FastAPI) -> FastAPI:

@@ -1,6 +1,7 @@
 """Endpoints of FastAPI that need a token."""
 
 import logging
+import pydoc
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -227,6 +228,20 @@ async def test_nothing_of_a_token_is_logged(caplog: pytest.LogCaptureFixture) ->
                 assert part not in caplog.text
     assert CONFIG.secret_key is not None
     assert CONFIG.secret_key.expose_secret() not in caplog.text
+
+
+@pytest.mark.parametrize("dependency", [JwtBearer, require, require_scopes])
+def test_a_dependency_that_was_not_made_guards_nothing_and_is_refused(dependency: Any) -> None:
+    app = FastAPI()
+
+    async def view() -> str:
+        return "in"
+
+    with pytest.raises(TypeError, match="this dependency would guard nothing: write Depends"):
+        app.get("/", dependencies=[Depends(dependency)])(view)
+    with pytest.raises(TypeError, match="this dependency would guard nothing: write Depends"):
+        APIRouter(dependencies=[Depends(dependency)]).get("/")(view)
+    assert "claims_type" in pydoc.render_doc(JwtBearer)
 
 
 @pytest.mark.parametrize("wrong", [5, object(), b"key"])
