@@ -28,7 +28,7 @@ class SecretSource(Protocol):
         """The secret's value, or None where this source does not know it; one that can say why raises `SecretNotFound` instead.
 
         Failing to reach the source is another `SecretError`. Where it looks it may tell in a member `place`: a text, or a
-        function of the name.
+        function of the name. If it keeps what it has read, it should have ``async def refresh()``, which looks again now.
         """
         ...
 

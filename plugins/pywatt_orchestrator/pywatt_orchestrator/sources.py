@@ -22,8 +22,10 @@ _log = logging.getLogger(__name__)
 OpenChain = Callable[[AsyncExitStack], Awaitable[Sequence[tuple[str, "SecretSource"]]]]
 OnChange = Callable[["frozenset[str] | None"], None]
 
+SOURCE_TIMEOUT = 8.0
+"""Seconds that one source may take for one answer; then it is named."""
 FETCH_TIMEOUT = 10.0
-"""Seconds that the sources may take to find one secret."""
+"""Seconds that all of them together may take to find one secret."""
 
 
 class _Opened:
@@ -124,7 +126,7 @@ class SecretSources:
     @asynccontextmanager
     async def _enter(self) -> AsyncIterator[SecretChain]:
         async with AsyncExitStack() as stack:
-            yield SecretChain(await self._open_chain(stack))
+            yield SecretChain(await self._open_chain(stack), timeout=SOURCE_TIMEOUT)
 
     async def _open_anew(self) -> None:
         held = Held(self._enter, "secret sources")

@@ -163,6 +163,18 @@ async def test_who_misses_a_secret_learns_where_it_was_looked_for(tmp_path: Path
             await found.fetch("KEY")
 
 
+async def test_a_source_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sources.SOURCE_TIMEOUT < sources.FETCH_TIMEOUT
+    monkeypatch.setattr(sources, "SOURCE_TIMEOUT", 0.05)
+    opening = Opening()
+    opening.held = asyncio.Event()
+    found = SecretSources(opening, Journal())
+    await found.open()
+    with pytest.raises(SecretError, match=r"^\[secrets\.fixed\]: it did not answer within 0\.05 s$"):
+        await found.fetch("KEY")
+    await found.close()
+
+
 async def test_a_source_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "FETCH_TIMEOUT", 0.05)
     opening = Opening()
