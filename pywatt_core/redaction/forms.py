@@ -11,7 +11,8 @@ from binascii import b2a_base64
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote
 
-from .redactor import REPLACEMENT, TOKEN_BELOW, Form
+from .redactor import REPLACEMENT
+from .search import TOKEN_BELOW, Form
 from .urls import url_password
 
 if TYPE_CHECKING:

@@ -4,18 +4,16 @@ by base64 in lines; and those that colours cut."""
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from typing import TYPE_CHECKING
 
 from .redactor import REPLACEMENT, redactor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 BROKEN_FROM = 8
 """What the ends of several lines are together is a secret from this many characters on: fewer stand there by chance."""
 
-_SIDES = " \r│┃║" + "".join(bar.encode().decode("latin-1") for bar in "│┃║")
+_NOTHING = "\0"
+"""What stands for each character of a colour: no text that people read holds it."""
+
+_SIDES = " \r│┃║" + "".join(bar.encode().decode("latin-1") for bar in "│┃║") + _NOTHING
 """What a box puts around a row: also where UTF-8 was read as Latin-1."""
 
 _OPENING, _CLOSING = ("'", '"', "b'", 'b"'), ("'", '"')
@@ -31,57 +29,40 @@ def redact_framed(text: str) -> str:
 
 def hide_broken(text: str) -> str:
     """The same for these alone: a secret that stands in one piece may be left."""
-    if "\n" not in text[:-1] and "\x1b[" not in text:
+    coloured = "\x1b[" in text
+    if not coloured and "\n" not in text[:-1]:
         return text
     for blank in ("", " "):  # a row that ends at a blank does not show it
-        rows = [[text[start:end] for start, end in row] for row in _rows(text)]
-        spans = [span for span in redactor.spans(blank.join(map("".join, rows))) if span[1] - span[0] >= BROKEN_FROM]
+        plain = re.sub(_COLOUR, lambda found: _NOTHING * len(found[0]), text) if coloured else text
+        rows = [line[slice(*_inner(line))] for line in plain.split("\n")]
+        joined = blank.join(rows).replace(_NOTHING, "")
+        spans = [span for span in redactor.spans(joined) if span[1] - span[0] >= BROKEN_FROM]
         if spans:
-            text = _hidden(text, spans, blank)
+            text = _hidden(text, plain, spans, blank)
     return text
 
 
-def _rows(text: str) -> Iterator[list[tuple[int, int]]]:
-    """For each line the stretches of it without colours, and without what stands at its edges."""
-    start = 0
-    coloured = "\x1b[" in text
-    for line in text.split("\n"):
-        stretches = [(0, len(line))]
-        if coloured:
-            edges = [0, *(edge for found in re.finditer(_COLOUR, line) for edge in found.span()), len(line)]
-            stretches = [(begin, end) for begin, end in zip(edges[::2], edges[1::2], strict=True) if line[begin:end].strip(_SIDES)]
-        if stretches:
-            begin, end = stretches[0]
-            inner = line[begin:end].lstrip(_SIDES)
-            opening = 1 + inner.startswith("b") if inner.startswith(_OPENING) else 0
-            stretches[0] = (end - len(inner) + opening, end)
-            begin, end = stretches[-1]
-            inner = line[begin:end].rstrip(_SIDES)
-            stretches[-1] = (begin, begin + len(inner) - inner.endswith(_CLOSING))
-        yield [(start + begin, start + end) for begin, end in stretches if begin < end]
-        start += len(line) + 1
+def _inner(line: str) -> tuple[int, int]:
+    """Where a line begins and ends without what stands at its edges."""
+    start, end = len(line) - len(line.lstrip(_SIDES)), len(line.rstrip(_SIDES))
+    if line.startswith(_OPENING, start, end):
+        start += 1 + (line[start] == "b")
+    return start, end - line.endswith(_CLOSING, start, end)
 
 
-def _hidden(text: str, spans: list[tuple[int, int]], blank: str) -> str:
-    """`text` without what `spans` cover in its rows."""
-    starts: list[int] = []  # of each stretch in what was searched
-    origins: list[int] = []  # and in `text`
-    length = 0
-    for row in _rows(text):
-        for start, end in row:
-            starts.append(length)
-            origins.append(start)
-            length += end - start
-        length += len(blank)
-
-    def origin(at: int) -> int:
-        number = bisect_right(starts, at) - 1
-        return origins[number] + at - starts[number]
-
+def _hidden(text: str, plain: str, spans: list[tuple[int, int]], blank: str) -> str:
+    """`text` without what `spans` cover in the joined rows of `plain`, which is as long."""
+    origins: list[int] = []  # of each character of what was searched, in `text`
+    offset = 0
+    for line in plain.split("\n"):
+        start, end = _inner(line)
+        origins += (offset + at for at in range(start, end) if line[at] != _NOTHING)
+        origins += [offset + end] * len(blank)
+        offset += len(line) + 1
     pieces: list[str] = []
     position = 0
     for start, end in spans:
-        first, last = origin(start), origin(end - 1) + 1
+        first, last = origins[start], origins[end - 1] + 1
         pieces += (text[position:first], REPLACEMENT)
         position = last
     return "".join([*pieces, text[position:]])

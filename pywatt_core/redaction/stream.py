@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .redactor import REPLACEMENT, merge
+from .redactor import REPLACEMENT
+from .search import merge
 
 if TYPE_CHECKING:
     from .redactor import Redactor

@@ -80,6 +80,14 @@ def test_the_ends_of_lines_are_no_short_secret_by_chance(fresh_redactor: Redacto
     assert redact_framed("xab\ncdx abcd") == "xab\ncdx [REDACTED]"
 
 
+@pytest.mark.parametrize("joint", ["\x1b[0m \x1b[1m", " \x1b[0m\x1b[1m", "\x1b[0;1m ", "\x1b[0m│ │\x1b[1m"])
+def test_colours_between_the_words_of_a_secret_do_not_show_it(joint: str, fresh_redactor: Redactor) -> None:
+    blank = " " if "│" not in joint else "│ │"
+    fresh_redactor.register(f"correct{blank}horse{blank}battery")
+    text = redact_framed(f"it is \x1b[1mcorrect{joint}horse{joint}battery\x1b[0m, \x1b[1mnot\x1b[0m it\n")
+    assert text == "it is \x1b[1m[REDACTED]\x1b[0m, \x1b[1mnot\x1b[0m it\n"
+
+
 def test_what_no_secret_covers_stays() -> None:
     box = "╭───╮\n│ \x1b[1ma\x1b[0m │\n│ b │\n╰───╯\n"
     assert redact_framed(box) == box

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import reprlib
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 
 from pywatt_core.redaction import REPLACEMENT, Redactor
 from pywatt_core.redaction.forms import forms_of
-from pywatt_core.redaction.redactor import KEPT_PER_NAME, KEPT_UNNAMED, KEPT_WEAK, TOKEN_BELOW
+from pywatt_core.redaction.redactor import KEPT_PER_NAME, KEPT_UNNAMED, KEPT_WEAK
+from pywatt_core.redaction.search import KEY_LONGEST, KEY_SHARED, TOKEN_BELOW, Form
 
 CHARACTERS = st.one_of(st.sampled_from("abcdAB019 +/=_-%\\\"'\n\t<&:@é€"), st.characters(codec="utf-8"))
 VALUES = st.text(CHARACTERS, min_size=1, max_size=24)
@@ -241,6 +244,51 @@ def test_registering_one_by_one_between_searches_builds_little() -> None:
     assert len(built) == 500
     assert sum(built) < 500 * 12, "each value may be built into about log2(500) automata"
     assert len(redactor._state.automata) <= 10
+
+
+def test_what_is_known_is_not_gone_through_again_for_each_new_value() -> None:
+    class Counting(dict[str | bytes, tuple[Form, ...]]):
+        looked_at = 0
+
+        def __getitem__(self, value: str | bytes) -> tuple[Form, ...]:
+            Counting.looked_at += 1
+            return super().__getitem__(value)
+
+        def values(self) -> Any:
+            Counting.looked_at += len(self)
+            return super().values()
+
+        def copy(self) -> Counting:
+            return Counting(self)
+
+    redactor = Redactor()
+    redactor._forms = Counting()
+    for number in range(500):
+        redactor.register(f"secret-{number:05d}", name=str(number))
+        redactor.redact("a line")
+    assert Counting.looked_at < 500 * 12, "each value may be built into about log2(500) automata"
+
+
+def test_secrets_that_begin_alike_are_told_apart_by_few_comparisons() -> None:
+    begins = "postgresql+asyncpg://application:"
+    secrets = [f"{begins}password-{number:05d}@db" for number in range(500)]
+    redactor = redactor_of(*secrets)
+    redactor.redact("")
+    (automaton,) = redactor._state.automata
+    shared = sorted(len(forms) for size, forms in automaton.values() if size < KEY_LONGEST)
+    assert shared[-1] <= KEY_SHARED
+    assert all(redactor.redact(f"<{secret}>") == "<[REDACTED]>" for secret in secrets)
+    assert all(redactor.redact(f"<{secret.encode().hex()}>") == "<[REDACTED]>" for secret in secrets)
+    assert redactor.redact(f"{begins}nobody@db") == f"{begins}nobody@db"
+    assert redactor.unfinished(f"at {begins}password-00") == 3
+    assert redactor.redact(f"{begins}passw... {begins}pass") == f"[REDACTED]... {begins}pass"
+
+
+def test_memory_for_a_secret_is_bounded() -> None:
+    redactor = redactor_of(*(hashlib.sha256(str(number).encode()).hexdigest()[:32] for number in range(200)))
+    redactor.redact("")
+    (automaton,) = redactor._state.automata
+    assert automaton.get_stats()["total_size"] < 200 * 6_000
 
 
 def test_several_automata_become_one_when_searches_have_paid_for_it() -> None:
