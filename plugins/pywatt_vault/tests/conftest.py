@@ -9,12 +9,17 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from pywatt_vault.document import Scrypt
 from pywatt_vault.files import write_whole
-from pywatt_vault.rotating import key_lock
+from pywatt_vault.keys import KeyPlaces
+from pywatt_vault.rotating import Lock, key_lock
+from pywatt_vault.sealing import stretched
+from pywatt_vault.store import Store
+from pywatt_vault.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -111,8 +116,18 @@ def vault(tmp_path: Path) -> Path:
     return path
 
 
-def value(pywatt: Callable[..., Done], name: str, **options: Any) -> str:
-    """What `pywatt secrets get` writes."""
-    done = pywatt("secrets", "get", name, **options)
-    assert done.code == 0, done.err
-    return done.out
+@pytest.fixture
+def value(tmp_path: Path) -> Callable[..., str | None]:
+    """``value(name, env=…)``: what the vault in the test's folder holds. What `pywatt secrets get` writes has tests of its own."""
+
+    def read(name: str, env: Mapping[str, str] | None = None) -> str | None:
+        places = KeyPlaces(variable="PYWATT_VAULT_KEY", file=tmp_path / "secrets.key", environ=env or {})
+        return Store(tmp_path / "secrets.vault", places).load().get(name)
+
+    return read
+
+
+def cheap_lock(passphrase: str) -> Lock:
+    """A passphrase that costs no more than a vault may cost least."""
+    salt, cost = os.urandom(32), Scrypt(15, 8, 1)
+    return Lock(passphrase, Vault.create("x", stretched(passphrase, salt, cost), salt=salt, scrypt=cost))

@@ -20,10 +20,11 @@ ENTRIES = {
     "A.dotted": Entry("1-89abcdef", "2025-12-31T23:59:59Z", b"sealed bytes of the first"),
 }
 TEXT = render(HEADER, ENTRIES) + seal_line(b"m" * 32)
-names = st.from_regex(re.compile(document.NAME), fullmatch=True)
+ASCII = st.characters(codec="ascii")
+names = st.from_regex(re.compile(document.NAME), fullmatch=True, alphabet=ASCII)
 entries = st.builds(
     Entry,
-    st.from_regex(r"[0-9]{1,9}-[0-9a-f]{8}", fullmatch=True).filter(str.isascii),
+    st.from_regex(r"[0-9]{1,9}-[0-9a-f]{8}", fullmatch=True, alphabet=ASCII),
     st.datetimes().map(lambda moment: f"{moment:%Y-%m-%dT%H:%M:%SZ}".rjust(20, "0")),
     st.binary(min_size=1, max_size=100),
 )
@@ -48,7 +49,7 @@ def test_a_passphrase_brings_its_cost() -> None:
     assert parse((render(header, {}) + seal_line(b"m" * 32)).encode(), "x.vault").header == header
 
 
-@given(st.dictionaries(names.filter(str.isascii), entries, max_size=5))
+@given(st.dictionaries(names, entries, max_size=5))
 def test_any_secrets_come_back(secrets: dict[str, Entry]) -> None:
     text = render(HEADER, secrets) + seal_line(b"\xff" * 32)
     assert dict(parse(text.encode(), "x.vault").entries) == secrets

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from datetime import UTC, datetime
 from functools import partial
@@ -15,13 +14,13 @@ from pywatt_core.errors import SecretError
 from pywatt_core.testing import assert_no_secret_in
 from pywatt_vault import rotating
 from pywatt_vault import store as stores
-from pywatt_vault.document import Scrypt
 from pywatt_vault.files import write_whole
 from pywatt_vault.keys import KeyPlaces, read_keys, written
-from pywatt_vault.rotating import kept_beside, key_lock, passphrase_lock, rotate
-from pywatt_vault.sealing import stretched
+from pywatt_vault.rotating import kept_beside, key_lock, rotate
 from pywatt_vault.store import Store
 from pywatt_vault.vault import Vault
+
+from .conftest import cheap_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,16 +106,11 @@ def test_of_several_passphrases_only_the_old_one_is_replaced(store: Store, befor
 def test_a_passphrase_for_which_there_is_no_room_changes_nothing(store: Store) -> None:
     store.path.unlink()
     store.create(cheap_lock(PASSPHRASE).empty)
-    store.places.file.write_text(f"1\n2\n3\n{PASSPHRASE}\n")
+    store.places.file.write_text(f"{PASSPHRASE}\n1\n2\n3\n")
     before = store.data()
     with pytest.raises(SecretError, match="with the new one: there are 5 passphrases in it, and 1 to 4 may be"):
         rotate(store, cheap_lock("another passphrase"), file=store.places.file)
-    assert (store.data(), store.places.file.read_text()) == (before, f"1\n2\n3\n{PASSPHRASE}\n")
-
-
-def cheap_lock(passphrase: str) -> rotating.Lock:
-    salt, cost = os.urandom(32), Scrypt(15, 8, 1)
-    return rotating.Lock(passphrase, Vault.create("x", stretched(passphrase, salt, cost), salt=salt, scrypt=cost))
+    assert (store.data(), store.places.file.read_text()) == (before, f"{PASSPHRASE}\n1\n2\n3\n")
 
 
 def test_the_new_key_may_have_a_file_of_its_own(store: Store, tmp_path: Path) -> None:
@@ -128,7 +122,7 @@ def test_the_new_key_may_have_a_file_of_its_own(store: Store, tmp_path: Path) ->
 
 
 def test_a_passphrase_needs_no_file(store: Store) -> None:
-    rotate(store, passphrase_lock(str(store.path), PASSPHRASE, id=store.load().header.id), file=None)
+    rotate(store, cheap_lock(PASSPHRASE), file=None)
     with_passphrase = KeyPlaces(variable="P", file=store.places.file, environ={"P": PASSPHRASE})
     assert opened(Store(store.path, with_passphrase)) == SECRETS
 

@@ -20,9 +20,11 @@ from pywatt_vault import open_vault, source
 from pywatt_vault.files import write_whole
 from pywatt_vault.keys import new_key, written
 from pywatt_vault.options import Options
-from pywatt_vault.rotating import key_lock, passphrase_lock, rotate
+from pywatt_vault.rotating import key_lock, rotate
 from pywatt_vault.source import VaultSource, store_of
 from pywatt_vault.vault import Vault
+
+from .conftest import cheap_lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -209,7 +211,7 @@ async def test_a_passphrase_is_stretched_once_however_often_the_vault_changes(tm
     (tmp_path / "secrets.key").touch(0o600)
     (tmp_path / "secrets.key").write_text("correct horse battery staple\n")
     store = store_of(OPTIONS, tmp_path)
-    store.create(passphrase_lock(str(store.path), "correct horse battery staple").empty)
+    store.create(cheap_lock("correct horse battery staple").empty)
     from pywatt_vault import sealing
 
     calls = []
