@@ -42,14 +42,17 @@ def read_regular(path: Path, limit: int, *, what: str) -> tuple[bytes, os.stat_r
 
 
 def read_private(path: Path, limit: int, *, what: str, any_mode: bool = False) -> str | None:
-    """The text of a file that only we and root can read; None where it is not there. Raises `SecretError`."""
+    """The text of a file that only we and root can read; None where it is not there. Raises `SecretError`.
+
+    What systemd hands to a service that is not root looks as if root's group could read it: the mode shows the access list.
+    """
     found = read_regular(path, limit, what=what)
     if found is None:
         return None
     data, status = found
     mode = stat.S_IMODE(status.st_mode)
     if not any_mode:
-        if mode & 0o077:
+        if mode & 0o077 and (mode, status.st_uid, status.st_gid) != (0o440, 0, 0):
             raise SecretError(f"{path}: others may read the {what} (mode {mode:o}): chmod 600 {path}, or set any_mode = true")
         if status.st_uid not in (os.geteuid(), 0):
             raise SecretError(f"{path}: the {what} belongs to another user: chown it to the one who reads it, or set any_mode = true")

@@ -193,6 +193,19 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_credential_of_systemd_is_private(tmp_path: Path) -> None:
+    """It is root's, and its mode 0440 shows that the user of the service may read it by an access list."""
+    put(tmp_path, written(KEY))
+    file = tmp_path / "x.key"
+    file.chmod(0o440)
+    assert places(tmp_path).find(header_for(KEY), "x.vault")
+    for owner, group in ((0, 12345), (12345, 0)):
+        os.chown(file, owner, group)
+        with pytest.raises(SecretError, match="others may read the key file"):
+            places(tmp_path).find(header_for(KEY), "x.vault")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_key_file_of_another_user_is_refused(tmp_path: Path) -> None:
     put(tmp_path, written(KEY))
     os.chown(tmp_path / "x.key", 12345, -1)
