@@ -53,16 +53,17 @@ class Held(Generic[T]):
             finish.set_result(error)
         await owner
 
-    def abandon(self) -> None:
-        """Nobody wants it any more: entering is interrupted; what was entered meanwhile is left."""
+    def abandon(self) -> asyncio.Task[None] | None:
+        """Nobody wants it any more: entering is interrupted; what was entered meanwhile is left. The task that does it, if there is any."""
         owner, opened, finish = self._owner, self._opened, self._finish
         self._opened = self._finish = self._owner = None
         if owner is None or opened is None or finish is None:
-            return
+            return None
         if not opened.done():
             owner.cancel()
         elif not finish.done():
             finish.set_result(None)
+        return owner
 
     async def _own(self, opened: asyncio.Future[T], finish: asyncio.Future[BaseException | None]) -> None:
         error: BaseException | None = None

@@ -165,7 +165,7 @@ class Replaceable(Generic[T]):
             old.idle.set()
         current = [self._face._behind.held.close()] if self._face is not None else []
         results = await asyncio.gather(*current, *self._old.values(), *self._unused, return_exceptions=True)
-        for error in results:
+        for error in results[: len(current)]:  # the others have been logged
             if isinstance(error, BaseException):
                 raise error
 
@@ -224,7 +224,9 @@ class Replaceable(Generic[T]):
         try:
             return Behind(held, await held.value()), used
         except BaseException:
-            held.abandon()
+            if (owner := held.abandon()) is not None:
+                self._unused.add(owner)
+                owner.add_done_callback(self._unused.discard)
             raise
 
 

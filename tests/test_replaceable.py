@@ -148,7 +148,11 @@ async def opened(events):
         if "refused" in value:
             raise StorageError("password authentication failed")
         if "slow" in value:
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.01)
+                events.append(f"gave up {value}")
         store = (Keeping if "keeping" in value else Store)(value, events)
         stores.append(store)
         events.append(f"open {value}")
@@ -404,7 +408,17 @@ async def test_a_preparation_that_is_called_off_leaves_nothing_open(replaceable,
     prepared.abandon()
     await until(lambda: "close second" in events)
     assert await replaceable.face.execute("") == "first"
-    assert not [task for task in asyncio.all_tasks() if task.get_name() == "holds databases.main"][1:]
+    await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "holds databases.main"][1:])
+
+
+@on_a_store
+async def test_closing_waits_for_a_preparation_that_was_called_off(replaceable, events):
+    preparing = asyncio.create_task(replaceable.prepare({"URL": Secret("slow")}))
+    await asyncio.sleep(0.01)
+    preparing.cancel()
+    await asyncio.wait({preparing})
+    await replaceable.close()
+    assert sorted(events) == ["close first", "gave up slow", "open first"]
 
 
 @on_a_store
