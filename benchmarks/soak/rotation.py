@@ -8,7 +8,8 @@ database.
     python benchmarks/soak/rotation.py                              1,000 rotations, PostgreSQL
     python benchmarks/soak/rotation.py --rounds 50 --database sqlite
 
-Exit status 1 where a request has failed, where an acknowledged value was not in use, or where a process has grown without end.
+Exit status 1 where a request has failed, where an acknowledged value was not in use, or where a process has grown without end, in memory
+or in open files.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 LAUNCHER = "import sys; from pywatt_core.cli.main import main; sys.exit(main())"
 DEADLINE = 60.0
 GROWTH = 16
-"""MiB by which a process may grow over what it needed after a tenth of the rounds."""
+"""MiB, and open files, by which a process may grow over what it needed after a tenth of the rounds."""
 
 MODULE = """
 import os
@@ -239,11 +240,20 @@ class Load:
         client.close()
 
 
-def resident(pid: int) -> float:
-    """MiB that a process has in memory now."""
+class Size(NamedTuple):
+    """What a process needs."""
+
+    memory: float
+    """MiB."""
+    files: int
+    """Open ones."""
+
+
+def size_of(pid: int) -> Size:
+    """What a process needs now."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
+            return Size(int(line.split()[1]) / 1024, len(os.listdir(f"/proc/{pid}/fd")))
     raise RuntimeError(f"process {pid} does not say how much memory it has")
 
 
@@ -254,7 +264,7 @@ async def soak(folder: Path, runtime: Path, place: Place, rounds: int, clients: 
     (folder / "pywatt.toml").write_text(CONFIG.format(database=place.section), encoding="utf-8")
     stale: list[str] = []
     seconds: list[float] = []
-    sizes: dict[int, list[float]] = {}
+    sizes: dict[int, list[Size]] = {}
     async with running(folder, runtime) as project:
         at = await project.said("http://127.0.0.1:")
         port = int(
@@ -275,9 +285,9 @@ async def soak(folder: Path, runtime: Path, place: Place, rounds: int, clients: 
                 if (answer["key"], answer["place"]) != (number, f"r{number}"):
                     stale.append(f"{path} after round {number}: {answer}")
                 if number in (max(1, rounds // 10), rounds):
-                    sizes.setdefault(answer["pid"], []).append(resident(answer["pid"]))
+                    sizes.setdefault(answer["pid"], []).append(size_of(answer["pid"]))
             if number in (max(1, rounds // 10), rounds):
-                sizes.setdefault(project.process.pid, []).append(resident(project.process.pid))
+                sizes.setdefault(project.process.pid, []).append(size_of(project.process.pid))
             if number % 100 == 0:
                 print(f"{number} rotations, {len(load.latencies)} requests, {len(load.failures)} failed", flush=True)
         load.ending = True
@@ -295,7 +305,7 @@ async def until_served(client: Client, path: str) -> None:
             await asyncio.sleep(0.1)
 
 
-def tell(load: Load, stale: list[str], seconds: list[float], sizes: dict[int, list[float]], rounds: int) -> int:
+def tell(load: Load, stale: list[str], seconds: list[float], sizes: dict[int, list[Size]], rounds: int) -> int:
     latencies = sorted(load.latencies)
     print(
         f"{rounds} rotations, {statistics.median(seconds):.3f} s each (median), {max(seconds):.3f} s at most, from the change of the file"
@@ -306,8 +316,11 @@ def tell(load: Load, stale: list[str], seconds: list[float], sizes: dict[int, li
         print(f"    {line}")
     grown = False
     for pid, found in sizes.items():
-        print(f"process {pid}: {found[0]:.1f} MiB after a tenth, {found[-1] - found[0]:+.1f} MiB at the end")
-        grown = grown or found[-1] - found[0] > GROWTH
+        memory, files = found[-1].memory - found[0].memory, found[-1].files - found[0].files
+        print(
+            f"process {pid}: {found[0].memory:.1f} MiB, {found[0].files} open files after a tenth, {memory:+.1f} and {files:+} at the end"
+        )
+        grown = grown or max(memory, files) > GROWTH
     return 1 if load.failures or stale or grown or len(sizes) != 3 else 0
 
 
