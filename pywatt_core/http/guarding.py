@@ -69,7 +69,8 @@ class _Endpoint(NamedTuple):
 def guard_of(endpoints: Iterable[AnnouncedEndpoint] | None, state: Any, *, beside: Iterable[str] = ()) -> Guard | None:
     """The guard for what a module announces; None where no endpoint has `auth`.
 
-    An `auth` is the name of a section ``[auth.NAME]`` of `state`, an `AppState`, or what the only section of that kind has in ``use``.
+    An `auth` is the name of a section ``[auth.NAME]`` of `state`, an `AppState`, or what the only section of that kind has in ``use``;
+    for "jwt" also the only one whose tokens the orchestrator checks, since those are of that kind on the wire.
     `beside` are paths that everybody may GET, unless an endpoint names them. Raises `ConfigError` with the lines to add.
     """
     listed = list(endpoints or ())
@@ -79,19 +80,27 @@ def guard_of(endpoints: Iterable[AnnouncedEndpoint] | None, state: Any, *, besid
     sections = state.config.sections("auth")
     found: dict[str, Authenticator] = {}
     for auth in wanted:
-        named = [auth] if auth in state.authenticators else [name for name, section in sections.items() if section.use == auth]
+        kinds = (auth, "orchestrator") if auth == "jwt" else (auth,)
+        named = [auth] if auth in state.authenticators else []
+        for kind in kinds:
+            named = named or [name for name, section in sections.items() if section.use == kind]
         if len(named) != 1:
             paths = ", ".join(dict.fromkeys(endpoint.path for endpoint in listed if endpoint.auth == auth))
-            raise ConfigError(_nobody(auth, paths, named))
+            raise ConfigError(_nobody(auth, paths, named, sections))
         found[auth] = state.authenticators[named[0]]
     known = {endpoint.path for endpoint in listed}
     return Guard([*listed, *(AnnouncedEndpoint(path=path, methods=["GET"]) for path in beside if path not in known)], found)
 
 
-def _nobody(auth: str, paths: str, several: Sequence[str]) -> str:
+def _nobody(auth: str, paths: str, several: Sequence[str], sections: Mapping[str, Any]) -> str:
     said = f'announced with auth="{auth}": {paths}'
     if several:
-        return f'{said}. Of the sections with use = "{auth}" any may be meant: {", ".join(several)}. Name one: auth="{several[0]}"'
+        use = sections[several[0]].use
+        return f'{said}. Of the sections with use = "{use}" any may be meant: {", ".join(several)}. Name one: auth="{several[0]}"'
+    if sections:
+        there = ", ".join(f'[auth.{name}] with use = "{section.use}"' for name, section in sections.items())
+        said = f"{said}. No section is called that or uses it, there is {there}"
+        return f'{said}. Where one of them is meant, auth="{next(iter(sections))}" names it; otherwise add a section [auth.{auth}] to pywatt.toml'
     return (
         f'{said}. No section says who checks the tokens. Add to pywatt.toml:\n\n[auth.{auth}]\nuse = "jwt"\nsecret_key = "secret:JWT_KEY"'
     )

@@ -191,10 +191,27 @@ async def test_auth_is_the_name_of_a_section_or_what_the_only_one_uses() -> None
     assert await told(state_with(main="jwt", more="other"), endpoint("/a", "jwt")) == {"by": "main"}
 
 
-@pytest.mark.parametrize("sections", [{}, {"main": "other"}])
-def test_nobody_to_check_is_an_error_with_the_lines_to_add(sections: dict[str, str]) -> None:
+async def test_jwt_is_what_the_orchestrator_checks_where_nothing_here_does() -> None:
+    assert await told(state_with(main="orchestrator", more="other"), endpoint("/a", "jwt")) == {"by": "main"}
+    assert await told(state_with(far="orchestrator", near="jwt"), endpoint("/a", "jwt")) == {"by": "near"}
+    with pytest.raises(ConfigError, match=r'use = "orchestrator" any may be meant: one, two\. Name one: auth="one"'):
+        guard_of([endpoint("/a", "jwt")], state_with(one="orchestrator", two="orchestrator"))
+    with pytest.raises(ConfigError, match="No section is called that"):
+        guard_of([endpoint("/a", "basic")], state_with(main="orchestrator"))
+
+
+def test_a_section_that_is_not_meant_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
-        guard_of([endpoint("/a", "jwt"), endpoint("/b"), endpoint("/c", "jwt")], state_with(**sections))
+        guard_of([endpoint("/a", "jwt")], state_with(main="other"))
+    assert str(caught.value) == (
+        'announced with auth="jwt": /a. No section is called that or uses it, there is [auth.main] with use = "other". '
+        'Where one of them is meant, auth="main" names it; otherwise add a section [auth.jwt] to pywatt.toml'
+    )
+
+
+def test_nobody_to_check_is_an_error_with_the_lines_to_add() -> None:
+    with pytest.raises(ConfigError) as caught:
+        guard_of([endpoint("/a", "jwt"), endpoint("/b"), endpoint("/c", "jwt")], state_with())
     assert str(caught.value) == (
         'announced with auth="jwt": /a, /c. No section says who checks the tokens. Add to pywatt.toml:\n\n'
         '[auth.jwt]\nuse = "jwt"\nsecret_key = "secret:JWT_KEY"'
