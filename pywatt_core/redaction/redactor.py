@@ -107,6 +107,11 @@ class Redactor:
         return not self._forms
 
     @property
+    def shortest(self) -> int:
+        """Characters of the shortest form, 0 where nothing is registered."""
+        return self._current().shortest
+
+    @property
     def longest(self) -> int:
         """Characters of the longest form, 0 where nothing is registered."""
         return self._current().longest

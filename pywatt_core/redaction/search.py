@@ -47,6 +47,7 @@ class Tier(NamedTuple):
     """The forms that count only as whole words."""
     first_lines: frozenset[str] = frozenset()
     """Of each form that holds a line end what stands before the first."""
+    shortest: int = 0
     longest: int = 0
     longest_key: int = 0
 
@@ -61,6 +62,7 @@ class State(NamedTuple):
     words: frozenset[str] = frozenset()
     """The tokens themselves."""
     first_lines: tuple[str, ...] = ()
+    shortest: int = 0
     longest: int = 0
     longest_key: int = 0
 
@@ -82,6 +84,7 @@ def tier_of(values: Set[str | bytes], live: Mapping[str | bytes, Sequence[Form]]
         automaton,
         frozenset(form.text for form in forms if len(form.text) < TOKEN_BELOW),
         frozenset(form.text.partition("\n")[0] for form in forms if "\n" in form.text),
+        min((len(form.text) for form in forms), default=0),
         max((len(form.text) for form in forms), default=0),
         max(map(len, keys), default=0),
     )
@@ -114,6 +117,7 @@ def state_of(version: int, tiers: Sequence[Tier]) -> State:
         pattern,
         words,
         tuple(frozenset[str]().union(*(tier.first_lines for tier in tiers))),
+        min((tier.shortest for tier in tiers if tier.values), default=0),
         max((tier.longest for tier in tiers), default=0),
         max((tier.longest_key for tier in tiers), default=0),
     )

@@ -146,3 +146,69 @@ def test_a_value_that_is_registered_later_is_hidden_from_then_on() -> None:
     redactor.register("late-secret")
     assert stream.feed(" late-") == " "
     assert stream.feed("secret.") == "[REDACTED]."
+
+
+# ── what has to be seen before more comes ───────────────────────────────────────────────────────────────────────────
+
+
+@given(values_and_pieces(), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_what_is_settled_piece_by_piece_shows_no_secret_and_changes_nothing_else(case: tuple[list[str], list[str]], soon: bool) -> None:
+    values, cut = case
+    redactor = without_neighbours(redactor_of(*values))
+    stream = RedactedStream(redactor)
+    passed = ""
+    for piece in [*cut, "\x00"]:
+        passed += stream.feed(piece) + stream.settle(soon=soon)
+        assert soon or not stream.waiting
+    passed += stream.rest()
+    text = "".join(cut) + "\x00"
+    hidden = redactor.redact(text)
+    if soon and (hidden == text or redactor.shortest < 4):
+        assert passed == hidden
+    if not redactor.has_tokens:
+        assert hidden == text or not any(form.text in passed for value in values for form in forms_of(value)), passed
+
+
+def test_a_prompt_that_ends_like_a_secret_begins_is_shown_and_the_rest_of_a_secret_is_not() -> None:
+    stream = RedactedStream(redactor_of("canary-in-the-mine"))
+    assert [stream.feed("50% can"), stream.settle(soon=True), stream.settle(soon=True)] == ["50% ", "can", ""]
+    assert not stream.waiting
+    assert [stream.feed("did? "), stream.settle(soon=True)] == ["did? ", ""]
+    assert [stream.feed("can"), stream.settle(soon=True), stream.feed("ary-in-the-mine"), stream.settle(soon=True)] == [
+        "",
+        "can",
+        "",
+        "[REDACTED]",
+    ]
+    assert stream.feed(".") == "."
+    assert [stream.feed("canar"), stream.settle(soon=True), stream.settle()] == ["", "", "canar"]
+    assert [stream.feed("y-"), stream.settle(), stream.feed("in"), stream.settle()] == ["", "y-", "", "[REDACTED]"]
+    assert [stream.feed("-the-"), stream.settle(), stream.feed("mine x")] == ["", "", " x"]
+
+
+def test_of_a_short_secret_a_quarter_is_shown_at_most_where_more_may_come_soon() -> None:
+    stream = RedactedStream(redactor_of("hunter2!"))
+    assert [stream.feed("hu"), stream.settle(soon=True), stream.feed("n"), stream.settle(soon=True)] == ["", "hu", "", ""]
+    assert [stream.feed("ter2"), stream.settle(), stream.feed("! it is")] == ["", "nter2", "[REDACTED] it is"]
+    words = RedactedStream(redactor_of("pin"))
+    assert [words.feed("a p"), words.settle(soon=True), words.feed("in"), words.settle(soon=True)] == ["a ", "", "", ""]
+    assert [words.settle(), words.feed("s")] == ["[REDACTED]", "s"]
+
+
+def test_a_secret_that_is_complete_is_replaced_at_once_though_a_longer_one_may_come() -> None:
+    stream = RedactedStream(redactor_of("canary-1", "canary-123"))
+    assert [stream.feed("a canary-1"), stream.settle(soon=True)] == ["a ", "[REDACTED]"]
+    assert [stream.feed("2"), stream.settle(soon=True), stream.feed("3"), stream.feed(" b")] == ["", "", "", " b"]
+    assert [stream.feed("canary-1"), stream.settle(soon=True), stream.feed("4 b")] == ["", "[REDACTED]", "4 b"]
+
+
+def test_half_a_character_of_utf_8_is_not_shown() -> None:
+    stream = RedactedStream(redactor_of("grün-canary"))
+    data = "a grün-canary".encode().decode("latin-1")
+    assert [stream.feed(data[:5]), stream.settle(soon=True), stream.feed(data[5:]), stream.settle(soon=True)] == [
+        "a ",
+        "",
+        "",
+        "[REDACTED]",
+    ]

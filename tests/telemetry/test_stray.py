@@ -49,9 +49,13 @@ def run(program: str, *options: str, expect: int = 0, **environ: str) -> tuple[s
     [
         ("print('a', c, 'b')", "a [REDACTED] b\n"),
         ("print(c, end='', flush=True); print('!')", "[REDACTED]!\n"),
-        ("[print(one, end='', flush=True) for one in c]; print()", "[REDACTED]\n"),
+        ("[print(one, end='', flush=True) for one in c]; print()", "gr[REDACTED]\n"),
         ("print(c[:9], end='', flush=True); print(c[9:])", "[REDACTED]\n"),
         ("sys.stdout.buffer.write(c.encode()[:3]); sys.stdout.flush(); sys.stdout.buffer.write(c.encode()[3:]); print()", "[REDACTED]\n"),
+        ("sys.stdout.write('50% grün-c'); sys.stdout.close(); os._exit(0)", "50% grün-c".encode().decode("latin-1")),
+        ("sys.stdout.write('50% grün-c'); sys.stdout.detach(); os._exit(0)", "50% "),
+        ("print('50% gr', end='', flush=True); os._exit(0)", "50% gr"),
+        ("print('50% gr', end='', flush=True); os.write(1, b'!'); print('een')", "50% gr!een\n"),
         ("sys.stdout.writelines(['x', c, 'y\\n'])", "x[REDACTED]y\n"),
         ("kept.write(c + '\\n')", "[REDACTED]\n"),
         ("sys.__stdout__.write(c + '\\n')", "[REDACTED]\n"),
@@ -143,12 +147,56 @@ def test_a_handler_in_a_file_that_stays_on_the_root_logger_is_redacted(tmp_path:
 
 def test_a_forked_child_writes_what_is_its_own() -> None:
     out, _ = run(
-        "print('waits: gr', end='', flush=True)\n"
+        "from pywatt_core.telemetry import stray; stray.PATIENCE = 3600\n"
+        "print('waits: grün', end='', flush=True)\n"
         "if os.fork() == 0:\n"
         "    print('child', c, flush=True); os._exit(0)\n"
         "os.wait(); print('parent')\n"
     )
-    assert out == "waits: child [REDACTED]\ngrparent\n"
+    assert out == "waits: child [REDACTED]\ngrünparent\n"
+
+
+@pytest.mark.parametrize("options", [[], ["-u"]], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(("end", "shown"), [("gr", "gr"), ("grün-c", "grün-c"), ("grün-canary", "[REDACTED]")])
+def test_a_prompt_that_ends_like_a_secret_begins_is_seen_before_the_answer_comes(end: str, shown: str, options: list[str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, *options, "-c", START + f"print({end!r}, end='', flush=True); print(input(), c)"],
+        env={**os.environ, "CANARY": SECRET, "PYTHONUTF8": "1"},
+        stdin=-1,
+        stdout=-1,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        seen = b""
+        while len(seen) < len(shown.encode()):
+            seen += os.read(process.stdout.fileno(), 100)
+        assert seen.decode() == shown
+        process.stdin.write(b"answer\n")
+        process.stdin.close()
+        assert process.stdout.read() == b"answer [REDACTED]\n"
+        assert process.wait(60) == 0
+
+
+def test_a_daemon_thread_that_is_stopped_while_it_writes_keeps_nobody_from_ending() -> None:
+    program = (
+        "import threading\n"
+        "def write():\n"
+        "  while True: sys.stderr.write('x\\n'); sys.stderr.flush()\n"
+        "for _ in range(4): threading.Thread(target=write, daemon=True).start()\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "class Late:\n"
+        "  def __del__(self): print('late', flush=True)\n"
+        "sys.late = Late()\n"
+    )
+    for _ in range(5):
+        done = subprocess.run(
+            [sys.executable, "-u", "-c", START + program],
+            env={**os.environ, "CANARY": SECRET},
+            stdout=-1,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0
 
 
 def test_what_waits_is_written_when_the_process_is_left_at_once() -> None:
