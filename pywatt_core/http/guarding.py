@@ -99,8 +99,10 @@ def _nobody(auth: str, paths: str, several: Sequence[str], sections: Mapping[str
         return f'{said}. Of the sections with use = "{use}" any may be meant: {", ".join(several)}. Name one: auth="{several[0]}"'
     if sections:
         there = ", ".join(f'[auth.{name}] with use = "{section.use}"' for name, section in sections.items())
-        said = f"{said}. No section is called that or uses it, there is {there}"
-        return f'{said}. Where one of them is meant, auth="{next(iter(sections))}" names it; otherwise add a section [auth.{auth}] to pywatt.toml'
+        way_out = (
+            f'Where one of them is meant, auth="{next(iter(sections))}" names it; otherwise add a section [auth.{auth}] to pywatt.toml'
+        )
+        return f"{said}. No section is called that or uses it, there is {there}. {way_out}"
     return (
         f'{said}. No section says who checks the tokens. Add to pywatt.toml:\n\n[auth.{auth}]\nuse = "jwt"\nsecret_key = "secret:JWT_KEY"'
     )
