@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
-from pywatt_core.errors import ConfigError
+from pywatt_core.errors import ConfigError, Unavailable
 from pywatt_core.interfaces import Authenticator, Context
 
 from .errors import JwtAuthError
@@ -73,7 +73,13 @@ async def open_jwt(options: JwtOptions, context: Context) -> AsyncIterator[Authe
                 f"one: set one of {', '.join(LOCAL)}, or start it with `pywatt up`"
             ) from None
         hosted = HostedAuthOptions(service=options.service or None, timeout=options.timeout)
-        async with open_hosted_auth(hosted, context) as authenticator:
+        async with AsyncExitStack() as stack:
+            try:
+                authenticator = await stack.enter_async_context(open_hosted_auth(hosted, context))
+            except Unavailable as error:
+                if options.mode == "proxy":
+                    raise
+                raise Unavailable(f"{error}. It was asked because no key is set here: {', '.join(LOCAL)}") from error
             yield authenticator
         return
     try:

@@ -36,6 +36,8 @@ class JwtIssuer:
     """
 
     def __init__(self, config: JwtOptions, *, clock: Callable[[], float] = time.time) -> None:
+        if not isinstance(config, JwtOptions):
+            raise TypeError(f"JwtIssuer takes a JwtConfig, not {type(config).__name__}: JwtIssuer(JwtConfig(secret_key=…))")
         self.config = config
         self._clock = clock
         try:

@@ -5,6 +5,7 @@ The integrations of single endpoints are `pywatt_jwt.fastapi`, `pywatt_jwt.starl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
 from weakref import WeakValueDictionary
@@ -36,6 +37,9 @@ STATE_KEY: Final = "pywatt.state"
 
 EVERYTHING: Final = "/{*rest}"
 
+SECTION: Final = re.compile(r"(?=.{1,31}\Z)[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+"""What the name of a section looks like, and a good key does not: the name is announced, and stands in openapi.json."""
+
 
 class Checker:
     """Checks the token of one request and what its claims allow; they are handed on as `into`: see `JwtConfig.claims_type`."""
@@ -43,6 +47,11 @@ class Checker:
     def __init__(self, source: Source = None, *, into: Any = None, require: Requirement = NOTHING_MORE) -> None:
         if not isinstance(require, Requirement):
             raise TypeError(f'require= takes what require("admin") and require_scopes("read") return, not {type(require).__name__}')
+        if isinstance(source, str) and SECTION.fullmatch(source) is None:
+            raise ValueError(
+                "a text says which section [auth.NAME] checks tokens: lower case letters, digits and _, 31 at most. What was given is none "
+                "and not repeated here, as it may be a key: that belongs into JwtConfig(secret_key=…)"
+            )
         self._source = _validating(source) if isinstance(source, JwtOptions) or hasattr(source, "validate_async") else source
         if not (source is None or isinstance(self._source, (str, Authenticator))):
             raise TypeError(

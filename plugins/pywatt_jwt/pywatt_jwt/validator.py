@@ -59,6 +59,8 @@ class JwtValidator:
         monotonic: Clock = time.monotonic,
         folder: Path | None = None,
     ) -> None:
+        if not isinstance(config, JwtOptions):
+            raise TypeError(f"JwtValidator takes a JwtConfig, not {type(config).__name__}: JwtValidator(JwtConfig(secret_key=…))")
         self.config = config
         self._clock = clock
         self._rules = ClaimRules(config)

@@ -30,6 +30,7 @@ from pywatt_jwt import (
     JwtAuthError,
     JwtConfig,
     JwtError,
+    JwtIssuer,
     JwtOptions,
     JwtValidator,
     MissingToken,
@@ -256,6 +257,33 @@ async def test_without_a_key_the_orchestrator_checks(options: JwtOptions) -> Non
         assert isinstance(authenticator, HostedAuthenticator)
         assert await authenticator.authenticate("a.b.c") == {"sub": "ada"}
     assert ways.operations == [("validate", {"token": "a.b.c"}), ("close", {})]
+
+
+class Nobody(Ways):
+    """To an orchestrator that opens nothing."""
+
+    async def request(self, message: Message, *, timeout: float) -> Message:
+        assert isinstance(message, ServiceRequest)
+        return ServiceResponse(message.id, message.service_type, success=False, error="it hosts no services")
+
+
+async def test_who_forgot_the_key_hears_of_it_where_the_orchestrator_has_none_either() -> None:
+    ways: Any = Nobody()
+    for options, said in (
+        (JwtOptions(), "it hosts no services. It was asked because no key is set here: secret_key, key"),
+        (JwtOptions(mode="proxy"), "it hosts no services"),
+    ):
+        with pytest.raises(Unavailable) as caught:
+            async with open_jwt(options, context(orchestrator=Orchestrator(ways, None))):
+                pass
+        assert said in str(caught.value)
+        assert ("no key is set" in str(caught.value)) is (options.mode == "auto")
+
+
+@pytest.mark.parametrize("made", [JwtValidator, JwtIssuer])
+def test_a_key_alone_is_no_configuration(made: Any) -> None:
+    with pytest.raises(TypeError, match=r"takes a JwtConfig, not str: \w+\(JwtConfig\(secret_key=…\)\)"):
+        made(SECRET)
 
 
 async def test_with_a_key_the_orchestrator_is_not_asked() -> None:

@@ -44,7 +44,7 @@ MOST_CONFIG: Final = 64 * 2**10
 OPENING: Final = 25.0
 """Seconds that a service may take to open for a process, which waits for 30."""
 
-NO_SERVICES: Final = "this orchestrator hosts no services: add [services.NAME], or configure the module's own, for example [databases.main]"
+NO_SERVICES: Final = "this orchestrator hosts no services: add [services.NAME], or have the module open its own"
 
 _KINDS: Final = {ServiceType.DATABASE: "database", ServiceType.CACHE: "cache", ServiceType.JWT: "auth"}
 _CONNECTIONS: Final[dict[str, type[Connection]]] = {"database": DatabaseConnection, "cache": CacheConnection, "auth": AuthConnection}

@@ -291,15 +291,20 @@ def unmet(settings: Settings, module: str, config: Mapping[str, Any]) -> Iterato
     for kind, sections in KINDS.items():
         tables = config.get(sections)
         for name, table in tables.items() if isinstance(tables, Mapping) else ():
-            if not isinstance(table, Mapping) or table.get("use") != "orchestrator":
+            if not isinstance(table, Mapping) or not _wants_ours(table):
                 continue
-            wanted = table.get("service", name)
+            wanted = table.get("service") or name
             reason = _why_not(offered, kind, wanted, module) if isinstance(wanted, str) else None
             if reason is not None:
-                option = "service" if "service" in table else "use"
+                option = next(option for option in ("service", "mode", "use") if option in table)
                 own = f"modules.{module}.{sections}.{name}.{option}"
                 here = own if settings.origin(own) != "default" else f"{sections}.{name}.{option}"
                 yield Problem(here, reason[0], settings.origin(here), reason[1])
+
+
+def _wants_ours(table: Mapping[str, Any]) -> bool:
+    """Whether a section of a module is one of our services: by its name, or as the inherited protocol has it for tokens."""
+    return table.get("use") == "orchestrator" or (table.get("use") == "jwt" and table.get("mode") == "proxy")
 
 
 def _why_not(offered: Mapping[str, Mapping[str, Any]], kind: str, wanted: str, module: str) -> tuple[str, str] | None:

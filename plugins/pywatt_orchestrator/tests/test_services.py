@@ -397,6 +397,8 @@ caches.main = {{ use = "orchestrator", service = "sesions" }}
 run = "shop.py"
 databases.other = {{ use = "orchestrator", service = "sessions" }}
 auth.main = {{ use = "orchestrator", service = "tokens" }}
+auth.other = {{ use = "jwt", mode = "proxy" }}
+auth.local = {{ use = "jwt", mode = "local", public_key = "x" }}
 
 [modules.rusty]
 command = ["./rusty"]
@@ -430,6 +432,8 @@ auth = { use = "jwt", key = "secret:JWT_KEY" }
                 "'shop' wants. Did you mean 'sessions'?",
                 "modules.stock.auth.main.service (pywatt.toml:12): the module 'stock' may not use the authenticator 'tokens'. "
                 'Add "stock" to modules in [services.tokens]',
+                "modules.stock.auth.other.mode (pywatt.toml:13): the orchestrator hosts no authenticator 'other', which the module "
+                "'stock' wants. Known authenticators of the orchestrator: tokens. Add [services.other]",
                 "modules.stock.databases.other.service (pywatt.toml:11): the orchestrator hosts no database 'sessions', which the module "
                 "'stock' wants. Known databases of the orchestrator: main. Add [services.sessions] with modules = [\"stock\"]",
             ],
@@ -444,6 +448,7 @@ auth = { use = "jwt", key = "secret:JWT_KEY" }
                 "modules.stock.auth.main.service (pywatt.toml:12): the orchestrator hosts no authenticator 'tokens', which the module "
                 "'stock' wants. "
                 'Add [services.tokens] with modules = ["stock"] and [services.tokens.auth]',
+                "modules.stock.auth.other.mode (pywatt.toml:13): the orchestrator hosts no authenticator 'other'",
                 "modules.stock.databases.other.service (pywatt.toml:11): the orchestrator hosts no database 'sessions'",
             ],
         ),

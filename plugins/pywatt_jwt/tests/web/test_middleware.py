@@ -230,6 +230,15 @@ def test_another_framework_is_not_known(framework: Any) -> None:
             extract_jwt_claims({}, framework)
 
 
+@pytest.mark.parametrize("key", ["A key of the tests, 32 bytes or more", "deadbeef" * 8, "My-Key", "", "a\n", "hunter2!"])
+def test_a_key_in_the_place_of_a_configuration_is_refused_and_not_repeated(key: str) -> None:
+    makers: list[Any] = [lambda: create_jwt_middleware("fastapi", key), lambda: JwtBearer(source=key)]
+    for made in makers:
+        with pytest.raises(ValueError, match=r"JwtConfig\(secret_key=…\)") as caught:
+            made()
+        assert not key or key not in str(caught.value)
+
+
 def test_a_path_alone_is_no_list_of_paths() -> None:
     with pytest.raises(TypeError, match=r"exclude= is a list of paths: exclude=\['/login'\]"):
         create_jwt_middleware("asgi", CONFIG, exclude="/login")
