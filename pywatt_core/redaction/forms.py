@@ -121,6 +121,7 @@ def _escaped(text: str) -> Iterator[str]:
     page = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     yield page
     yield page.replace('"', "&quot;").replace("'", "&#x27;")
+    yield page.replace('"', "&quot;").replace("'", "&apos;")
     yield page.replace('"', "&#34;").replace("'", "&#39;")
 
 
@@ -171,19 +172,28 @@ def _digit_pairs(data: bytes) -> Iterator[str]:
 
 
 def _base64(data: bytes) -> Iterator[Form]:
-    """Standard and URL-safe, wherever in the encoded data the secret begins, padded or not, in one line or wrapped."""
+    """Standard and URL-safe, wherever in the encoded data the secret begins, padded or not, in one line or wrapped, in a URL or JSON."""
     for offset, start in ((0, 0), (1, 2), (2, 3)):
         digits = _digits(bytes(offset) + data).rstrip("=")
         partial = (offset + len(data)) % 3 != 0
         core = digits[start : len(digits) - partial]
-        yield Form(core, before=offset > 0, after=partial)
-        yield Form(core.translate(_URL_ALPHABET), before=offset > 0, after=partial)
+        for text in (*_escaped_digits(core), core.translate(_URL_ALPHABET)):
+            yield Form(text, before=offset > 0, after=partial)
     whole = _digits(data)
     for digits in dict.fromkeys((whole, whole.translate(_URL_ALPHABET))):
         yield Form(digits)
         if len(digits) > min(WRAPPED_AT):
             pieces = (digits[at : at + width] for width in WRAPPED_AT for at in range(0, len(digits), width))
             yield from (Form(piece) for piece in pieces if len(piece) >= LINE_FROM)
+
+
+def _escaped_digits(digits: str) -> Iterator[str]:
+    """Digits of the standard alphabet as they are, and as a URL or JSON writes plus signs and slashes."""
+    yield digits
+    if "+" in digits or "/" in digits:
+        for form in (quote(digits, safe="="), quote(digits, safe="/=")):
+            yield from (form, _lower_percent(form))
+        yield from (digits.replace("/", "\\/"), digits.replace("/", "\\\\/"))
 
 
 def _digits(data: bytes) -> str:

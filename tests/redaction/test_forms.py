@@ -63,6 +63,9 @@ WRITERS: dict[str, Callable[[str], str]] = {
     "basic authorization": lambda value: "Basic " + base64.b64encode(f"user:{value}".encode()).decode(),
     "urlsafe base64": lambda value: base64.urlsafe_b64encode(b"??" + value.encode()).decode(),
     "urlsafe base64 without padding": lambda value: base64.urlsafe_b64encode(b"?" + value.encode()).decode().rstrip("="),
+    "base64 in a path": lambda value: urllib.parse.quote(base64.b64encode(b"??" + value.encode()).decode()),
+    "base64 in a query": lambda value: urllib.parse.urlencode({"token": base64.b64encode(b"?" + value.encode() + b"?").decode()}),
+    "base64 in JSON with escaped slashes": lambda value: json.dumps(base64.b64encode(value.encode()).decode()).replace("/", "\\/"),
     "hexadecimal": lambda value: value.encode().hex(),
     "upper hexadecimal": lambda value: value.encode().hex().upper(),
     "hexadecimal with colons": lambda value: value.encode().hex(":"),
@@ -82,6 +85,7 @@ WRITERS: dict[str, Callable[[str], str]] = {
     "shell": shlex.quote,
     "HTML": html.escape,
     "HTML with decimal entities": lambda value: html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
+    "XML": lambda value: html.escape(value).replace("&#x27;", "&apos;"),
     "UTF-8 read as Latin-1": lambda value: value.encode().decode("latin-1"),
     "UTF-8 read as Latin-1 twice": lambda value: value.encode().decode("latin-1").encode().decode("latin-1"),
     "JSON read as Latin-1": lambda value: json.dumps(value, ensure_ascii=False).encode().decode("latin-1"),
@@ -97,6 +101,7 @@ SECRETS = [
     "https://x.example/?q=a+b",
     "ÄÖÜßéñ",
     "emoji 🔑 key",
+    "k?~>Zq~~>?w-93x?>~",
     "x" * 200,
 ]
 

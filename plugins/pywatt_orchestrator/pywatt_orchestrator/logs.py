@@ -229,8 +229,9 @@ class _Together:
 
 def _redacted(record: Record) -> Record:
     """Once more, now that the JSON escapes of the line are undone."""
-    fields = {key: redact(value) if isinstance(value, str) else value for key, value in record.fields.items()}
-    return msgspec.structs.replace(record, message=redact(record.message), trace=redact(record.trace), fields=fields)
+    fields = {redact(key): redact(value) if isinstance(value, str) else value for key, value in record.fields.items()}
+    shown = {name: redact(getattr(record, name)) for name in ("level", "message", "trace")}
+    return msgspec.structs.replace(record, **shown, fields=fields)
 
 
 class Pump(asyncio.Protocol):
