@@ -191,8 +191,9 @@ class Source:
     def _write(self, text: str, stream: str) -> None:
         if not text.isprintable():
             text = redact(clean(text)) if not text.startswith("{") else text
-        record = parse(text, module=self._module, stream=stream, now=timestamp())
-        self._journal.write(_redacted(record) if "\\" in text else record)
+        if "\\" in text:
+            text = redact(_plainly_escaped(text))
+        self._journal.write(parse(text, module=self._module, stream=stream, now=timestamp()))
 
     def _plan_summary(self) -> None:
         if self._summary is None and self._budget.lost_bytes:
@@ -227,11 +228,14 @@ class _Together:
         return [line for line in text.split("\n") if line]
 
 
-def _redacted(record: Record) -> Record:
-    """Once more, now that the JSON escapes of the line are undone."""
-    fields = {redact(key): redact(value) if isinstance(value, str) else value for key, value in record.fields.items()}
-    shown = {name: redact(getattr(record, name)) for name in ("level", "message", "trace")}
-    return msgspec.structs.replace(record, **shown, fields=fields)
+def _plainly_escaped(text: str) -> str:
+    """JSON with no escapes but those that it needs, in which a secret is found; other text as it is."""
+    if not text.startswith("{"):
+        return text
+    try:
+        return msgspec.json.encode(msgspec.json.decode(text)).decode()
+    except (msgspec.MsgspecError, RecursionError, UnicodeError, OverflowError):
+        return text
 
 
 class Pump(asyncio.Protocol):

@@ -24,7 +24,7 @@ async def test_every_line_is_redacted_before_anybody_sees_it() -> None:
     register("canary-secret-1", name="X")
     source.feed(b"plain canary-secret-1\n")
     source.feed(b'{"level":"INFO","message":"m","value":"canary\\u002dsecret-1","exception":"a\\ncanary-secret-1"}\n')
-    source.feed(b'{"level":"canary\\u002dsecret-1","message":"m","canary\\u002dsecret-1":{"canary\\u002dsecret-1":1}}\n')
+    source.feed(b'{"level":"' + b"a" * 10 + b'canary\\u002dsecret-1","message":"m","canary\\u002dsecret-1":{"canary\\u002dsecret-1":1}}\n')
     source.feed(b"canary-\x1b[0msecret-1 torn apart by a colour\n")
     source.stray("stray canary-secret-1")
     journal.say("said canary-secret-1", module="users", detail="canary-secret-1")
