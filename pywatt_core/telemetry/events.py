@@ -61,11 +61,11 @@ def level_name(number: int) -> str:
 def shortened(text: str, head: int, tail: int = 0) -> str:
     """`text` redacted and, where it is longer than `head` + `tail`, cut with a word about it, never through a secret."""
     if len(text) <= head + tail:
-        return redact(text)
+        return redact_framed(text)
     margin = redactor.longest
-    first = redact(text[: head + margin])
+    first = redact_framed(text[: head + margin])
     first = first[: max(0, len(first) - margin)][:head]
-    last = redact(text[-(tail + margin) :])[margin:][-tail:] if tail else ""
+    last = redact_framed(text[-(tail + margin) :])[margin:][-tail:] if tail else ""
     return f"{first}… [cut: {len(text)} characters in all] {last}".rstrip()
 
 
@@ -193,26 +193,27 @@ def _message(record: logging.LogRecord) -> tuple[str, str]:
     except Exception as error:
         message = f"{_repr(record.msg)!r} with the arguments {_repr(record.args)}"
         wrong = f"the arguments do not fit the message ({type(error).__name__}), {record.filename}:{record.lineno}"
-    if "\n" in message or "\x1b" in message:
-        message = redact_framed(message)
-    if len(message) > MESSAGE_LIMIT:
-        message = shortened(message, MESSAGE_LIMIT)
-    return message, wrong
+    return _text(message, MESSAGE_LIMIT), wrong
 
 
 def _exception(exc_info: Any) -> str:
     try:
-        text = redact_framed("".join(traceback.format_exception(*exc_info)).rstrip("\n"))
+        text = "".join(traceback.format_exception(*exc_info)).rstrip("\n")
     except Exception as error:
         text = f"{exc_info[0].__name__} (its traceback cannot be shown: {type(error).__name__})"
     return shortened(text, TRACEBACK_LIMIT // 4, TRACEBACK_LIMIT * 3 // 4)
+
+
+def _text(text: str, limit: int) -> str:
+    """Text of an event, which is redacted as a whole later: here what that does not find, and what is too long."""
+    return shortened(text, limit) if len(text) > limit or "\n" in text or "\x1b" in text else text
 
 
 def plain(value: Any, depth: int = 0) -> Any:
     """`value` as text, number, boolean, None, list or mapping; anything else as its `repr`. Bounded, and it never raises."""
     kind = type(value)
     if kind is str:
-        return value if len(value) <= FIELD_LIMIT else shortened(value, FIELD_LIMIT)
+        return _text(value, FIELD_LIMIT)
     if value is None or kind is bool or kind is float:
         return value
     if kind is int:

@@ -192,6 +192,17 @@ def test_a_cut_leaves_no_piece_where_redaction_has_made_the_text_shorter(fresh_r
         assert set(text.partition("in all] ")[2]) <= set("[REDACTED]"), text
 
 
+@pytest.mark.parametrize("size", [0, 20_000, 100_000])
+@pytest.mark.parametrize("joint", ["\x1b[0m", "'\n    '", "\n"])
+def test_a_secret_that_colours_or_line_ends_cut_is_hidden_in_each_part_of_an_event(fresh_redactor: Redactor, joint: str, size: int) -> None:
+    fresh_redactor.register("canary-in-the-mine")
+    cut = f"it is canary-{joint}in-the-mine" + "\nand so on" * (size // 10)
+    fields = event(JsonFormatter(), record(cut, exc_info=raised(ValueError(cut)), text=cut, deep={"list": [cut]}))["fields"]
+    assert str(fields).count("[REDACTED]") == 4
+    assert not re.search("canary|mine", str(fields))
+    assert TextFormatter().format(record("%s", cut, other=cut)).count("[REDACTED]") == 2
+
+
 def test_numbers_keys_and_generated_fields_keep_the_line_valid(fresh_redactor: Redactor) -> None:
     fresh_redactor.register("123456")
     fresh_redactor.register("7")
