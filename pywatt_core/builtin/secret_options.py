@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from ..redaction import Secret
+
 SHORTEST_POLL = 0.01
 LONGEST_POLL = 86400.0
 
@@ -73,7 +75,7 @@ class FolderOptions:
 class MemorySecretsOptions:
     """``use = "memory"``: values that only this process holds and that can be set, for tests."""
 
-    values: dict[str, str] = field(default_factory=dict, repr=False)
+    values: dict[str, Secret] = field(default_factory=dict, repr=False)
     """What is there from the start."""
 
 

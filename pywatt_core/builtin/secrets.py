@@ -110,7 +110,7 @@ async def open_env(options: EnvOptions, context: Context) -> AsyncIterator[Envir
 @asynccontextmanager
 async def open_memory_secrets(options: MemorySecretsOptions, context: Context) -> AsyncIterator[MemorySecrets]:
     """The values of the options, to begin with."""
-    yield MemorySecrets(options.values)
+    yield MemorySecrets({name: secret.expose_secret() for name, secret in options.values.items()})
 
 
 def _is_text(text: str) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .names import CORE, KINDS
     from .problems import Problem, nearest, raise_problems, report, suggestion
     from .secret_references import reference, references, resolve, settings_references
-    from .sections import check_section, is_secret_type, option_fields, secret_options
+    from .sections import check_section, is_secret_type, known_secret, option_fields, secret_options
     from .selection import PluginSelection
     from .settings import ModuleOptions, Section, Settings
 
@@ -28,7 +28,7 @@ _HOMES = {
     "names": "CORE KINDS",
     "problems": "Problem nearest raise_problems report suggestion",
     "secret_references": "reference references resolve settings_references",
-    "sections": "check_section is_secret_type option_fields secret_options",
+    "sections": "check_section is_secret_type known_secret option_fields secret_options",
     "selection": "PluginSelection",
     "settings": "ModuleOptions Section Settings",
 }
@@ -46,6 +46,7 @@ __all__ = [
     "find_file",
     "for_module",
     "is_secret_type",
+    "known_secret",
     "load",
     "name_of_main",
     "nearest",

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..redaction import url_password
 from .secret_references import reference
+from .sections import known_secret
 
 if TYPE_CHECKING:
     from .settings import Settings
 
 REDACTED = "[REDACTED]"
 
-SUSPICIOUS = re.compile(r"password|passwd|passphrase|secret|token|credential|api_?key|private_?key|signing_?key|(^|_)pw$", re.IGNORECASE)
+SUSPICIOUS = re.compile(
+    r"pas+w(or)?d|passphrase|secret|token|credential|api_?key|private_?key|signing_?key|(^|_)(pw|keys?)$", re.IGNORECASE
+)
 """Option names whose values are hidden where the option's type is not known."""
 
 
@@ -42,7 +45,8 @@ def _safe(value: Any, path: str, hidden: Mapping[str, bool]) -> Any:
     if reference(value) is not None:
         return str(value)
     scalar = isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
-    if scalar and hidden.get(path, SUSPICIOUS.search(path.rpartition(".")[2]) is not None):
+    secret = known_secret(hidden, path)
+    if scalar and (SUSPICIOUS.search(path.rpartition(".")[2]) is not None if secret is None else secret):
         return REDACTED
     if isinstance(value, str):
         password = url_password(value)

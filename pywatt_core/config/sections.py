@@ -262,6 +262,14 @@ def secret_options(options: type[Any], path: str) -> dict[str, bool]:
     return paths
 
 
+def known_secret(paths: Mapping[str, bool], here: str) -> bool | None:
+    """What `secret_options` tells of the value at a path, None where it does not know; in a table of secrets everything is secret."""
+    if here in paths:
+        return paths[here]
+    table = here.rpartition(".")[0]
+    return True if table and known_secret(paths, table) else None
+
+
 def _is_path(member: Any) -> bool:
     return isinstance(member, type) and issubclass(member, Path)
 

@@ -13,6 +13,7 @@ from ..config import (
     Section,
     Settings,
     check_section,
+    known_secret,
     load,
     option_fields,
     raise_problems,
@@ -138,12 +139,12 @@ def _warn_of_literals(values: Mapping[str, Any], options: type[Any], path: str, 
     """Secrets that stand in the configuration itself are hidden from now on, and the operator is told."""
     secret = secret_options(options, path)
     for here, value in _texts(values, path):
-        if not value or reference(value) is not None or not (secret.get(here, False) or url_password(value)):
+        if not value or reference(value) is not None or not (known_secret(secret, here) or url_password(value)):
             continue
         register(value, name=here)
         where, name = origin(here), here.rpartition(".")[2]
         if not where.startswith("environment"):
-            what = "is a secret in plain text" if secret.get(here) else "holds a password in plain text"
+            what = "is a secret in plain text" if known_secret(secret, here) else "holds a password in plain text"
             found.warnings.append(f'{here} ({where}) {what}; better: {name} = "secret:NAME", with NAME in the environment or in .env')
 
 

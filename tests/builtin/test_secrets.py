@@ -20,7 +20,7 @@ from pywatt_core.builtin.secrets import (
 )
 from pywatt_core.errors import SecretError
 from pywatt_core.interfaces import Context
-from pywatt_core.redaction import redact
+from pywatt_core.redaction import Secret, redact
 from pywatt_core.testing import assert_no_secret_in
 from pywatt_core.testing.contracts import SecretSourceContract
 
@@ -60,7 +60,9 @@ class TestMemory(SecretSourceContract):
 
     @pytest.fixture
     def open_with(self, tmp_path: Path) -> OpenWith:
-        return lambda secrets: open_memory_secrets(MemorySecretsOptions(values=dict(secrets)), context(tmp_path))
+        return lambda secrets: open_memory_secrets(
+            MemorySecretsOptions(values={name: Secret(value) for name, value in secrets.items()}), context(tmp_path)
+        )
 
     @pytest.fixture
     def replace(self) -> Replace:
@@ -72,11 +74,11 @@ class TestMemory(SecretSourceContract):
 
 
 async def test_values_of_the_memory_source_are_redacted_at_once(tmp_path: Path) -> None:
-    async with open_memory_secrets(MemorySecretsOptions(values={"A": "memory-canary"}), context(tmp_path)) as source:
+    async with open_memory_secrets(MemorySecretsOptions(values={"A": Secret("memory-canary")}), context(tmp_path)) as source:
         assert redact("memory-canary") == "[REDACTED]"
         await source.set("B", "another-memory-canary")
         assert redact("another-memory-canary") == "[REDACTED]"
-    assert_no_secret_in(repr(MemorySecretsOptions(values={"A": "memory-canary"})), secrets="memory-canary")
+    assert_no_secret_in(repr(MemorySecretsOptions(values={"A": Secret("memory-canary")})), secrets="memory-canary")
 
 
 async def test_what_memory_refuses_is_hidden_all_the_same() -> None:

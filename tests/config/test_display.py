@@ -23,6 +23,13 @@ reference = "secret:DATABASE_URL"
 size = 4
 passphrase = "crocus"
 replicas = ["postgres://app:daffodil@db2/app"]
+[auth.main]
+use = "jwt"
+key = "freesia"
+previous_keys = ["gentian"]
+pasword = "heather"
+[secrets.memory]
+values = { PIN = "iris" }
 [modules.users.env]
 API_TOKEN = "snowdrop"
 """
@@ -35,8 +42,14 @@ def shown(path: Path, hidden: dict[str, bool] | None = None) -> dict[str, Any]:
 
 def test_secrets_are_hidden_by_name_and_in_urls(tmp_path: Path) -> None:
     text = json.dumps(shown(tmp_path))
-    for canary in ("tulip", "hyacinth", "998877", "crocus", "daffodil", "snowdrop"):
+    for canary in ("tulip", "hyacinth", "998877", "crocus", "daffodil", "snowdrop", "freesia", "gentian", "heather"):
         assert canary not in text
+
+
+def test_in_a_table_of_secrets_everything_is_hidden(tmp_path: Path) -> None:
+    hidden = {"secrets.memory.values": True, "databases.main.pool": False}
+    text = json.dumps(shown(tmp_path, hidden))
+    assert "iris" not in text and "crocus" not in text
 
 
 def test_what_is_known_about_an_option_counts_more_than_its_name(tmp_path: Path) -> None:

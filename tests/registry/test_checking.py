@@ -221,6 +221,17 @@ def test_which_paths_are_secret_is_known_from_the_types(tmp_path: Path, registry
     assert settings.redacted(paths)["modules"]["users"]["secrets"]["value"] == ["A"]
 
 
+def test_values_of_the_source_memory_are_hidden_and_warned_about(tmp_path: Path, registry: Registry) -> None:
+    settings = loaded(tmp_path, '[secrets.memory]\nvalues = { PIN = "inner-canary-6", OTHER = "secret:PIN" }\n')
+    assert settings.redacted(registry.secret_paths(settings))["secrets"]["memory"]["values"] == {
+        "PIN": {"value": "[REDACTED]", "source": "pywatt.toml:2"},
+        "OTHER": {"value": "secret:PIN", "source": "pywatt.toml:2"},
+    }
+    (warning,) = registry.check(settings)
+    assert warning.startswith("secrets.memory.values.PIN (pywatt.toml:2) is a secret in plain text")
+    assert redact("inner-canary-6") == "[REDACTED]"
+
+
 def test_secrets_inside_tables_lists_and_overlays_are_hidden_and_warned_about(tmp_path: Path, registry: Registry) -> None:
     text = """\
 [databases.main]
