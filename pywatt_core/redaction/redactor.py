@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from .search import Form, State, matches, merge, shortened, state_of, tier_of, unfinished
+from .search import Form, State, has_ellipsis, matches, merge, shortened, state_of, tier_of, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,7 @@ class Redactor:
                 return _replaced(state, text)
         if state.tokens is not None and state.tokens.search(text):
             return _replaced(state, text)
-        if ("..." in text or "'+" in text or "…" in text or "â\x80¦" in text) and any(shortened(state, text)):
+        if has_ellipsis(text) and any(shortened(state, text)):
             return _replaced(state, text)
         if len(state.automata) > 1:
             self._searches += 1

@@ -186,9 +186,14 @@ _ELLIPSIS = r"\.{3,}|'\+\d+|…|â\x80¦"
 """How a text that was shortened says so, the last where UTF-8 was read as Latin-1."""
 
 
+def has_ellipsis(text: str) -> bool:
+    """Whether there may be one: quickly, because this is asked of every text."""
+    return "..." in text or "'+" in text or (not text.isascii() and ("…" in text or "â\x80¦" in text))
+
+
 def shortened(state: State, text: str) -> Iterator[tuple[int, int]]:
     """Forms that were shortened: their beginning before an ellipsis, and their end where it stands after it."""
-    if not ("..." in text or "'+" in text or "…" in text or "â\x80¦" in text):
+    if not has_ellipsis(text):
         return
     for found in re.finditer(_ELLIPSIS, text):
         offset = max(0, found.start() - CUT_WITHIN)
