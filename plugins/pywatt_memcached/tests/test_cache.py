@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pywatt_core.config import Section
 from pywatt_core.errors import Conflict, StorageError, Unavailable
 from pywatt_core.interfaces import Context
 from pywatt_core.registry import Registry
@@ -260,7 +261,7 @@ async def test_other_clients_and_the_facade_of_aiocache_share_the_values(memcach
 
 
 async def test_it_is_opened_by_its_name(memcached_server: MemcachedServer) -> None:
-    provider = Registry().caches()["memcached"]
-    async with provider.open(provider.options(url=f"memcached://127.0.0.1:{memcached_server.port}"), CONTEXT) as cache:
+    section = Section("memcached", {"url": f"memcached://127.0.0.1:{memcached_server.port}"}, "caches.main")
+    async with Registry().open("caches", section, CONTEXT) as cache:
         await cache.set("key", b"1")
         assert await cache.get("key") == b"1"
