@@ -80,7 +80,10 @@ def examine(registry: Registry, settings: Settings, *, whole: bool = False, nest
             continue
         if name in tops:
             _examine_top(registry, settings, tops, tops[name], table, found)
-        elif name not in ELSEWHERE:
+        elif name in ELSEWHERE:
+            brings = ELSEWHERE[name]
+            found.warnings.append(f"[{name}] is for {brings}, which is not at work here: nothing in it was checked (pip install {brings})")
+        else:
             remedy = suggestion(name, {*CORE, *tops, *ELSEWHERE}, "sections")
             found.problems.append(Problem(name, "unknown section", settings.origin(name), remedy))
     return found

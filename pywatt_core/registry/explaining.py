@@ -40,11 +40,15 @@ def nobody_provides(registry: Registry, kind: str, name: str) -> str:
     text = f"unknown {noun} provider {name!r}; installed: {', '.join(installed) or 'none'}"
     from ..config.problems import nearest
 
-    guess = nearest(name, [*installed, *DISTRIBUTIONS])
-    if name in DISTRIBUTIONS:
-        text += f". Install it: pip install {DISTRIBUTIONS[name]}"
+    elsewhere = DISTRIBUTIONS[kind]
+    guess = nearest(name, [*installed, *elsewhere])
+    others = [other for other in KINDS if name in DISTRIBUTIONS[other] or name in registry.providers(other)]
+    if name in elsewhere:
+        text += f". Install it: pip install {elsewhere[name]}"
+    elif others:
+        text += f". {name!r} is for " + " and ".join(f"[{KINDS[other].section}.NAME]" for other in others)
     elif guess is not None:
-        text += f". Did you mean {guess!r}?" + ("" if guess in installed else f" (pip install {DISTRIBUTIONS[guess]})")
+        text += f". Did you mean {guess!r}?" + ("" if guess in installed else f" (pip install {elsewhere[guess]})")
     else:
         text += f". Install the distribution that provides it, perhaps: pip install pywatt-{name}"
     return text + _broken(registry)

@@ -29,19 +29,20 @@ KINDS: dict[str, Kind] = {
 }
 
 DISTRIBUTIONS = {
-    "sqlite": "pywatt-sqlite",
-    "postgres": "pywatt-postgres",
-    "postgresql": "pywatt-postgres",
-    "mysql": "pywatt-mysql",
-    "mariadb": "pywatt-mysql",
-    "redis": "pywatt-redis",
-    "memcached": "pywatt-memcached",
-    "jwt": "pywatt-jwt",
-    "vault": "pywatt-vault",
-    "msgpack": "pywatt-msgpack",
-    "cbor": "pywatt-cbor",
+    "databases": {
+        "sqlite": "pywatt-sqlite",
+        "postgres": "pywatt-postgres",
+        "postgresql": "pywatt-postgres",
+        "mysql": "pywatt-mysql",
+        "mariadb": "pywatt-mysql",
+    },
+    "caches": {"redis": "pywatt-redis", "memcached": "pywatt-memcached"},
+    "secrets": {"vault": "pywatt-vault"},
+    "serializers": {"msgpack": "pywatt-msgpack", "cbor": "pywatt-cbor"},
+    "channels": {},
+    "auth": {"jwt": "pywatt-jwt"},
 }
-"""Which distribution brings a provider that is not installed."""
+"""Which distribution brings a provider of a kind that is not installed."""
 
 FRAMEWORKS = {"fastapi": "pywatt-fastapi", "starlette": "pywatt-fastapi", "flask": "pywatt-flask", "pywatt_core": "pywatt-fastapi"}
 """Which distribution serves the applications of a package."""

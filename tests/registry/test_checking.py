@@ -279,3 +279,14 @@ def test_a_serializer_of_a_cache_needs_the_section_that_brings_it(tmp_path: Path
     registry.check(loaded(tmp_path, wanted.replace("small", "json")))
     with pytest.raises(ConfigError, match=r"caches.main.serializer \(pywatt.toml:3\): is text, not int"):
         registry.check(loaded(tmp_path, wanted.replace('"small"', "1")))
+
+
+def test_what_nobody_here_reads_is_told_by_a_check_of_the_whole(registry: Registry, tmp_path: Path) -> None:
+    settings = loaded(tmp_path, '[gateway]\nprot = 1\n[services.tokens]\nmodules = ["users"]\n')
+    problems, warnings = registry.problems(settings)
+    assert problems == []
+    assert warnings == [
+        f"[{name}] is for pywatt-orchestrator, which is not at work here: nothing in it was checked (pip install pywatt-orchestrator)"
+        for name in ("gateway", "services")
+    ]
+    assert registry.check(settings) == [], "a module that runs alone leaves it in peace"

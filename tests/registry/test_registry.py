@@ -14,6 +14,7 @@ from pywatt_core.errors import PluginError
 from pywatt_core.hookspecs import hookimpl
 from pywatt_core.interfaces import Provider
 from pywatt_core.registry import Registry
+from pywatt_core.registry.kinds import DISTRIBUTIONS, KINDS
 
 GOOD = """
 from contextlib import asynccontextmanager
@@ -358,6 +359,8 @@ def test_a_misspelt_name_under_plugins_is_a_warning(fake_site: Any) -> None:
             "unknown database provider 'postgres'; installed: orchestrator, thing. Install it: pip install pywatt-postgres",
         ),
         (None, GOOD, "postgers", r"Did you mean 'postgres'? (pip install pywatt-postgres)"),
+        (None, GOOD, "redis", "unknown database provider 'redis'; installed: orchestrator, thing. 'redis' is for [caches.NAME]"),
+        (None, GOOD, "rediss", "Install the distribution that provides it, perhaps: pip install pywatt-rediss"),
         (None, GOOD, "zzz", "Install the distribution that provides it, perhaps: pip install pywatt-zzz"),
         (
             None,
@@ -376,3 +379,11 @@ def test_a_provider_that_is_missing_says_what_would_bring_it(
     with pytest.raises(PluginError) as caught:
         discovered(fake_site, selection).claim("databases", name)
     assert complaint in str(caught.value)
+
+
+def test_what_is_said_to_bring_a_provider_brings_it() -> None:
+    installed = Registry()
+    told = {kind: names for kind, names in DISTRIBUTIONS.items() if names}
+    for kind, names in told.items():
+        assert {name: installed.claim(kind, name).plugin.distribution for name in names} == names
+    assert DISTRIBUTIONS.keys() == KINDS.keys()
