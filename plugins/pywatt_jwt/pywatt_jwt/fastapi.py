@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
-from fastapi import FastAPI, HTTPException, WebSocketException
-from fastapi.openapi.models import HTTPBearer
-from fastapi.security import SecurityScopes
-from fastapi.security.base import SecurityBase
-from starlette.requests import HTTPConnection
+try:
+    from fastapi import FastAPI, HTTPException, WebSocketException
+    from fastapi.openapi.models import HTTPBearer
+    from fastapi.security import SecurityScopes
+    from fastapi.security.base import SecurityBase
+    from starlette.requests import HTTPConnection
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"{__name__} needs FastAPI: pip install 'pywatt-jwt[fastapi]' ({error})", name=error.name) from error
 
 from pywatt_core.http.arrival import AUTH_MARK
 from pywatt_core.http.asgi_front import POLICY_VIOLATION

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar, overload
 
-from flask import Response, current_app, request
+try:
+    from flask import Response, current_app, request
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"{__name__} needs Flask: pip install 'pywatt-jwt[flask]' ({error})", name=error.name) from error
 
 from pywatt_core.http.arrival import AUTH_MARK, BARE_MARK
 from pywatt_core.http.guarding import refused

@@ -11,12 +11,15 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import WebSocketException
-from starlette.requests import HTTPConnection
-from starlette.responses import Response
-from starlette.websockets import WebSocket
+try:
+    from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
+    from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import WebSocketException
+    from starlette.requests import HTTPConnection
+    from starlette.responses import Response
+    from starlette.websockets import WebSocket
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"{__name__} needs Starlette: pip install 'pywatt-jwt[starlette]' ({error})", name=error.name) from error
 
 from pywatt_core.http.arrival import AUTH_MARK
 from pywatt_core.http.asgi_front import POLICY_VIOLATION

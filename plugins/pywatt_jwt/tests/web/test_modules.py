@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,20 @@ async def test_in_process_a_module_is_guarded_too() -> None:
     with pytest.raises(ConfigError, match=r"Add to pywatt.toml:\n\n\[auth.jwt\]"):
         async with app(modules.flasky, secrets=secrets):
             pass
+
+
+@pytest.mark.parametrize(("name", "label"), [("fastapi", "FastAPI"), ("flask", "Flask"), ("starlette", "Starlette")])
+def test_a_framework_that_is_not_installed_is_named_and_nothing_else_needs_it(name: str, label: str) -> None:
+    code = f"""
+import sys
+sys.modules.update(fastapi=None, flask=None, starlette=None)
+import pywatt_jwt
+from pywatt_jwt import *
+key = "a key of the tests, 32 bytes or more"
+assert JwtValidator(JwtConfig(secret_key=key)).validate(create_token({{"sub": "ada"}}, key))["sub"] == "ada"
+assert callable(create_jwt_middleware("{name}", JwtConfig(secret_key=key)))
+import pywatt_jwt.{name}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"ModuleNotFoundError: pywatt_jwt.{name} needs {label}: pip install 'pywatt-jwt[{name}]' (")
