@@ -38,7 +38,9 @@ Examples:
     pywatt run users.py    start one module
     pywatt up              start all modules of pywatt.toml
 
+\b
 run, up and what belongs to them come with: pip install pywatt-orchestrator
+secrets comes with: pip install pywatt-vault
 """
 
 
