@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -94,6 +95,27 @@ def test_an_answer_tells_nothing_but_the_kind(error: PyWattError, status: int, t
     assert ("retry-after" in headers) is (status == 503)
     assert text_of(refusal) == text
     assert "canary" not in repr(refusal)
+
+
+SAID_OTHERWISE = {
+    "http_body_jwt_expired_or_bad": "which part of a token is wrong is told to nobody who could not have made it",
+    "http_body_jwt_proxy_unavailable": "it cannot be told now: 503, and nothing about how the module was built",
+}
+
+
+def test_bodies_are_the_references_byte_for_byte_where_they_tell_as_little() -> None:
+    known = json.loads((Path(__file__).parents[1] / "data" / "vectors.json").read_text())
+    vectors = {
+        vector["name"]: (vector["status"], vector["json"].encode()) for vector in known if vector["name"].startswith("http_body_jwt")
+    }
+    errors = {
+        "http_body_jwt_missing": MissingToken("why"),
+        "http_body_jwt_no_exp": InvalidToken("why", reason="Missing required claim: exp"),
+    }
+    assert vectors.keys() == {*errors, *SAID_OTHERWISE}
+    for name, error in errors.items():
+        refusal = refusal_of(error)
+        assert (refusal.status, refusal.body) == vectors[name]
 
 
 def test_the_reason() -> None:

@@ -43,7 +43,7 @@ UUID = "11111111-2222-4333-8444-555555555555"
 
 LATER_KINDS = {
     "sql": "the model manager's SQL",
-    "http_body": "response helpers, no wire messages: tests/http/test_api.py, tests/http/test_tcp_router.py; JSON Web Tokens later",
+    "http_body": "response helpers, no wire messages: tests/http/test_api.py, tests/http/test_tcp_router.py, tests/http/test_bearer.py",
 }
 """Kinds of vectors whose feature is not part of the wire core."""
 
