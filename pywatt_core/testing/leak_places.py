@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 import os
 import re
@@ -80,8 +81,29 @@ def _parts(place: Any, running: frozenset[int]) -> Iterator[tuple[str, object]]:
         yield from ((f".{field.name}", getattr(place, field.name, None)) for field in dataclasses.fields(place))
     elif hasattr(type(place), "__struct_fields__"):
         yield from ((f".{name}", getattr(place, name, None)) for name in type(place).__struct_fields__)
+    elif not isinstance(place, type):
+        yield from _attributes(place)
+
+
+def _attributes(place: Any) -> Iterator[tuple[str, object]]:
+    """What the `repr` leaves out of things that many tests have: HTTP answers, buffers, processes that have ended."""
+    names: tuple[str, ...] = ()
+    if _attribute(place, "headers") is not None:
+        names = ("headers", "body", "content", "data", "text")
     elif type(place).__name__ == "CompletedProcess":
-        yield from ((f".{name}", getattr(place, name)) for name in ("args", "stdout", "stderr"))
+        names = ("args", "stdout", "stderr")
+    elif isinstance(place, io.StringIO | io.BytesIO) and not place.closed:
+        yield ".getvalue()", place.getvalue()
+    yield from ((f".{name}", value) for name in names if (value := _attribute(place, name)) is not None)
+
+
+def _attribute(place: object, name: str) -> object:
+    """None for a method too, and for what cannot be had now, such as the body of an answer that was not read."""
+    try:
+        value: object = getattr(place, name, None)
+    except Exception:
+        return None
+    return None if callable(value) else value
 
 
 def _shown(place: object, label: str) -> Iterator[tuple[str, str]]:

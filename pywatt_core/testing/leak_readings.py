@@ -22,7 +22,7 @@ DEPTH = 3
 """How many encodings are undone one after the other."""
 
 LARGE = 64 * 1024
-"""Texts with more characters than this are read one encoding less deep."""
+"""Texts with more characters than this are read one encoding less deep, and two where they come from bytes with NULs among them."""
 
 SHORTEST = 6
 """Runs of digits with fewer characters than this are not decoded."""
@@ -33,7 +33,8 @@ def readings(text: str) -> Iterator[tuple[str, str]]:
     seen = {text}
     yield "as it stands", text
     level = [("", text)]
-    for _ in range(DEPTH - (len(text) > LARGE)):
+    large = len(text) > LARGE
+    for _ in range(DEPTH - large - (large and _is_binary(text))):
         deeper = []
         for how, source in level:
             for name, undo in DECODERS.items():
@@ -44,6 +45,10 @@ def readings(text: str) -> Iterator[tuple[str, str]]:
                     yield way, found
                     deeper.append((way, found))
         level = deeper
+
+
+def _is_binary(text: str) -> bool:
+    return "\0" in text or text.count("\ufffd") > len(text) // 100
 
 
 def texts_of(data: bytes) -> Iterator[tuple[str, str]]:

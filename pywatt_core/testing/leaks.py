@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from io import BytesIO, StringIO
+from typing import Any
 
 from ..redaction import Redactor, Secret, redactor
 from .leak_places import Process, family_of, memory_of, processes_of, texts_in
@@ -31,13 +33,20 @@ def assert_no_secret_in(
     """Fail with an `AssertionError` where a secret can be read in one of `places`, in whatever encoding.
 
     A place is text or bytes; a `pathlib.Path` of a file, or of a folder with all below it; an exception with its causes, groups,
-    notes and the local variables of its frames; a log record; a `Process`, or anything with a ``pid``; a container or dataclass of
-    these; anything else as its ``str`` and ``repr``. Text is never taken for a path, nor a number for a process.
+    notes and the local variables of its frames; a log record; a `Process`, or anything with a ``pid``; an HTTP answer of any
+    library, with headers and body; a `StringIO` or `BytesIO`; a container or dataclass of these; anything else as its ``str`` and
+    ``repr``. Text is never taken for a path, nor a number for a process; without a place, and for an iterator or open file, which
+    reading would use up, it raises TypeError.
 
     `secrets` is one value or several, by name where the report is to name them; by default all that this process has
     registered for redaction. With `piece`, any stretch of a value with so many characters counts, too: for random values,
     of which no part may be seen. The report names the secret, the place and the way of reading, and never shows the value.
     """
+    if not places:
+        raise TypeError("there is nothing to search: give at least one place")
+    for place in places:
+        if _is_used_up(place):
+            raise TypeError(f"searching a {type(place).__name__} would use it up: give a list of what it yields, or a file's path")
     hunt = Hunt(_named(secrets), piece)
     for number, place in enumerate(places, 1):
         label = "" if len(places) == 1 else f"place {number}"
@@ -46,6 +55,14 @@ def assert_no_secret_in(
         for process in processes_of(place):
             if process.memory:
                 hunt.search_memory(process)
+
+
+def _is_used_up(place: Any) -> bool:
+    """Whether reading it takes away what it holds: an iterator is its own."""
+    try:
+        return not isinstance(place, StringIO | BytesIO) and iter(place) is place
+    except Exception:
+        return False
 
 
 def _named(secrets: Given | Iterable[Given] | Mapping[str, Given] | None) -> list[tuple[str, str | bytes]]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 import dataclasses
 import gzip
+import io
 import json
 import logging
 import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
+import flask
+import httpx
 import msgspec
 import pytest
+import starlette.responses
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,6 +77,12 @@ class Broken:
         ({1, (SECRET,)}, "[0]"),
         (subprocess.CompletedProcess(["x"], 0, b"", SECRET.encode()), ".stderr as UTF-8"),
         (gzip.compress(SECRET.encode()), "unpacked with gzip"),
+        (io.StringIO(SECRET), "in .getvalue() (as it stands)"),
+        ([io.BytesIO(SECRET.encode())], "in [0].getvalue() as UTF-8"),
+        (httpx.Response(200, json={"error": SECRET}), "in .content as UTF-8"),
+        (httpx.Response(200, headers={"X-Token": SECRET}), "in .headers['x-token']"),
+        (starlette.responses.PlainTextResponse(SECRET), "in .body as UTF-8"),
+        (flask.Response(SECRET), "in .data as UTF-8"),
     ],
 )
 def test_places_are_searched_and_named(place: object, report: str) -> None:
@@ -83,6 +94,22 @@ def test_places_are_searched_and_named(place: object, report: str) -> None:
 )
 def test_places_without_the_secret_pass(place: object) -> None:
     assert_no_secret_in(place, secrets=SECRET)
+
+
+def test_what_cannot_be_read_now_is_passed_over() -> None:
+    closed = io.StringIO(SECRET)
+    closed.close()
+    unread = httpx.Response(200, headers={"X": "y"}, stream=httpx.ByteStream(SECRET.encode()))
+    assert_no_secret_in(closed, unread, Mock(), httpx.Response, flask.request, secrets=SECRET)
+
+
+def test_nothing_to_search_and_what_searching_would_use_up_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="nothing to search: give at least one place"):
+        assert_no_secret_in(secrets=SECRET)
+    with pytest.raises(TypeError, match="searching a generator would use it up: give a list of what it yields"):
+        assert_no_secret_in((part for part in [SECRET]), secrets=SECRET)
+    with (tmp_path / "file").open("w+") as file, pytest.raises(TypeError, match="searching a TextIOWrapper would use it up"):
+        assert_no_secret_in(file, secrets=SECRET)
 
 
 def test_a_secret_object_shows_nothing_and_can_be_looked_for() -> None:
