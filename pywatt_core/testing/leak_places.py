@@ -194,7 +194,7 @@ def processes_of(place: object) -> Iterator[Process]:
     """The process that a place is or stands for."""
     if isinstance(place, Process):
         yield place
-    elif not isinstance(place, Mapping | str | bytes) and isinstance(pid := getattr(place, "pid", None), int):
+    elif not isinstance(place, Mapping | str | bytes) and isinstance(pid := _attribute(place, "pid"), int):
         yield Process(pid)
 
 
