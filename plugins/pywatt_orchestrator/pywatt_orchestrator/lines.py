@@ -56,6 +56,11 @@ def clean(text: str) -> str:
     return _UNSAFE.sub(_escape, _ANSI.sub("", text))
 
 
+def clean_lines(text: str) -> str:
+    """The same for a message of several lines, which stay lines: `as_text` shows each under the name of who wrote it."""
+    return "\n".join(clean(part) for part in text.split("\n")) if "\n" in text else clean(text)
+
+
 def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
     named = {0x0A: "\\n", 0x0D: "\\r", 0x1B: "\\e"}.get(code)
@@ -97,9 +102,9 @@ def _structured(event: dict[str, Any], module: str, now: str) -> Record | None:
         timestamp=moment,
         module=module,
         level=_LEVELS.get(level.lower(), clean(shorten(level.lower(), 16))),
-        message=shorten(clean(message)),
+        message=shorten(clean_lines(message)),
         fields=dict(rest[:MAX_DECODED]),
-        trace="\n".join(clean(part) for part in shorten(trace).split("\n")),
+        trace=clean_lines(shorten(trace)),
     )
 
 

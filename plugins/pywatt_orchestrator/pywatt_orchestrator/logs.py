@@ -12,7 +12,7 @@ import msgspec
 
 from pywatt_core.redaction import RedactedStream, redact, redactor
 
-from .lines import MAX_KEPT, Budget, LineSplitter, Record, Tail, clean, parse, shorten
+from .lines import MAX_KEPT, Budget, LineSplitter, Record, Tail, clean, clean_lines, parse, shorten
 
 OURSELVES = "pywatt"
 """The name under which the orchestrator's own events appear."""
@@ -29,10 +29,13 @@ def timestamp(seconds: float | None = None) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def safe(text: str) -> str:
-    """Text that can neither act on a terminal nor show a secret, also one that terminal sequences have kept apart."""
+def safe(text: str, *, lines: bool = False) -> str:
+    """Text that can neither act on a terminal nor show a secret, also one that terminal sequences have kept apart.
+
+    With `lines`, several lines stay lines.
+    """
     text = redact(text)
-    return text if text.isprintable() else redact(clean(text))
+    return text if text.isprintable() else redact(clean_lines(text) if lines else clean(text))
 
 
 def safe_value(value: object) -> Any:
@@ -62,7 +65,7 @@ class Journal:
     def say(self, message: str, *, module: str = OURSELVES, level: str = "info", **fields: object) -> None:
         """An event of the orchestrator's own, about itself or about a module."""
         plain = {key: safe_value(value) for key, value in fields.items()}
-        self.write(Record(timestamp=timestamp(), module=module, level=level, message=safe(message), fields=plain))
+        self.write(Record(timestamp=timestamp(), module=module, level=level, message=safe(message, lines=True), fields=plain))
 
     def last(self, modules: Collection[str], count: int) -> list[Record]:
         """The last `count` records of `modules` together, oldest first."""
@@ -88,7 +91,7 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            message = shorten(safe(record.getMessage()))
+            message = shorten(safe(record.getMessage(), lines=True))
             trace = redact(logging.Formatter().formatException(record.exc_info)) if record.exc_info and record.exc_info[0] else ""
             level = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical", "DEBUG": "debug"}.get(record.levelname, "info")
             entry = Record(

@@ -29,17 +29,18 @@ def as_json(record: Record) -> str:
 
 
 def as_text(record: Record, *, width: int = 10, colour: bool = False) -> str:
-    """One line that begins with the time and the module's name; each line of a traceback follows under the same name."""
+    """One line that begins with the time and the module's name; further lines, and those of a traceback, follow under the same name."""
     name = f"{record.module:<{width}}"
     moment = _clock(record.timestamp)
     level = "" if record.stream or record.level == "info" else f"{record.level.upper()} "
-    text = record.message + "".join(f" {key}={_value(value)}" for key, value in record.fields.items() if key not in _FOR_PROGRAMS)
+    first, *further = record.message.split("\n")
+    text = first + "".join(f" {key}={_value(value)}" for key, value in record.fields.items() if key not in _FOR_PROGRAMS)
     if colour:
         name = f"\x1b[{_NAME_COLOURS[zlib.crc32(record.module.encode()) % len(_NAME_COLOURS)]}m{name}\x1b[0m"
         moment = f"\x1b[90m{moment}\x1b[0m"
         level = f"\x1b[{_LEVEL_COLOURS.get(record.level, 0)}m{level}\x1b[0m" if level else ""
     lines = [f"{moment} {name} {level}{text}"]
-    lines += [f"{moment} {name}   | {part}" for part in record.trace.split("\n") if part] if record.trace else []
+    lines += [f"{moment} {name}   | {part}" for part in [*further, *record.trace.split("\n")] if part]
     return "\n".join(lines)
 
 

@@ -90,7 +90,7 @@ def test_whatever_is_no_structured_event_is_shown_as_text(line: str) -> None:
 
 def test_controls_inside_a_structured_event_are_harmless_too() -> None:
     record = read('{"level":"INFO","message":"a\\u001b[31m\\nb","k\\u0000":"\\u202ex","exception":"one\\ntwo\\r"}')
-    assert record.message == "a\\nb"
+    assert record.message == "a\nb"  # shown as two lines of one event, each under the module's name
     assert record.fields == {"k\\x00": "\\u202ex"}
     assert record.trace == "one\ntwo\\r"
 

@@ -234,6 +234,22 @@ def test_every_line_of_the_text_form_carries_the_modules_name() -> None:
     assert all("users" in line for line in as_text(RECORD).split("\n"))
 
 
+def test_a_message_of_several_lines_is_one_event_whose_lines_can_be_copied() -> None:
+    seen: list[Record] = []
+    Journal(seen.append).say(
+        'add to pywatt.toml:\n\n[auth.main]\nuse = "jwt"\n\x1b[31m12:00:00.000 other forged\r', module="users", level="error"
+    )
+    (record,) = seen
+    assert "\n" not in as_json(record)
+    clock = as_text(record).partition(" ")[0]
+    assert as_text(record, width=5).split("\n") == [
+        f"{clock} users ERROR add to pywatt.toml:",
+        f"{clock} users   | [auth.main]",
+        f'{clock} users   | use = "jwt"',
+        f"{clock} users   | 12:00:00.000 other forged\\r",
+    ]
+
+
 def test_the_json_form_is_one_line_for_programs() -> None:
     assert json.loads(as_json(RECORD)) == {
         "timestamp": "2026-01-31T12:00:01.123456Z",
