@@ -30,7 +30,7 @@ def redact_framed(text: str) -> str:
 def hide_broken(text: str) -> str:
     """The same for these alone: a secret that stands in one piece may be left."""
     coloured = "\x1b[" in text
-    if not coloured and "\n" not in text[:-1]:
+    if redactor.idle or (not coloured and "\n" not in text[:-1]):
         return text
     for blank in ("", " "):  # a row that ends at a blank does not show it
         plain = re.sub(_COLOUR, lambda found: _NOTHING * len(found[0]), text) if coloured else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from .search import Form, State, has_ellipsis, matches, merge, shortened, state_of, tier_of, unfinished
+from .search import Form, State, has_ellipsis, has_token, matches, merge, shortened, state_of, tier_of, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +119,7 @@ class Redactor:
     @property
     def has_tokens(self) -> bool:
         """True where something is registered that counts only as a whole word."""
-        return self._current().tokens is not None
+        return bool(self._current().tokens)
 
     def redact(self, text: str) -> str:
         """`text` with every stretch that belongs to a registered value, in whatever form, replaced by ``[REDACTED]``."""
@@ -129,7 +129,7 @@ class Redactor:
         for automaton in state.automata:
             for _ in automaton.iter(text):
                 return _replaced(state, text)
-        if state.tokens is not None and state.tokens.search(text):
+        if state.tokens and has_token(state, text):
             return _replaced(state, text)
         if has_ellipsis(text) and any(shortened(state, text)):
             return _replaced(state, text)

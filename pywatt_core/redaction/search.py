@@ -58,9 +58,11 @@ class State(NamedTuple):
     version: int
     tiers: tuple[Tier, ...] = ()
     automata: tuple[Any, ...] = ()
-    tokens: re.Pattern[str] | None = None
-    words: frozenset[str] = frozenset()
-    """The tokens themselves."""
+    tokens: frozenset[str] = frozenset()
+    words: re.Pattern[str] | None = None
+    """Where there are tokens: what may be one, by its length and neighbours."""
+    odd_tokens: re.Pattern[str] | None = None
+    """The tokens that are not all letters, digits and underscores."""
     first_lines: tuple[str, ...] = ()
     shortest: int = 0
     longest: int = 0
@@ -106,16 +108,15 @@ def _keys(forms: list[Form]) -> Iterator[tuple[str, tuple[Form, ...]]]:
 
 def state_of(version: int, tiers: Sequence[Tier]) -> State:
     """All tiers as one."""
-    words = frozenset[str]().union(*(tier.tokens for tier in tiers))
-    pattern = None
-    if words:
-        pattern = re.compile(f"(?=({'|'.join(map(_alone, sorted(words, key=lambda word: (-len(word), word))))}))")
+    tokens = frozenset[str]().union(*(tier.tokens for tier in tiers))
+    odd = sorted((token for token in tokens if not re.fullmatch(r"\w+", token)), key=lambda token: (-len(token), token))
     return State(
         version,
         tuple(tiers),
         tuple(tier.automaton for tier in tiers if tier.automaton is not None),
-        pattern,
-        words,
+        tokens,
+        re.compile(rf"(?<!\w)\w{{1,{TOKEN_BELOW - 1}}}(?!\w)") if tokens else None,
+        re.compile(f"(?=({'|'.join(map(_alone, odd))}))") if odd else None,
         tuple(frozenset[str]().union(*(tier.first_lines for tier in tiers))),
         min((tier.shortest for tier in tiers if tier.values), default=0),
         max((tier.longest for tier in tiers), default=0),
@@ -141,9 +142,16 @@ def matches(state: State, text: str, context: int = 0) -> Iterator[tuple[int, in
                     before = form.before and start > 0 and text[start - 1] in _DIGITS
                     after = form.after and end < len(text) and text[end] in _DIGITS
                     yield start - before, end + after
-    if state.tokens is not None:
-        for found in state.tokens.finditer(text, context):
-            yield found.span(1)
+    if state.words is not None:
+        yield from (found.span() for found in state.words.finditer(text, context) if found[0] in state.tokens)
+    if state.odd_tokens is not None:
+        yield from (found.span(1) for found in state.odd_tokens.finditer(text, context))
+
+
+def has_token(state: State, text: str) -> bool:
+    """Whether a token stands alone in `text`."""
+    words = state.words is not None and not state.tokens.isdisjoint(state.words.findall(text))
+    return words or (state.odd_tokens is not None and state.odd_tokens.search(text) is not None)
 
 
 def begun(state: State, text: str) -> int:
@@ -177,7 +185,7 @@ def unfinished(state: State, text: str) -> int:
         return end
     first = begun(state, text)
     for start in range(max(0, end - TOKEN_BELOW + 1), first):
-        if any(word.startswith(text[start:]) for word in state.words):
+        if any(token.startswith(text[start:]) for token in state.tokens):
             return start
     return first
 

@@ -55,8 +55,7 @@ class _Guard:
         except TypeError:  # the stream itself says what it takes
             return self._own["write"](data)
         size = len(text)
-        if not redactor.idle:
-            text = hide_broken(text)
+        text = hide_broken(text)
         if self._ending:
             self._send(redact(text))
             return size

@@ -154,6 +154,26 @@ def test_what_an_ellipsis_has_shortened_is_hidden(text: str, expected: str) -> N
     assert redactor.redact(f"{text} x") == expected.replace("canary-sings-in-the-mine", "[REDACTED]") + " x"
 
 
+def test_short_secrets_of_any_characters_stand_alone() -> None:
+    secrets = ["a1", "7", "é9", "+1", "a-b", "-x", "x.", "::"]
+    redactor = redactor_of(*secrets)
+    assert redactor.redact("a1 7 é9 77 a17 é9x") == "[REDACTED] [REDACTED] [REDACTED] 77 a17 é9x"
+    assert (
+        redactor.redact("2+1=+12 a-b xa-b (-x) y-x x. ::")
+        == "2[REDACTED]=+12 [REDACTED] xa-b ([REDACTED]) y[REDACTED] [REDACTED] [REDACTED]"
+    )
+    assert redactor.redact("nothing 12 a b") == "nothing 12 a b"
+
+
+def test_many_short_secrets_are_looked_for_in_one_pass() -> None:
+    redactor = redactor_of(*(f"{number:03d}" for number in range(1000)))
+    redactor.redact("")
+    assert redactor._state.odd_tokens is None
+    words = redactor._state.words
+    assert words is not None and len(words.pattern) < 50
+    assert redactor.redact("a 042 b 0425 c") == "a [REDACTED] b 0425 c"
+
+
 def test_reprs_that_shorten_show_nothing_of_a_long_secret() -> None:
     secret = "".join(map(chr, range(0x41, 0x7B))) * 3
     clean = redactor_of(secret).redact(reprlib.repr(secret) + reprlib.repr({"k": [secret]}))
