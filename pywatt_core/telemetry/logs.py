@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ..errors import ConfigError
-from ..redaction import redactor
+from ..redaction import redact_framed, redactor
 from .events import TRACE, JsonFormatter, TextFormatter, hidden, level_name
 from .sink import PATIENCE, Sink
 from .stray import guard_streams
@@ -149,7 +149,8 @@ _format = logging.Handler.format
 
 def _redacted_format(handler: logging.Handler, record: logging.LogRecord) -> Any:
     """What a handler of somebody else's writes."""
-    return hidden(_format(handler, record))
+    shown: Any = _format(handler, record)
+    return redact_framed(shown) if isinstance(shown, str) else hidden(shown)
 
 
 def _install(handler: Events, levels: dict[str, int]) -> Configured:

@@ -141,8 +141,11 @@ def test_handlers_of_somebody_else_write_redacted_text() -> None:
 
 
 def test_a_handler_in_a_file_that_stays_on_the_root_logger_is_redacted(tmp_path: Any) -> None:
-    run(f"logging.getLogger().addHandler(logging.FileHandler({str(tmp_path / 'log')!r})); logging.warning('to the file: %s', c)")
-    assert (tmp_path / "log").read_text() == "to the file: [REDACTED]\n"
+    run(
+        f"logging.getLogger().addHandler(logging.FileHandler({str(tmp_path / 'log')!r})); "
+        "logging.warning('to the file: %s, %s', c, c[:9] + '\\x1b[1m' + c[9:])"
+    )
+    assert (tmp_path / "log").read_text() == "to the file: [REDACTED], [REDACTED]\n"
 
 
 def test_a_forked_child_writes_what_is_its_own() -> None:
