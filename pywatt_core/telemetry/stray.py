@@ -50,6 +50,8 @@ class _Guard:
 
     def write(self, data: Any) -> Any:
         """Pass on what is no secret; what may be the beginning of one waits for more. Raises what the stream raises."""
+        if redactor.idle:
+            return self._own["write"](data)
         try:
             text = str(memoryview(data), "latin-1") if self._binary else data + ""
         except TypeError:  # the stream itself says what it takes
