@@ -76,7 +76,7 @@ class Broken:
         (Leaky(), "in (str of Leaky)"),
         ({1, (SECRET,)}, "[0]"),
         (subprocess.CompletedProcess(["x"], 0, b"", SECRET.encode()), ".stderr as UTF-8"),
-        (gzip.compress(SECRET.encode()), "unpacked with gzip"),
+        (gzip.compress(SECRET.encode(), mtime=0), "unpacked with gzip"),
         (io.StringIO(SECRET), "in .getvalue() (as it stands)"),
         ([io.BytesIO(SECRET.encode())], "in [0].getvalue() as UTF-8"),
         (httpx.Response(200, json={"error": SECRET}), "in .content as UTF-8"),
