@@ -66,7 +66,8 @@ class SecretDesk:
             return Secret(name=name, value=await self.value(holder, name))
         except SecretNotFound:
             way_out = self._way_out.format(name=name, module=plan.name)
-            text = f"it asks for the secret {name!r}, which no source knows ({self._sources.places(name)}): {way_out}"
+            note(f"it asks for the secret {name!r}, which no source knows: {way_out}", level="error")
+            return Secret(name=name, error=f"no source knows it ({self._sources.places(name)})")  # in its report of all that is missing
         except SecretError as error:
             text = f"the secret {name!r} could not be read: {error}"
         note(text, level="error")

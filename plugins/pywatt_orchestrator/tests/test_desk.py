@@ -71,6 +71,9 @@ async def test_a_missing_secret_names_the_module_the_secret_and_how_to_provide_i
         assert line["level"] == "error"
         assert "`export PAYMENT_KEY=…` before you start pywatt" in line["message"]
         assert f"a line PAYMENT_KEY=… in {project.folder / '.env'}; then `pywatt restart users`" in line["message"]
+        report = await project.line("PAYMENT_KEY, wanted by", module="users")
+        places = f"env: the variable PAYMENT_KEY, dotenv: {project.folder / '.env'}"
+        assert f"the orchestrator refused the secret 'PAYMENT_KEY': no source knows it ({places})" in report["message"]
         await project.line("exit code 5", "a secret, database, cache", module="users")
 
 
